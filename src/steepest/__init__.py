@@ -1,0 +1,53 @@
+"""steepest: find the cheapest way to train a network to a target, train it that way, and show the evidence.
+
+Public names load on first use, so that `steepest --help` and argument errors never wait for torch or scikit-learn.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+logging.getLogger("steepest").addHandler(logging.NullHandler())
+
+# module -> the public names it holds
+_PUBLIC = {
+    "errors": ("InputError", "Interrupted", "MissingExtraError"),
+    "rules": (
+        "Rule", "adadelta", "adagrad", "adam", "adamw", "chain", "clip_global_norm", "clip_value", "decay_weights", "ema",
+        "ema_momentum", "heavy_ball", "lion", "momentum", "muon", "nesterov", "orthogonal", "rmsprop", "scale_by_adadelta",
+        "scale_by_adagrad", "scale_by_adam", "scale_by_learning_rate", "scale_by_lion", "scale_by_rms", "sgd", "split",
+    ),
+    "schedules": (
+        "Schedule", "constant", "cosine", "exponential", "inverse_time", "linear", "one_cycle", "polynomial", "step_decay",
+        "warmup_hold_cooldown",
+    ),
+    "data": ("Data", "arrays", "read_images", "read_table"),
+    "models": ("ModelSpec", "linear_model", "mlp", "residual_cnn"),
+    "objectives": ("Objective", "binary_cross_entropy", "cross_entropy", "mse"),
+    "metrics": ("Reach",),
+    "tasks": ("Task", "task"),
+    "recipes": ("Recipe", "parse_recipe", "plateau"),
+    "optimizer": ("Optimizer",),
+    "training.loop": ("EvaluationEvent", "StepEvent", "steps"),
+    "training.run": ("Run", "load_run"),
+    "training.fitting": ("fit",),
+}  # fmt: skip
+_WHERE = {name: module for module, names in _PUBLIC.items() for name in names}
+
+__all__ = sorted([*_WHERE, "__version__"])  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'steepest' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_WHERE[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_WHERE})

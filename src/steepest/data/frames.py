@@ -1,0 +1,77 @@
+"""Frames and arrays as people bring them, taken as they are: NumPy, pandas, polars, lists, torch tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from ..errors import InputError
+
+
+def is_frame(value: Any) -> bool:
+    """Return whether a value is a pandas or polars frame (told by its type's module; neither is imported)."""
+    return type(value).__name__ in ("DataFrame", "LazyFrame") and type(value).__module__.split(".")[0] in ("pandas", "polars")
+
+
+def to_polars(value: Any) -> pl.DataFrame:
+    """Return a polars frame from a polars or pandas frame, a list of dicts or a dict of columns."""
+    if isinstance(value, pl.LazyFrame):
+        return value.collect()
+    if isinstance(value, pl.DataFrame):
+        return value
+    if is_frame(value):
+        return pl.DataFrame([_pandas_column(str(name), value.iloc[:, i]) for i, name in enumerate(value.columns)])
+    if isinstance(value, Mapping):
+        return pl.DataFrame({str(name): list(column) for name, column in value.items()}, strict=False)
+    if isinstance(value, Sequence) and value and all(isinstance(row, Mapping) for row in value):
+        return pl.DataFrame([dict(row) for row in value], strict=False, infer_schema_length=None)
+    raise InputError(f"expected a frame, a list of dicts or a dict of columns (got {type(value).__name__})")
+
+
+def _pandas_column(name: str, series: Any) -> pl.Series:
+    kind = series.dtype.kind if isinstance(series.dtype, np.dtype) else "O"
+    if kind in "iufbM":
+        return pl.Series(name, series.to_numpy())
+    missing = series.isna().to_numpy()
+    values = [None if absent else item for item, absent in zip(series.tolist(), missing, strict=True)]
+    if all(isinstance(item, bool) for item in values if item is not None):
+        return pl.Series(name, values, dtype=pl.Boolean)
+    if all(isinstance(item, int | float) for item in values if item is not None):
+        return pl.Series(name, values, dtype=pl.Float64, strict=False)
+    return pl.Series(name, [None if item is None else str(item) for item in values], dtype=pl.String)
+
+
+def to_numpy(value: Any, what: str) -> np.ndarray:
+    """Return an array from an array, tensor, series or list; refuse ragged and empty ones."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu().numpy()
+    elif is_frame(value) or hasattr(value, "to_numpy"):
+        value = value.to_numpy()
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise InputError(f"{what} is not an array: its rows differ in length ({error})") from None
+    if array.ndim == 0:
+        raise InputError(f"{what} must have at least one dimension (got the single value {value!r})")
+    if len(array) == 0:
+        raise InputError(f"{what} is empty (0 rows)")
+    return array
+
+
+def to_numbers(value: Any, what: str) -> np.ndarray:
+    """Return a numeric array without infinite values; NaN (missing) may remain."""
+    array = to_numpy(value, what)
+    if array.dtype == object or array.dtype.kind in "US":
+        try:
+            array = array.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{what}: expected numbers, got text or objects ({error})") from None
+    if array.dtype.kind == "c":
+        raise InputError(f"{what}: complex numbers are not supported; pass real and imaginary parts as columns")
+    if array.dtype.kind == "f" and np.isinf(array).any():
+        place = tuple(int(i) for i in np.argwhere(np.isinf(array))[0])
+        raise InputError(f"{what} holds an infinite value at {list(place)}; correct or remove that row")
+    return array

@@ -1,0 +1,116 @@
+"""Reading images that come as arrays: idx files (plain or gzipped, as MNIST and Fashion-MNIST) and npz archives."""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from .reading import read_bytes
+
+IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+IDX_NAME = re.compile(r"(?P<set>.*?)[-_.]?(images|labels)[-_.]idx\d[-_.]ubyte(\.gz)?$")
+TEST_SETS = ("t10k", "test")
+
+
+@dataclass(frozen=True)
+class LabelledArrays:
+    """Inputs and labels of a training file and, where there is one, of a test file."""
+
+    inputs: np.ndarray
+    labels: np.ndarray
+    test_inputs: np.ndarray | None
+    test_labels: np.ndarray | None
+    source: str
+
+
+def read_idx(path: str | Path) -> np.ndarray:
+    """Read one idx file: a magic number that gives type and dimensions, the sizes, then the values, big-endian."""
+    content = read_bytes(path)
+    if len(content) < 4 or content[:2] != b"\x00\x00" or content[2] not in IDX_TYPES or content[3] == 0:
+        raise InputError(f"{path} is not an idx file: expected a header such as 00 00 08 03, got {content[:4].hex(' ')}")
+    dimensions, dtype = content[3], np.dtype(IDX_TYPES[content[2]])
+    begin = 4 + 4 * dimensions
+    shape = tuple(int(size) for size in np.frombuffer(content[4:begin], dtype=">u4"))
+    if len(shape) < dimensions:
+        raise InputError(f"{path} is a damaged idx file: its header ends early, after {len(content)} bytes")
+    expected = begin + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    if expected != len(content):
+        raise InputError(
+            f"{path} is a damaged idx file: its header promises {' x '.join(map(str, shape))} values "
+            f"({expected:,} bytes), it holds {len(content):,}"
+        )
+    return np.frombuffer(content, dtype=dtype, offset=begin).reshape(shape).astype(dtype.newbyteorder("="))
+
+
+def read_images(path: str | Path) -> LabelledArrays:
+    """Read labelled images from an idx file (its labels and test set lie beside it), a folder of them, or an npz archive."""
+    path = Path(path)
+    return _npz(path) if path.suffix == ".npz" else _idx_set(path)
+
+
+def is_image_source(path: Path) -> bool:
+    """Return whether a path names something `read_images` reads."""
+    if path.is_dir():
+        return any(IDX_NAME.match(entry.name) for entry in path.iterdir())
+    return path.suffix == ".npz" or "idx" in path.name
+
+
+def _idx_set(path: Path) -> LabelledArrays:
+    folder = path if path.is_dir() else path.parent
+    sets: dict[str, dict[str, Path]] = {}
+    for entry in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if match := IDX_NAME.match(entry.name):
+            sets.setdefault(match["set"], {})["images" if "images" in entry.name else "labels"] = entry
+    if not path.is_dir():
+        read_idx(path)  # a missing or damaged file is named before anything else
+        match = IDX_NAME.match(path.name)
+        if match is None:
+            raise InputError(f"{path}: expected a name such as train-images-idx3-ubyte.gz, whose labels can be found beside it")
+        chosen = match["set"]
+    else:
+        training = [name for name in sets if name not in TEST_SETS]
+        if not training:
+            raise InputError(f"{path}: no training images; expected files such as train-images-idx3-ubyte.gz")
+        chosen = training[0]
+    images, labels = _idx_pair(folder, chosen, sets)
+    test = next((name for name in TEST_SETS if name in sets and name != chosen), None)
+    test_images, test_labels = _idx_pair(folder, test, sets) if test else (None, None)
+    return LabelledArrays(images, labels, test_images, test_labels, str(path))
+
+
+def _idx_pair(folder: Path, name: str, sets: dict[str, dict[str, Path]]) -> tuple[np.ndarray, np.ndarray]:
+    files = sets.get(name, {})
+    for part in ("images", "labels"):
+        if part not in files:
+            raise InputError(f"{folder}: the {name!r} set has no {part} file; expected one such as {name}-{part}-idx1-ubyte.gz")
+    images, labels = read_idx(files["images"]), read_idx(files["labels"])
+    if len(images) != len(labels):
+        raise InputError(f"{files['images']} holds {len(images)} images but {files['labels'].name} holds {len(labels)} labels")
+    return images, labels
+
+
+def _npz(path: Path) -> LabelledArrays:
+    content = read_bytes(path)
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
+        raise InputError(f"{path} is not a readable npz archive ({error})") from None
+    for inputs, labels, test_inputs, test_labels in (
+        ("x_train", "y_train", "x_test", "y_test"),
+        ("X_train", "y_train", "X_test", "y_test"),
+        ("images", "labels", "test_images", "test_labels"),
+        ("X", "y", "X_test", "y_test"),
+        ("x", "y", "x_test", "y_test"),
+    ):
+        if inputs in arrays and labels in arrays:
+            if len(arrays[inputs]) != len(arrays[labels]):
+                raise InputError(f"{path}: {inputs} has {len(arrays[inputs])} rows, {labels} has {len(arrays[labels])}")
+            return LabelledArrays(arrays[inputs], arrays[labels], arrays.get(test_inputs), arrays.get(test_labels), str(path))
+    raise InputError(f"{path}: expected arrays X and y (or x_train, y_train, ...); it holds {', '.join(arrays) or 'nothing'}")

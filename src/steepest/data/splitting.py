@@ -1,0 +1,48 @@
+"""Splitting rows into parts: train, validation, test and certificate.
+
+Nothing reads the certificate part before an artifact is certified. Classes keep their shares in every part.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import InputError
+
+PARTS = ("train", "validation", "test", "certificate")
+SHARES = (0.6, 0.15, 0.15, 0.1)
+
+
+def check_shares(shares: tuple[float, ...]) -> tuple[float, ...]:
+    """Return four shares that sum to 1, or raise."""
+    if len(shares) != len(PARTS) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6 or shares[0] <= 0:
+        raise InputError(f"parts must be four shares of {', '.join(PARTS)} that sum to 1, train above 0 (got {tuple(shares)})")
+    return tuple(shares)
+
+
+def split_rows(rows: np.ndarray, codes: np.ndarray | None, shares: tuple[float, ...], seed: int) -> list[np.ndarray]:
+    """Deal rows out into as many parts as there are shares, at random but with each class in proportion.
+
+    Args:
+        rows: row numbers, shape (n,).
+        codes: the class of each of these rows, shape (n,), or None to deal without regard to classes.
+        shares: the share of each part, summing to 1.
+        seed: the same seed deals the same way.
+    """
+    rng = np.random.default_rng(seed)
+    groups = [rows] if codes is None else [rows[codes == code] for code in np.unique(codes)]
+    parts: list[list[np.ndarray]] = [[] for _ in shares]
+    for group in groups:
+        shuffled = rng.permutation(group)
+        cuts = np.floor(np.cumsum(shares)[:-1] * len(group) + 0.5).astype(int)
+        for part, piece in zip(parts, np.split(shuffled, cuts), strict=True):
+            part.append(piece)
+    return [np.sort(np.concatenate(part)) for part in parts]
+
+
+def folds(rows: np.ndarray, codes: np.ndarray | None, count: int, seed: int) -> list[np.ndarray]:
+    """Return `count` disjoint sets of rows of (nearly) equal size, each class in proportion."""
+    smallest = len(rows) if codes is None else int(np.unique(codes, return_counts=True)[1].min())
+    if not 2 <= count <= smallest:
+        raise InputError(f"folds must be between 2 and {smallest}, the rows of the smallest class (got {count})")
+    return split_rows(rows, codes, (1 / count,) * count, seed)

@@ -1,0 +1,108 @@
+"""What is to be predicted: classes or numbers, told from the label column."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from .cleaning import CleaningReport
+
+KINDS = ("classification", "regression")
+MAX_CLASSES_OF_NUMBERS = 20  # whole numbers with more distinct values than this are taken for quantities
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The labels of all rows, encoded: class numbers (int64) with `classes` naming them, or plain numbers (float64)."""
+
+    kind: str
+    values: np.ndarray
+    classes: tuple[Any, ...] | None = None
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes or ())
+
+    @property
+    def num_outputs(self) -> int:
+        """How many numbers a network must give: one for two classes, one each for more, one a target for regression."""
+        if self.classes is not None:
+            return 1 if len(self.classes) == 2 else len(self.classes)
+        return 1 if self.values.ndim == 1 else self.values.shape[1]
+
+    def take(self, rows: np.ndarray) -> Targets:
+        return Targets(self.kind, self.values[rows], self.classes)
+
+
+def guess_kind(labels: np.ndarray) -> str:
+    """Return "classification" for text, booleans and few distinct whole numbers, else "regression"."""
+    if labels.dtype.kind not in "iuf":
+        return "classification"
+    if labels.ndim > 1:
+        return "regression"
+    whole = labels.dtype.kind in "iu" or bool(np.all(labels == np.round(labels)))
+    return "classification" if whole and len(np.unique(labels)) <= MAX_CLASSES_OF_NUMBERS else "regression"
+
+
+def encode(labels: np.ndarray, source: str, name: str = "label", kind: str | None = None) -> Targets:
+    """Encode labels; refuse those nothing can be learned from (constant, infinite, a class with a single row)."""
+    if kind is not None and kind not in KINDS:
+        raise InputError(f"kind must be 'classification' or 'regression' (got {kind!r})")
+    kind = kind or guess_kind(labels)
+    if kind == "regression":
+        return _numbers(labels, source, name)
+    classes, codes, counts = np.unique(_as_keys(labels), return_inverse=True, return_counts=True)
+    named = tuple(_plain(value) for value in classes)
+    if len(named) < 2:
+        raise InputError(f"{source}: {name} is constant ({named[0]!r} in all {len(labels)} rows); nothing to tell apart")
+    if counts.min() < 2:
+        single = named[int(np.argmin(counts))]
+        hint = "; if the label is a quantity, add --kind regression" if labels.dtype.kind in "iuf" else ""
+        raise InputError(
+            f"{source}: class {single!r} of {name} has a single row; every class needs at least 2 to be trained on and "
+            f"tested{hint}"
+        )
+    return Targets("classification", codes.astype(np.int64), named)
+
+
+def _numbers(labels: np.ndarray, source: str, name: str) -> Targets:
+    if labels.dtype.kind not in "iuf":
+        raise InputError(f"{source}: {name} holds text ({labels[0]!r}, ...); regression needs numbers")
+    values = labels.astype(np.float64)
+    if not np.isfinite(values).all():
+        raise InputError(f"{source}: {name} holds values that are not finite numbers; correct or remove those rows")
+    if values.ndim == 1 and values.min() == values.max():
+        raise InputError(f"{source}: {name} is constant ({values[0]:g} in all {len(values)} rows); nothing to learn")
+    return Targets("regression", values)
+
+
+def _as_keys(labels: np.ndarray) -> np.ndarray:
+    """Whole numbers compare as integers, everything else as it is (objects as text)."""
+    if labels.dtype.kind == "f" and np.all(labels == np.round(labels)):
+        return labels.astype(np.int64)
+    return labels.astype(str) if labels.dtype == object else labels
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def align(labels: np.ndarray, classes: tuple[Any, ...], source: str, report: CleaningReport) -> np.ndarray:
+    """Encode the labels of a second file with the classes of the first; a trailing full stop is forgiven, and reported."""
+    keys = [_plain(value) for value in _as_keys(labels)]
+    known = {value: i for i, value in enumerate(classes)}
+    trimmed = 0
+    codes = np.empty(len(keys), dtype=np.int64)
+    for row, key in enumerate(keys):
+        if key not in known and isinstance(key, str) and key.rstrip(".") in known:
+            key = key.rstrip(".")
+            trimmed += 1
+        if key not in known:
+            shown = ", ".join(repr(value) for value in classes[:6])
+            raise InputError(f"{source}: label {key!r} does not occur in the training file (its classes: {shown})")
+        codes[row] = known[key]
+    report.add("labels of the test file with a trailing full stop", trimmed, "full stop removed")
+    return codes

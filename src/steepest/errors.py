@@ -1,0 +1,75 @@
+"""What goes wrong, said once and clearly: what was expected, what came, and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["InputError", "Interrupted", "MissingExtraError", "at_least", "between", "nearest", "positive", "unknown"]
+
+
+class InputError(ValueError):
+    """The input is wrong. The message is one line a person can act on; the command line exits with 2."""
+
+
+class MissingExtraError(ImportError):
+    """An optional part is not installed; the message says what to install."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, after what was finished had been kept; the message says how to go on."""
+
+
+def nearest(name: object, known: Iterable[str]) -> str | None:
+    """Return the known name closest to `name`, or None when nothing is close.
+
+    >>> nearest("adamm", ["adam", "sgd"])
+    'adam'
+    """
+    names = list(known)
+    lowered = {candidate.lower(): candidate for candidate in names}
+    found = difflib.get_close_matches(str(name).lower(), list(lowered), n=1, cutoff=0.5)
+    return lowered[found[0]] if found else None
+
+
+def unknown(what: str, name: object, known: Iterable[str], listing: int = 12) -> InputError:
+    """Return the error for a name that is not among the known ones, naming the nearest.
+
+    >>> print(unknown("recipe", "adamm", ["adam", "sgd"]))
+    unknown recipe 'adamm'; did you mean 'adam'? (known: adam, sgd)
+    """
+    names = list(known)
+    close = nearest(name, names)
+    hint = f"; did you mean {close!r}?" if close else ";"
+    shown = ", ".join(names[:listing]) + (f" and {len(names) - listing} more" if len(names) > listing else "")
+    return InputError(f"unknown {what} {str(name)!r}{hint} (known: {shown})")
+
+
+def positive(name: str, value: float) -> None:
+    """Raise unless `value` is a finite number above zero.
+
+    >>> positive("lr", -0.1)
+    Traceback (most recent call last):
+    steepest.errors.InputError: lr must be > 0 (got -0.1); did you mean 0.1?
+    """
+    if _is_number(value) and 0 < value < float("inf"):
+        return
+    hint = f"; did you mean {-value}?" if _is_number(value) and -float("inf") < value < 0 else ""
+    raise InputError(f"{name} must be > 0 (got {value!r}){hint}")
+
+
+def at_least(name: str, value: float, low: float) -> None:
+    """Raise unless `value` is a finite number of at least `low`."""
+    if not (_is_number(value) and low <= value < float("inf")):
+        raise InputError(f"{name} must be >= {low} (got {value!r})")
+
+
+def between(name: str, value: float, low: float, high: float, *, open_end: bool = False) -> None:
+    """Raise unless `low <= value <= high` (`< high` with `open_end`)."""
+    if not (_is_number(value) and low <= value and (value < high if open_end else value <= high)):
+        bracket = ")" if open_end else "]"
+        raise InputError(f"{name} must be in [{low}, {high}{bracket} (got {value!r})")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

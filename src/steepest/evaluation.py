@@ -1,0 +1,67 @@
+"""Evaluation: run a network over a part and measure its predictions, without touching its state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from . import metrics
+from .data import Data
+from .data.parts import Part
+from .metrics import Predictions
+from .objectives import LossFunction
+
+BATCH = 2048
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Switch dropout and batch normalisation to evaluation and back, without gradients."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        model.train(was_training)
+
+
+def outputs(model: nn.Module, part: Part, batch: int = BATCH) -> Tensor:
+    """Return the network's outputs for every row of a part, shape (rows, ...)."""
+    with evaluating(model):
+        return torch.cat([model(inputs) for inputs, _ in part.in_order(batch)])
+
+
+def probabilities(raw: Tensor, num_classes: int) -> np.ndarray:
+    """Return class probabilities, shape (rows, classes), from raw outputs: softmax, or the logistic function for one."""
+    raw = raw.float()
+    if raw.ndim == 1 or raw.shape[1] == 1:
+        second = torch.sigmoid(raw.reshape(len(raw)))
+        return torch.stack([1 - second, second], dim=1).cpu().numpy()
+    assert raw.shape[1] == num_classes
+    return torch.softmax(raw, dim=1).cpu().numpy()
+
+
+def as_predictions(raw: Tensor, part: Part, data: Data, loss: LossFunction | None = None) -> Predictions:
+    """Return raw outputs beside the truth, in the label's own units."""
+    with torch.inference_mode():
+        mean_loss = float(loss(raw, part.targets)) if loss is not None else float("nan")
+    if data.targets.classes:
+        truth = part.targets.cpu().numpy()
+        return Predictions(truth, probabilities=probabilities(raw, data.targets.num_classes), loss=mean_loss)
+    shift, scale = data.target_scale
+    values = raw.reshape(part.targets.shape).double().cpu().numpy() * scale + shift
+    return Predictions(part.targets.double().cpu().numpy() * scale + shift, values=values, loss=mean_loss)
+
+
+def measure(
+    model: nn.Module, part: Part, data: Data, names: Sequence[str], loss: LossFunction | None = None
+) -> dict[str, Any]:
+    """Return the named metrics of a network on a part; an empty cut of the data gives NaN, never an exception."""
+    predictions = as_predictions(outputs(model, part), part, data, loss)
+    return metrics.measure(names, predictions)

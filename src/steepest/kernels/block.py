@@ -1,0 +1,30 @@
+"""A block: the tensors that one sequence of transforms serves in one step, in columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+from torch import Tensor
+
+from ..rules import Link
+
+
+@dataclass
+class Block:
+    """Parameters that share their links, their step count `t` (from 1) and their learning rate.
+
+    `slots[i]` holds the state of link `i`: slot name -> one tensor per parameter, in the order of `params`.
+    """
+
+    links: tuple[Link, ...]
+    params: list[Tensor]
+    slots: list[dict[str, list[Tensor]]]
+    grads: list[Tensor]
+    t: int
+    lr: float
+    fusable: bool = False  # whether torch's fused operations take these tensors
+
+    def scalars(self) -> list[SimpleNamespace]:
+        """Return the run-time scalars of each link for this step."""
+        return [SimpleNamespace(**link.transform.scalars(self.t, self.lr)) for link in self.links]

@@ -1,0 +1,215 @@
+"""Recipe: how to learn it. A frozen value that prints as the Python that makes it, and is read back from that text."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from . import models, objectives, rules, schedules
+from .errors import InputError, at_least, between, positive, unknown
+from .models import ModelSpec
+from .objectives import Objective
+from .rules import Rule
+from .values import printed_call
+
+
+@dataclass(frozen=True, repr=False)
+class Plateau:
+    """Lower the learning rate when a watched number stops improving: `lr <- lr * factor` after more than `patience`
+    evaluations without improvement.
+
+    Unlike a schedule this has state (the best value so far, how long ago, the factor reached), which is kept in the Run. It
+    equals torch's `ReduceLROnPlateau` in relative mode.
+
+    Args:
+        metric: what is watched on the validation part; `"loss"` by default.
+        factor: in (0, 1).
+        patience: evaluations to wait, >= 0.
+        threshold: the relative change that counts as an improvement.
+        min_factor: how far the learning rate may fall, as a share of where it began.
+    """
+
+    metric: str = "loss"
+    factor: float = 0.1
+    patience: int = 10
+    threshold: float = 1e-4
+    min_factor: float = 0.0
+
+    def __post_init__(self) -> None:
+        from .metrics import metric
+
+        metric(self.metric)
+        positive("plateau factor", self.factor)
+        between("plateau factor", self.factor, 0, 1, open_end=True)
+        at_least("plateau patience", self.patience, 0)
+        at_least("plateau threshold", self.threshold, 0)
+        at_least("plateau min_factor", self.min_factor, 0)
+
+    def __repr__(self) -> str:
+        return printed_call(self)
+
+
+plateau = Plateau
+
+
+@dataclass(frozen=True, repr=False)
+class Recipe:
+    """How to learn: the rule, and what goes with it.
+
+    Args:
+        rule: such as `adamw(0.003)`.
+        batch: rows a step, >= 1, or `"full"`: full batch, mini-batch and single sample are three settings of one number.
+        epochs: how often every row is seen at most, > 0.
+        model: replaces the task's model, so that networks can race.
+        objective: replaces the task's objective, so that regularisers can race.
+        plateau: lowers the learning rate when a watched number stalls.
+        patience: stop after this many evaluations without a better validation loss, and go back to the best weights;
+            None: train to the end and keep the last weights.
+        name: what tables call it; None: the rule's name.
+
+    >>> from steepest import adamw
+    >>> Recipe(adamw(0.003), batch=64)
+    Recipe(adamw(0.003), batch=64)
+    """
+
+    rule: Rule
+    batch: int | str = 128
+    epochs: float = 10
+    model: Any = None
+    objective: Objective | None = None
+    plateau: Plateau | None = None
+    patience: int | None = None
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.rule, Rule):
+            raise InputError(f"a recipe needs a rule such as adamw(1e-3) (got {self.rule!r})")
+        if self.batch != "full" and (not isinstance(self.batch, int) or isinstance(self.batch, bool) or self.batch < 1):
+            raise InputError(f"batch must be a whole number >= 1, or 'full' (got {self.batch!r})")
+        positive("epochs", self.epochs)
+        if self.patience is not None:
+            at_least("patience", self.patience, 1)
+        if self.objective is not None and not isinstance(self.objective, Objective):
+            raise InputError(f"objective must be one such as cross_entropy() (got {self.objective!r})")
+
+    @property
+    def label(self) -> str:
+        """What tables call it."""
+        return self.name or str(self.rule).split("(")[0]
+
+    def batch_size(self, num_rows: int) -> int:
+        """Return the rows a step takes of a part of this size."""
+        return num_rows if self.batch == "full" else min(int(self.batch), num_rows)
+
+    def __repr__(self) -> str:
+        return printed_call(self, "Recipe")
+
+
+# -- reading recipes from text ----------------------------------------------------------------------------------------
+
+
+def _names() -> dict[str, Callable[..., Any]]:
+    """Every function a recipe's text may call."""
+    named = {name: getattr(rules, name) for name in rules.__all__ if name[0].islower()}
+    named |= {name: getattr(schedules, name) for name in schedules.__all__ if name[0].islower()}
+    named |= {name: getattr(models, name) for name in ("linear_model", "mlp", "residual_cnn")}
+    named |= {name: getattr(objectives, name) for name in ("mse", "cross_entropy", "binary_cross_entropy")}
+    return named | {"Recipe": Recipe, "plateau": Plateau}
+
+
+# Names a recipe may be called by on the command line, beside every rule's own: rules that only make sense together.
+COMBINED = {"muon": "split(matrices=muon(0.02), convolutions=muon(0.02), rest=adamw(0.003))"}
+
+
+def read(text: str) -> Any:
+    """Evaluate the text of a steepest value: calls of steepest's own functions on numbers, strings, tuples and dicts.
+
+    >>> read("Recipe(adamw(0.003, schedule=cosine(warmup=0.1)), batch=64)")
+    Recipe(adamw(0.003, schedule=cosine(warmup=0.1)), batch=64)
+    """
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise InputError(f"expected Python such as adamw(0.003) (got {text!r})") from None
+    return _value(tree, _names(), text)
+
+
+def _value(node: ast.expr, names: dict[str, Callable[..., Any]], text: str) -> Any:
+    match node:
+        case ast.Constant(value=value):
+            return value
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
+            return -value
+        case ast.Tuple(elts=items):
+            return tuple(_value(item, names, text) for item in items)
+        case ast.List(elts=items):
+            return [_value(item, names, text) for item in items]
+        case ast.Dict(keys=keys, values=values) if None not in keys:
+            return {_value(k, names, text): _value(v, names, text) for k, v in zip(keys, values, strict=True) if k is not None}
+        case ast.Call(func=ast.Name(id=name), args=args, keywords=keywords) if all(word.arg for word in keywords):
+            if name not in names:
+                raise unknown("function", name, sorted(names))
+            given = [_value(arg, names, text) for arg in args]
+            options = {str(word.arg): _value(word.value, names, text) for word in keywords}
+            try:
+                return names[name](*given, **options)
+            except TypeError as error:
+                raise InputError(f"{text}: {error}") from None
+    raise InputError(f"{text!r}: expected calls such as adamw(0.003), numbers and strings (got {ast.unparse(node)!r})")
+
+
+def parse_recipe(text: str) -> Recipe:
+    """Read a recipe from a rule's name (`"adamw"`), a rule (`"adamw(0.003)"`) or a whole recipe.
+
+    >>> parse_recipe("lion(3e-4)")
+    Recipe(lion(0.0003), name='lion')
+    """
+    text = text.strip()
+    rule_names = [name for name in rules.__all__ if name in _RULES]
+    if text.isidentifier():
+        if text not in rule_names:
+            raise unknown("recipe", text, rule_names)
+        return Recipe(read(COMBINED.get(text, f"{text}()")), name=text)
+    made = read(text)
+    if isinstance(made, Rule):
+        return Recipe(made, name=None if text.startswith(("chain", "split")) else text.split("(")[0])
+    if not isinstance(made, Recipe):
+        raise InputError(f"expected a recipe such as adamw(0.003) (got {text!r})")
+    return made
+
+
+_RULES = (
+    *("sgd", "momentum", "ema_momentum", "nesterov", "adagrad", "adadelta", "rmsprop", "adam", "adamw", "lion", "muon"),
+)
+
+
+def parse_recipes(text: str) -> list[Recipe]:
+    """Read several recipes parted by commas: `"adamw,muon,sgd(0.1, schedule=cosine())"`.
+
+    >>> [recipe.label for recipe in parse_recipes("adamw, momentum(0.1)")]
+    ['adamw', 'momentum']
+    """
+    pieces, depth, start = [], 0, 0
+    for at, character in enumerate(text):
+        depth += (character in "([{") - (character in ")]}")
+        if character == "," and depth == 0:
+            pieces.append(text[start:at])
+            start = at + 1
+    return [parse_recipe(piece) for piece in [*pieces, text[start:]] if piece.strip()]
+
+
+def default_recipe(kind: str, num_rows: int) -> Recipe:
+    """Return the recipe `fit` uses when told none, by the kind of data and the rows to train on."""
+    if kind == "image":
+        return Recipe(rules.adamw(0.003, weight_decay=0.01, schedule=schedules.one_cycle()), batch=128, epochs=10, name="default")
+    batch = 256 if num_rows >= 10_000 else 32
+    epochs = 20 if num_rows >= 10_000 else 40
+    rule = rules.adamw(0.002, weight_decay=0.02, schedule=schedules.cosine(warmup=0.05))
+    return Recipe(rule, batch=batch, epochs=epochs, patience=10, name="default")
+
+
+def named(recipe: Recipe, **changes: Any) -> Recipe:
+    """Return the recipe with the given fields replaced; None leaves a field as it is."""
+    return replace(recipe, **{name: value for name, value in changes.items() if value is not None})

@@ -1,0 +1,194 @@
+"""Records: what happened, appended as JSON lines. They are the truth; the SQLite index beside them can be rebuilt.
+
+    .steepest/
+        runs/f3a9c/record.jsonl        one line an event: start, evaluation, ..., end
+        runs/f3a9c/weights.safetensors
+        races/r7f3b/record.jsonl       start, trial, ..., verdict, end
+        reports/r7f3b.html
+        index.sqlite                   one row a record, for `steepest runs`
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import secrets
+import sqlite3
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import InputError, nearest
+
+KINDS = {"run": ("runs", "f"), "race": ("races", "r")}
+RECORD = "record.jsonl"
+
+
+def home_folder(home: str | Path | None = None) -> Path:
+    """Return the folder of the records: `home`, else `STEEPEST_HOME`, else `./.steepest`."""
+    return Path(home or os.environ.get("STEEPEST_HOME") or ".steepest")
+
+
+def jsonable(value: Any) -> Any:
+    """Return a value as JSON allows it: tuples as lists, numbers that are not finite as text, NumPy scalars as numbers."""
+    if isinstance(value, dict):
+        return {str(key): jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [jsonable(item) for item in value]
+    if hasattr(value, "tolist"):
+        return jsonable(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else ("inf" if value > 0 else "-inf")
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run's or race's append-only file of events."""
+
+    kind: str
+    id: str
+    folder: Path
+
+    @property
+    def path(self) -> Path:
+        return self.folder / RECORD
+
+    def append(self, event: str, **content: Any) -> None:
+        """Append one event; a single write of one line, so that a reader never sees half of two."""
+        line = json.dumps(jsonable({"event": event, "at": round(time.time(), 3), **content}), ensure_ascii=False)
+        with self.path.open("ab") as file:
+            file.write(line.encode() + b"\n")
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """Yield the events; a last line that was cut off (a kill in the middle of a write) is passed over."""
+        with self.path.open("rb") as file:
+            for line in file:
+                if line.endswith(b"\n"):
+                    with contextlib.suppress(json.JSONDecodeError):
+                        yield json.loads(line)
+
+    def first(self, event: str) -> dict[str, Any] | None:
+        """Return the first event of that name, or None."""
+        return next((found for found in self.events() if found["event"] == event), None)
+
+    def last(self, event: str) -> dict[str, Any] | None:
+        """Return the last event of that name, or None."""
+        found = [item for item in self.events() if item["event"] == event]
+        return found[-1] if found else None
+
+
+def create(kind: str, home: str | Path | None = None) -> Record:
+    """Make a new, empty record with an id that is not taken."""
+    folder, letter = KINDS[kind]
+    parent = home_folder(home) / folder
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            name = letter + secrets.token_hex(2)
+            try:
+                (parent / name).mkdir()
+            except FileExistsError:
+                continue
+            record = Record(kind, name, parent / name)
+            record.path.touch()
+            return record
+    except OSError as error:
+        raise InputError(f"cannot write records to {parent} ({error.strerror}); name another folder with --home") from None
+
+
+def find(name: str, home: str | Path | None = None) -> Record:
+    """Return the record with this id, or `last` for the newest; name the nearest when there is none."""
+    root = home_folder(home)
+    known = {path.parent.name: path for folder, _ in KINDS.values() for path in (root / folder).glob(f"*/{RECORD}")}
+    if name == "last" and known:
+        name = max(known, key=lambda key: known[key].stat().st_mtime)
+    if name not in known:
+        close = nearest(name, known)
+        hint = f"; did you mean {close!r}?" if close else f" ({len(known)} records there); `steepest runs` lists them"
+        raise InputError(f"no run or race {name!r} in {root}{hint}")
+    kind = "run" if known[name].parent.parent.name == "runs" else "race"
+    return Record(kind, name, known[name].parent)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path that becomes `path` at the end, all at once; nothing half-written is ever seen."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        yield Path(name)
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+# -- the index --------------------------------------------------------------------------------------------------------
+
+COLUMNS = ("id", "kind", "task", "recipe", "status", "started", "seconds", "result")
+
+
+def summary(record: Record) -> dict[str, Any]:
+    """Return the index row of a record, from its own lines alone."""
+    start, end = record.first("start") or {}, record.last("end") or {}
+    return {
+        "id": record.id,
+        "kind": record.kind,
+        "task": start.get("task"),
+        "recipe": start.get("label"),
+        "status": end.get("status", "unfinished"),
+        "started": start.get("at"),
+        "seconds": end.get("seconds"),
+        "result": end.get("result"),
+    }
+
+
+def listing(home: str | Path | None = None) -> list[dict[str, Any]]:
+    """Return one row a record, newest first, from the index, which is brought up to date where a record has changed."""
+    root = home_folder(home)
+    if not root.is_dir():
+        return []
+    try:
+        with contextlib.closing(_connect(root)) as index:
+            return _synchronised(index, root)
+    except sqlite3.DatabaseError:  # damaged: it is only an index
+        (root / "index.sqlite").unlink(missing_ok=True)
+        with contextlib.closing(_connect(root)) as index:
+            return _synchronised(index, root)
+    except OSError:
+        return [summary(record) for record, _ in _records(root)]
+
+
+def _connect(root: Path) -> sqlite3.Connection:
+    index = sqlite3.connect(root / "index.sqlite", timeout=5)
+    columns = ", ".join(COLUMNS)
+    index.execute(f"CREATE TABLE IF NOT EXISTS records ({columns}, changed REAL, size INTEGER, PRIMARY KEY (id))")
+    return index
+
+
+def _records(root: Path) -> Iterator[tuple[Record, os.stat_result]]:
+    for kind, (folder, _) in KINDS.items():
+        for path in sorted((root / folder).glob(f"*/{RECORD}")):
+            yield Record(kind, path.parent.name, path.parent), path.stat()
+
+
+def _synchronised(index: sqlite3.Connection, root: Path) -> list[dict[str, Any]]:
+    known = {row[0]: row[1:] for row in index.execute("SELECT id, changed, size FROM records")}
+    present = set()
+    with index:
+        for record, stat in _records(root):
+            present.add(record.id)
+            if known.get(record.id) != (stat.st_mtime, stat.st_size):
+                row = summary(record)
+                values = [row[name] for name in COLUMNS] + [stat.st_mtime, stat.st_size]
+                index.execute(f"INSERT OR REPLACE INTO records VALUES ({', '.join('?' * len(values))})", values)
+        index.executemany("DELETE FROM records WHERE id = ?", [(name,) for name in set(known) - present])
+    rows = index.execute(f"SELECT {', '.join(COLUMNS)} FROM records ORDER BY started DESC")
+    return [dict(zip(COLUMNS, row, strict=True)) for row in rows]

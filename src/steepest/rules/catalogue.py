@@ -1,0 +1,207 @@
+"""The rules people know by name: each a chain of links, learning rate first, defaults as in torch.
+
+Every function takes `lr` (> 0) and `schedule` (a `Schedule` that multiplies it). `weight_decay` is the L2 penalty `u + wd p`
+before the rule where torch has it so, and decoupled (after the rule) in `adamw`, `lion` and `muon`, as in their papers.
+"""
+
+from __future__ import annotations
+
+from ..errors import InputError, at_least
+from ..schedules import Schedule, constant
+from .core import Chain, Rule, chain, named
+from .transforms import (
+    decay_weights,
+    ema,
+    heavy_ball,
+    orthogonal,
+    scale_by_adadelta,
+    scale_by_adagrad,
+    scale_by_adam,
+    scale_by_learning_rate,
+    scale_by_lion,
+    scale_by_rms,
+)
+
+_CONSTANT = constant()
+
+
+def _decay(weight_decay: float) -> tuple[Rule, ...]:
+    at_least("weight_decay", weight_decay, 0)
+    return (decay_weights(weight_decay),) if weight_decay else ()
+
+
+@named
+def sgd(lr: float = 1e-3, *, weight_decay: float = 0.0, schedule: Schedule = _CONSTANT) -> Chain:
+    """Gradient descent: `p <- p - lr g`. Full batch, mini-batch and single sample differ only in the batch size.
+
+    Source: Cauchy, 1847; Robbins, Monro, A Stochastic Approximation Method, 1951.
+
+    >>> sgd(0.1)
+    sgd(0.1)
+    """
+    return chain(*_decay(weight_decay), scale_by_learning_rate(lr, schedule))
+
+
+@named
+def momentum(
+    lr: float = 1e-3, *, momentum: float = 0.9, dampening: float = 0.0, weight_decay: float = 0.0, schedule: Schedule = _CONSTANT
+) -> Chain:
+    """Heavy-ball momentum: `B <- momentum B + g; p <- p - lr B` (Polyak, 1964). torch: `SGD(momentum=0.9)`.
+
+    >>> momentum(0.01, momentum=0.95)
+    momentum(0.01, momentum=0.95)
+    """
+    return chain(*_decay(weight_decay), heavy_ball(momentum, dampening), scale_by_learning_rate(lr, schedule))
+
+
+@named
+def ema_momentum(lr: float = 1e-2, *, momentum: float = 0.9, weight_decay: float = 0.0, schedule: Schedule = _CONSTANT) -> Chain:
+    """Averaged gradients: `v <- momentum v + (1 - momentum) g; p <- p - lr v`.
+
+    Equal to `momentum` at `1 / (1 - momentum)` times its learning rate (once the average has warmed up).
+
+    >>> ema_momentum(0.1)
+    ema_momentum(0.1)
+    """
+    return chain(*_decay(weight_decay), ema(momentum), scale_by_learning_rate(lr, schedule))
+
+
+@named
+def nesterov(lr: float = 1e-3, *, momentum: float = 0.9, weight_decay: float = 0.0, schedule: Schedule = _CONSTANT) -> Chain:
+    """Nesterov momentum: `B <- momentum B + g; p <- p - lr (g + momentum B)` (Nesterov, 1983; Sutskever et al., 2013).
+
+    >>> nesterov(0.01)
+    nesterov(0.01)
+    """
+    return chain(*_decay(weight_decay), heavy_ball(momentum, nesterov=True), scale_by_learning_rate(lr, schedule))
+
+
+@named
+def adagrad(
+    lr: float = 1e-2,
+    *,
+    eps: float = 1e-10,
+    initial_accumulator_value: float = 0.0,
+    weight_decay: float = 0.0,
+    schedule: Schedule = _CONSTANT,
+) -> Chain:
+    """Adagrad: `a <- a + g^2; p <- p - lr g / (sqrt(a) + eps)` (Duchi, Hazan, Singer, 2011).
+
+    >>> adagrad(0.03)
+    adagrad(0.03)
+    """
+    return chain(*_decay(weight_decay), scale_by_adagrad(eps, initial_accumulator_value), scale_by_learning_rate(lr, schedule))
+
+
+@named
+def adadelta(
+    lr: float = 1.0, *, rho: float = 0.9, eps: float = 1e-6, weight_decay: float = 0.0, schedule: Schedule = _CONSTANT
+) -> Chain:
+    """Adadelta: steps scaled by the running size of past steps; the paper's learning rate is 1 (Zeiler, 2012).
+
+    >>> adadelta()
+    adadelta()
+    """
+    return chain(*_decay(weight_decay), scale_by_adadelta(rho, eps), scale_by_learning_rate(lr, schedule))
+
+
+@named
+def rmsprop(
+    lr: float = 1e-2,
+    *,
+    alpha: float = 0.99,
+    eps: float = 1e-8,
+    centered: bool = False,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    schedule: Schedule = _CONSTANT,
+) -> Chain:
+    """RMSprop: `v <- alpha v + (1 - alpha) g^2; p <- p - lr g / (sqrt(v) + eps)` (Tieleman, Hinton, 2012).
+
+    `centered` takes the running mean off first (Graves, 2013); `momentum` accumulates the scaled gradients, as in torch.
+
+    >>> rmsprop(0.001, centered=True)
+    rmsprop(0.001, centered=True)
+    """
+    ball = (heavy_ball(momentum),) if momentum else ()
+    return chain(*_decay(weight_decay), scale_by_rms(alpha, eps, centered), *ball, scale_by_learning_rate(lr, schedule))
+
+
+@named
+def adam(
+    lr: float = 1e-3,
+    *,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-8,
+    bias_correction: bool = True,
+    weight_decay: float = 0.0,
+    schedule: Schedule = _CONSTANT,
+) -> Chain:
+    """Adam: a running mean over a running root mean square, both bias-corrected (Kingma, Ba, 2015, arXiv:1412.6980).
+
+    >>> adam(0.003, bias_correction=False)
+    adam(0.003, bias_correction=False)
+    """
+    return chain(*_decay(weight_decay), scale_by_adam(b1, b2, eps, bias_correction), scale_by_learning_rate(lr, schedule))
+
+
+@named
+def adamw(
+    lr: float = 1e-3,
+    *,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 1e-2,
+    schedule: Schedule = _CONSTANT,
+) -> Chain:
+    """AdamW: Adam with decoupled weight decay, `p <- p - lr (adam + weight_decay p)` (Loshchilov, Hutter, 2019).
+
+    >>> adamw(3e-4, weight_decay=0.1)
+    adamw(0.0003, weight_decay=0.1)
+    """
+    return chain(scale_by_adam(b1, b2, eps), *_decay(weight_decay), scale_by_learning_rate(lr, schedule))
+
+
+@named
+def lion(
+    lr: float = 1e-4, *, b1: float = 0.9, b2: float = 0.99, weight_decay: float = 0.0, schedule: Schedule = _CONSTANT
+) -> Chain:
+    """Lion: the sign of an interpolated momentum (Chen et al., 2023, arXiv:2302.06675).
+
+    The authors advise a learning rate 3 to 10 times smaller than AdamW's and a weight decay as many times larger.
+
+    >>> lion(3e-4)
+    lion(0.0003)
+    """
+    return chain(scale_by_lion(b1, b2), *_decay(weight_decay), scale_by_learning_rate(lr, schedule))
+
+
+@named
+def muon(
+    lr: float = 1e-3,
+    *,
+    momentum: float = 0.95,
+    nesterov: bool = True,
+    steps: int = 5,
+    adjust: str = "original",
+    dtype: str | None = None,
+    weight_decay: float = 0.1,
+    schedule: Schedule = _CONSTANT,
+) -> Chain:
+    """Muon, for matrices: momentum, orthogonalised by Newton-Schulz iteration (Jordan et al., 2024).
+
+    Biases, norms, embeddings and the like need another rule: `split(matrices=muon(0.02), rest=adamw(3e-4))`.
+
+    >>> muon(0.02)
+    muon(0.02)
+    """
+    if not isinstance(nesterov, bool):
+        raise InputError(f"nesterov must be True or False (got {nesterov!r})")
+    return chain(
+        ema(momentum, nesterov),
+        orthogonal(steps=steps, adjust=adjust, dtype=dtype),
+        *_decay(weight_decay),
+        scale_by_learning_rate(lr, schedule),
+    )

@@ -1,0 +1,216 @@
+"""What a rule is: the mathematics of one update, gradient in, step out.
+
+A `Transform` is one link with a formula; `chain` joins links; `split` gives each parameter its own chain. All three are
+`Rule`s, and all a rule is asked is `links(parameter)`: the flat sequence of transforms that turn this parameter's gradient
+`u` into the step that is subtracted, `p <- p - u`. An execution (see `steepest.kernels`) runs that sequence.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple, TypeVar
+
+from ..errors import InputError, nearest
+from ..values import printed_call
+from .language import Formula, Symbol
+
+KINDS = ("matrices", "vectors", "convolutions", "embeddings")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """What a rule may know of a parameter: its name (None where the caller gave none), shape and kind (see `KINDS`)."""
+
+    name: str | None
+    shape: tuple[int, ...]
+    kind: str
+
+    def __str__(self) -> str:
+        return f"{self.name or 'an unnamed parameter'} (one of the {self.kind}, shape {tuple(self.shape)})"
+
+
+class Link(NamedTuple):
+    """A transform at its place in a rule. Parameters served by the same place share its totals (a global norm, say)."""
+
+    path: str
+    transform: Transform
+
+
+class Rule:
+    """The mathematics of one update. Abstract: a `Transform`, a `chain` or a `split`."""
+
+    def links(self, parameter: Parameter, path: str = "") -> tuple[Link, ...]:
+        """Return the transforms that serve this parameter, first to last; `path` is the place of this rule in a larger one."""
+        raise NotImplementedError
+
+    def transforms(self) -> tuple[Transform, ...]:
+        """Return every transform in the rule, whichever parameter it serves."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Transform(Rule):
+    """One link of a chain. Abstract: subclasses are frozen dataclasses that give `formula`.
+
+    `slots` names the state, under torch's own names, with its initial value. `scalars` gives the numbers of the formula for
+    one step: every field, and whatever depends on the step count. Booleans, strings and None shape the formula itself.
+    """
+
+    slots: ClassVar[Mapping[str, float]] = MappingProxyType({})
+
+    def initial_state(self) -> Mapping[str, float]:
+        """Return each state slot with the number it starts from."""
+        return self.slots
+
+    def scalars(self, t: int, lr: float) -> dict[str, Any]:
+        """Return the run-time scalars of step `t` (counted from 1) at learning rate `lr`."""
+        del t, lr
+        return dict(vars(self))
+
+    def formula(self, u: Symbol, p: Symbol, s: Any, k: Any) -> Formula:
+        """Return the new `u` from the incoming `u`, the parameter `p`, the state `s` and the scalars `k`."""
+        raise NotImplementedError
+
+    def refusal(self, parameter: Parameter) -> str | None:
+        """Return why this transform cannot serve the parameter, or None when it can."""
+        del parameter
+        return None
+
+    def links(self, parameter: Parameter, path: str = "") -> tuple[Link, ...]:
+        if reason := self.refusal(parameter):
+            raise InputError(reason)
+        return (Link(path, self),)
+
+    def transforms(self) -> tuple[Transform, ...]:
+        return (self,)
+
+    def __repr__(self) -> str:
+        return printed_call(self)
+
+
+def _rules(where: str, rules: tuple[Any, ...]) -> None:
+    for rule in rules:
+        if not isinstance(rule, Rule):
+            raise InputError(f"{where} takes rules such as adamw(1e-3) (got {rule!r})")
+
+
+@dataclass(frozen=True, repr=False)
+class Chain(Rule):
+    """Rules one after the other; `made_by` is how the chain prints when a named function made it."""
+
+    rules: tuple[Rule, ...]
+    made_by: str | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        _rules("chain", self.rules)
+        if not self.rules:
+            raise InputError("chain needs at least one rule (got none)")
+
+    def links(self, parameter: Parameter, path: str = "") -> tuple[Link, ...]:
+        return tuple(link for i, rule in enumerate(self.rules) for link in rule.links(parameter, f"{path}/{i}"))
+
+    def transforms(self) -> tuple[Transform, ...]:
+        return tuple(link for rule in self.rules for link in rule.transforms())
+
+    def __repr__(self) -> str:
+        return self.made_by or f"chain({', '.join(map(repr, self.rules))})"
+
+
+def chain(*rules: Rule) -> Chain:
+    """Join rules: what the first returns is what the second takes.
+
+    >>> from steepest import adam, chain, clip_global_norm
+    >>> chain(clip_global_norm(1.0), adam(0.01))
+    chain(clip_global_norm(1.0), adam(0.01))
+    """
+    return Chain(tuple(rules))
+
+
+@dataclass(frozen=True, repr=False)
+class Split(Rule):
+    """Each parameter to its own rule: the first name pattern that matches, else its kind, else `rest`."""
+
+    patterns: tuple[tuple[str, Rule], ...]
+    kinds: tuple[tuple[str, Rule], ...]
+    rest: Rule | None = None
+
+    def __post_init__(self) -> None:
+        _rules("split", tuple(rule for _, rule in (*self.patterns, *self.kinds)))
+        for kind, _ in self.kinds:
+            if kind not in KINDS:
+                hint = nearest(kind, KINDS)
+                raise InputError(
+                    f"split knows the kinds {', '.join(KINDS)} and rest (got {kind!r}); "
+                    + (f"did you mean {hint!r}?" if hint else 'a name pattern goes in a dict: split({"head.*": ...})')
+                )
+
+    def branch(self, parameter: Parameter) -> tuple[str, Rule]:
+        """Return the name of the branch that takes this parameter, and its rule; raise when none does."""
+        if self.patterns and parameter.name is None:
+            asked = ", ".join(pattern for pattern, _ in self.patterns)
+            raise InputError(f"split by name ({asked}) needs names: pass the model or model.named_parameters()")
+        for pattern, rule in self.patterns:
+            if fnmatchcase(parameter.name or "", pattern):
+                return pattern, rule
+        for kind, rule in self.kinds:
+            if kind == parameter.kind:
+                return kind, rule
+        if self.rest is None:
+            raise InputError(f"split: nothing takes {parameter}; add rest=... or a pattern that matches it")
+        return "rest", self.rest
+
+    def links(self, parameter: Parameter, path: str = "") -> tuple[Link, ...]:
+        name, rule = self.branch(parameter)
+        return rule.links(parameter, f"{path}/{name}")
+
+    def transforms(self) -> tuple[Transform, ...]:
+        rest = () if self.rest is None else (self.rest,)
+        branches = (*(rule for _, rule in self.patterns), *(rule for _, rule in self.kinds), *rest)
+        return tuple(link for rule in branches for link in rule.transforms())
+
+    def __repr__(self) -> str:
+        parts = [repr(dict(self.patterns))] if self.patterns else []
+        parts += [f"{kind}={rule!r}" for kind, rule in self.kinds]
+        parts += [f"rest={self.rest!r}"] if self.rest is not None else []
+        return f"split({', '.join(parts)})"
+
+
+def split(patterns: Mapping[str, Rule] | None = None, *, rest: Rule | None = None, **kinds: Rule) -> Split:
+    """Give each parameter its own rule, by name pattern or by kind.
+
+    `patterns` maps shell-style name patterns (`"head.*"`) to rules and is looked at first; then the keywords `matrices`
+    (two dimensions), `vectors` (none or one: biases, norms), `convolutions` (three or more) and `embeddings` (weights of
+    `nn.Embedding`, known when the model itself is given); then `rest`. A parameter that nothing takes is an error.
+
+    >>> from steepest import adamw, muon, split
+    >>> split(matrices=muon(0.02), rest=adamw(0.003))
+    split(matrices=muon(0.02), rest=adamw(0.003))
+    """
+    return Split(tuple((patterns or {}).items()), tuple(kinds.items()), rest)
+
+
+F = TypeVar("F", bound=Callable[..., Chain])
+
+
+def named(function: F) -> F:
+    """Make the chain that `function` returns print as the call that made it: `adamw(0.003, weight_decay=0.1)`."""
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def make(*args: Any, **kwargs: Any) -> Chain:
+        made = function(*args, **kwargs)
+        bound = signature.bind(*args, **kwargs).arguments
+        first = next(iter(signature.parameters))
+        shown = [
+            repr(value) if name == first else f"{name}={value!r}"
+            for name, value in bound.items()
+            if name == first or value != signature.parameters[name].default
+        ]
+        return Chain(made.rules, f"{function.__name__}({', '.join(shown)})")
+
+    return make  # type: ignore[return-value]

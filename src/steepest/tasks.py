@@ -1,0 +1,144 @@
+"""Task: what to learn - data, metrics, a target, and the model and objective that are used unless a recipe says otherwise."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from .data import BUILTINS, Data, load
+from .errors import InputError, unknown
+from .metrics import DEFAULTS, Reach, check_kind
+from .models import ModelSpec, default_model
+from .objectives import Objective
+
+
+@dataclass
+class Task:
+    """What to learn.
+
+    Args:
+        data: a `Data`, or anything `steepest.task` takes.
+        model: a model value such as `mlp((64, 64))`, a function that returns an `nn.Module`, or a module (whose weights are
+            the start of every run); None: chosen by the kind of data.
+        objective: such as `cross_entropy(label_smoothing=0.1)`; None: chosen by targets and outputs.
+        metrics: names of the metrics to report; None: all that suit the task.
+        reach: the target of a race, such as `"accuracy >= 0.97"`.
+        name: what records call it; None: the data's name.
+
+    >>> import steepest
+    >>> steepest.Task(steepest.data.builtin("iris"), reach="accuracy >= 0.9")
+    Task(iris, reach 'accuracy >= 0.9')
+    """
+
+    data: Data
+    model: ModelSpec | Callable[[], Any] | Any | None = None
+    objective: Objective | None = None
+    metrics: tuple[str, ...] | None = None
+    reach: Reach | str | None = None
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        self.data = load(self.data)
+        self.name = self.name or self.data.name
+        if self.objective is not None and not isinstance(self.objective, Objective):
+            raise InputError(f"objective must be one such as cross_entropy() (got {self.objective!r})")
+        for name in self.metrics or ():
+            check_kind(name, self.kind)
+        if self.reach is None:
+            self.reach = self.data.default_reach
+        if self.reach is not None:
+            self.reach = Reach.parse(self.reach)
+            check_kind(self.reach.metric, self.kind)
+
+    @property
+    def kind(self) -> str:
+        """"classification" or "regression"."""
+        return self.data.targets.kind
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """The metrics to report."""
+        return self.metrics or DEFAULTS[self.kind]
+
+    @property
+    def goal(self) -> Reach | None:
+        """The target, parsed."""
+        return None if self.reach is None else Reach.parse(self.reach)
+
+    def default_model(self) -> ModelSpec:
+        """Return the network used when neither task nor recipe names one."""
+        return default_model(self.data.kind, self.data.input_shape)
+
+    def with_data(self, data: Data) -> Task:
+        """Return the same task on other data."""
+        return replace(self, data=data)
+
+    def __repr__(self) -> str:
+        return f"Task({self.name}" + (f", reach '{self.reach}'" if self.reach else "") + ")"
+
+
+def task(
+    source: Any,
+    *,
+    label: str | int | None = None,
+    reach: str | Reach | None = None,
+    model: Any = None,
+    objective: Objective | None = None,
+    metrics: tuple[str, ...] | None = None,
+    name: str | None = None,
+    **options: Any,
+) -> Task:
+    """Make a Task from a built-in name, a file, a frame, a Dataset, Data, or `file.py:function`.
+
+    Args:
+        source: `"digits"`, `"breast-cancer"`, `"wine"`, `"iris"`, `"diabetes"`; a path to csv, parquet, idx or npz;
+            a pandas or polars frame; a PyTorch Dataset; a `Data`; or `"file.py:function"`, a function that returns a Task.
+        label: of a table, the column to predict, by name or position.
+        reach: the target, such as `"accuracy >= 0.97"`.
+        model: see `Task`.
+        objective: see `Task`.
+        metrics: see `Task`.
+        name: what records call the task.
+        options: what `read_table` and `read_images` take besides (`test=`, `header=`, `missing=`, `parts=`, ...).
+
+    >>> task("iris", reach="accuracy >= 0.95")
+    Task(iris, reach 'accuracy >= 0.95')
+    """
+    goal = None if reach is None else Reach.parse(reach)  # wrong targets are told before any file is read
+    if isinstance(source, str) and ".py:" in source:
+        made = _from_file(source)
+        return replace(made, reach=goal) if goal else made
+    if isinstance(source, Task):
+        return source if goal is None else replace(source, reach=goal)
+    if isinstance(source, str | Path) and str(source) in BUILTINS:
+        label = None  # built-in sets know their label
+    data = load(source, label=label, **options)
+    return Task(data, model=model, objective=objective, metrics=metrics, reach=goal, name=name)
+
+
+def _from_file(source: str) -> Task:
+    """Run `function` of `file.py` and return the Task it makes."""
+    where, _, function = source.rpartition(":")
+    path = Path(where)
+    if not path.is_file():
+        raise InputError(f"no such file: {path}")
+    name = f"steepest_task_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise InputError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
+    if not hasattr(module, function):
+        names = [name for name in vars(module) if callable(getattr(module, name)) and not name.startswith("_")]
+        raise unknown(f"function in {path}", function, names)
+    made = getattr(module, function)()
+    if not isinstance(made, Task):
+        raise InputError(f"{source} must return a steepest.Task (got {type(made).__name__})")
+    return made

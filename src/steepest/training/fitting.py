@@ -1,0 +1,263 @@
+"""`fit`: train one recipe on one task, record what happens, and return the Run."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from .. import evaluation
+from ..data.core import Data
+from ..data.loading import arrays, from_dataset
+from ..errors import InputError, Interrupted
+from ..gradient import GradientFunction, plain
+from ..progress import Progress
+from ..recipes import Recipe, default_recipe, parse_recipe
+from ..records import Record, create
+from ..tasks import Task, task
+from .loop import EvaluationEvent, Hits, steps
+from .run import Interface, Run, save_weights, versions, weights_sha256
+from .setup import Training, prepare
+
+log = logging.getLogger("steepest")
+
+FINISHED, TARGET, EARLY, DIVERGED, INTERRUPTED = "finished", "target reached", "stopped early", "diverged", "interrupted"
+
+
+@dataclass
+class Best:
+    """Early stopping: the weights of the lowest validation loss so far, and how long ago that was."""
+
+    patience: int
+    loss: float = math.inf
+    step: int = 0
+    waited: int = 0
+    weights: dict[str, torch.Tensor] | None = None
+
+    def see(self, event: EvaluationEvent) -> bool:
+        """Take one evaluation; return whether it is time to stop."""
+        now = event.metrics.get("loss", event.train_loss)
+        if now < self.loss:
+            self.loss, self.step, self.waited = now, event.step, 0
+            self.weights = {name: value.detach().clone() for name, value in event.training.model.state_dict().items()}
+            return False
+        self.waited += 1
+        return self.waited >= self.patience
+
+
+def as_task(subject: Any, X: Any = None, y: Any = None) -> Task:
+    """Return the task that `fit`'s first arguments mean: a Task, anything `task` takes, or a network with its data."""
+    if isinstance(subject, nn.Module):
+        if X is None:
+            raise InputError("fit(net, X, y): the data are missing")
+        integers = any(isinstance(module, nn.Embedding) for module in subject.modules())
+        if isinstance(X, Data):
+            data = X
+        elif y is None:
+            data = from_dataset(X)
+        else:
+            data = arrays(X, y, scaling="none", integers=integers, images=False)
+        return Task(data, model=subject, name=type(subject).__name__)
+    if X is not None:
+        raise InputError(f"fit(net, X, y) needs an nn.Module first (got {type(subject).__name__})")
+    return task(subject)
+
+
+def fit(
+    subject: Any,
+    X: Any = None,
+    y: Any = None,
+    *,
+    recipe: Recipe | str | None = None,
+    seed: int = 0,
+    device: Any = None,
+    evaluate_every: int | None = None,
+    max_steps: int | None = None,
+    stop_at_target: bool = False,
+    gradient: GradientFunction = plain,
+    home: str | Path | None = None,
+    record: bool = True,
+    progress: bool | None = None,
+    command: str | None = None,
+    start_s: float = 0.0,
+) -> Run:
+    """Train one network and return the Run.
+
+    Args:
+        subject: a Task or anything `steepest.task` takes - then the second argument may be the recipe - or a network.
+        X: with a network: inputs (array, frame, Dataset, DataLoader or Data), handed over as they are.
+        y: with a network and arrays: labels.
+        recipe: how to learn; None: the default for this kind of data; or the text of one, such as `"adamw(0.003)"`.
+        seed: initial weights and order of batches follow from it.
+        device: where; None: CUDA when there is one.
+        evaluate_every: updates between evaluations of the validation part; None: once an epoch.
+        max_steps: updates at most; None: the recipe's epochs.
+        stop_at_target: stop when the task's target is met at two evaluations in a row.
+        gradient: how a gradient is obtained, see `steepest.gradient`.
+        home: folder of the records; None: `STEEPEST_HOME`, else `./.steepest`.
+        record: whether to write a record at all.
+        progress: show a bar; None: where somebody watches.
+        command: the command line that asked for this, for the record.
+        start_s: seconds of start-up to account for.
+
+    Raises:
+        InputError: what cannot be trained, in one line.
+        Interrupted: Ctrl-C; what was trained so far has been kept.
+
+    >>> import steepest
+    >>> run = fit("iris", recipe="adamw(0.01)", record=False)
+    >>> run.metrics["accuracy"] > 0.8
+    True
+    """
+    if isinstance(X, Recipe | str) and not isinstance(subject, nn.Module) and y is None:
+        recipe, X = X, None
+    job = as_task(subject, X, y)
+    recipe = parse_recipe(recipe) if isinstance(recipe, str) else recipe
+    recipe = recipe or default_recipe(job.data.kind, job.data.size("train"))
+    if max_steps is not None and max_steps < 1:
+        raise InputError(f"max_steps must be >= 1 (got {max_steps})")
+    if evaluate_every is not None and evaluate_every < 1:
+        raise InputError(f"evaluate_every must be >= 1 (got {evaluate_every})")
+    training = prepare(job, recipe, seed=seed, device=device)
+    book = create("run", home) if record else None
+    facts = _start_facts(training, command)
+    if book is not None:
+        book.append("start", **facts, interface=Interface.of(job.data).to_dict(), **_origin(training))
+    loop = steps(
+        job, evaluate_every=evaluate_every, max_steps=max_steps, gradient=gradient, training=training
+    )
+    outcome = _follow(loop, training, book, stop_at_target, min(max_steps or training.total_steps, training.total_steps), progress)
+    run = _finish(training, facts, outcome, book, start_s)
+    if outcome.status == INTERRUPTED:
+        kept = f"; kept as run {run.id}: steepest evaluate {run.id}" if run.id else ""
+        raise Interrupted(f"stopped after {outcome.step} steps{kept}")
+    return run
+
+
+@dataclass
+class Outcome:
+    """How the loop ended."""
+
+    status: str = FINISHED
+    step: int = 0
+    rows: int = 0
+    reached_at: int | None = None
+    curve: list[dict[str, Any]] | None = None
+
+
+def _follow(
+    loop: Any, training: Training, book: Record | None, stop_at_target: bool, total: int, progress: bool | None
+) -> Outcome:
+    """Pull events until the end, the target, early stopping, divergence or Ctrl-C."""
+    goal = training.task.goal
+    hits = Hits(goal) if goal is not None and training.validation is not None else None
+    best = Best(training.recipe.patience) if training.recipe.patience else None
+    outcome = Outcome(curve=[])
+    assert outcome.curve is not None
+    with Progress(total, f"fit {training.task.name}", progress) as bar:
+        try:
+            for event in loop:
+                outcome.step = event.step
+                if not isinstance(event, EvaluationEvent):
+                    outcome.rows += event.result.weight
+                    bar.update(event.step)
+                    continue
+                point = {"step": event.step, "epoch": event.epoch, "train_loss": event.train_loss, **event.metrics}
+                if training.recipe.plateau is not None:
+                    point["lr_factor"] = event.lr_factor
+                outcome.curve.append(point)
+                if book is not None:
+                    book.append("evaluation", **point)
+                bar.update(event.step, _glance(event))
+                if not math.isfinite(event.train_loss):
+                    outcome.status = DIVERGED
+                    log.warning("diverged at step %d: the loss is not finite; try a lower learning rate", event.step)
+                    break
+                if hits is not None and outcome.reached_at is None and hits.see(event.step, event.metrics[hits.reach.metric]):
+                    outcome.reached_at = hits.first
+                    if stop_at_target:
+                        outcome.status = TARGET
+                        break
+                if best is not None and best.see(event):
+                    outcome.status = EARLY
+                    break
+        except KeyboardInterrupt:
+            outcome.status = INTERRUPTED
+        finally:
+            loop.close()
+    if best is not None and best.weights is not None and outcome.status in (FINISHED, EARLY):
+        training.model.load_state_dict(best.weights)
+    return outcome
+
+
+def _glance(event: EvaluationEvent) -> str:
+    shown = [f"loss {event.train_loss:.4g}"]
+    shown += [f"{name} {value:.4g}" for name, value in list(event.metrics.items())[:1]]
+    return "  ".join(shown)
+
+
+def _start_facts(training: Training, command: str | None) -> dict[str, Any]:
+    job = training.task
+    return {
+        "task": job.name,
+        "label": training.recipe.label,
+        "recipe": repr(training.recipe),
+        "reach": str(job.goal) if job.goal else None,
+        "seed": training.seed,
+        "plan": [dict(row) for row in training.optimizer.plan().rows],
+        "versions": versions(),
+        "command": command,
+    }
+
+
+def _origin(training: Training) -> dict[str, Any]:
+    """What `load_run` needs to build the network and find the data again."""
+    spec, data = training.spec, training.task.data
+    model = None
+    if spec is not None:
+        model = {"spec": repr(spec), "input_shape": data.input_shape, "num_outputs": data.targets.num_outputs}
+    return {"model": model, "origin": data.origin}
+
+
+def _finish(training: Training, facts: dict[str, Any], outcome: Outcome, book: Record | None, start_s: float) -> Run:
+    """Measure the held-out part, write weights and the last line of the record, and return the Run."""
+    job, clock = training.task, training.clock
+    training.model.eval()
+    clock.to("evaluate")
+    held_out = next((name for name in ("test", "validation") if job.data.size(name)), "train")
+    part = job.data.part(held_out, by="final evaluation", device=training.device)
+    names = (*job.metric_names, "loss")
+    measured = evaluation.measure(training.model, part, job.data, names, training.loss)
+    clock.to("waiting")
+    if book is not None:
+        save_weights(training.model, book)
+    stages = ({"start": start_s} if start_s else {}) | clock.stop()
+    document = {
+        "id": book.id if book else None,
+        **facts,
+        "status": outcome.status,
+        "reached": outcome.reached_at is not None if job.goal else None,
+        "steps_to_target": outcome.reached_at,
+        "steps": outcome.step,
+        "seconds": sum(stages.values()),
+        "samples_per_second": outcome.rows / stages["train"] if stages.get("train") else 0.0,
+        "metrics": measured,
+        "measured_on": {"part": held_out, "rows": len(part)},
+        "stages": stages,
+        "weights_sha256": weights_sha256(training.model),
+        "curve": outcome.curve,
+        "data": job.data.to_dict(),
+    }
+    if book is not None:
+        book.append("end", **document, result=_result(measured))
+    return Run(book.id if book else None, document, training.model, Interface.of(job.data), job)
+
+
+def _result(measured: dict[str, float]) -> str:
+    name, value = next(iter(measured.items()))
+    return f"{name} {value:.4g}"

@@ -1,0 +1,176 @@
+"""The one visible loop: a generator of events that training, racing, progress bars and early stopping all pull from.
+
+A user whose loop differs copies it: it is forty lines over the same public functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from .. import evaluation
+from ..data.batches import batch_bounds, epoch_order
+from ..gradient import GradientFunction, StepContext, StepResult, plain
+from ..metrics import METRICS, Reach
+from ..recipes import Plateau, Recipe, default_recipe
+from ..tasks import Task
+from .setup import Training, prepare, rng_devices
+
+
+@dataclass(slots=True)
+class StepEvent:
+    """One update was made."""
+
+    step: int
+    epoch: int
+    result: StepResult
+    training: Training
+
+
+@dataclass(slots=True)
+class EvaluationEvent:
+    """The validation part was measured after `step` updates. `train_loss` is the mean since the evaluation before."""
+
+    step: int
+    epoch: int
+    train_loss: float
+    metrics: dict[str, float]
+    lr_factor: float
+    training: Training
+
+
+Event = StepEvent | EvaluationEvent
+
+
+@dataclass
+class PlateauState:
+    """The state of reduce-on-plateau: best value so far, evaluations since, factor reached. Kept in the Run's events."""
+
+    plateau: Plateau
+    best: float | None = None
+    waited: int = 0
+    factor: float = 1.0
+
+    def see(self, value: float) -> float:
+        """Take one value; return what the learning rate is to be multiplied by now (1.0: leave it)."""
+        larger = METRICS[self.plateau.metric].larger_is_better
+        bound = None if self.best is None else self.best * (1 + self.plateau.threshold * (1 if larger else -1))
+        if bound is None or (value > bound if larger else value < bound):
+            self.best, self.waited = value, 0
+            return 1.0
+        self.waited += 1
+        if self.waited <= self.plateau.patience:
+            return 1.0
+        self.waited = 0
+        lowered = max(self.factor * self.plateau.factor, self.plateau.min_factor)
+        change, self.factor = lowered / self.factor, lowered
+        return change
+
+
+@dataclass
+class Hits:
+    """Counts evaluations that meet a target: it is reached at the first of `consecutive` in a row."""
+
+    reach: Reach
+    consecutive: int = 2
+    first: int | None = None
+    row: int = field(default=0)
+
+    def see(self, step: int, value: float) -> bool:
+        """Take the value after `step` updates; return whether the target is reached now."""
+        if not self.reach.met(value):
+            self.row, self.first = 0, None
+            return False
+        if self.row == 0:
+            self.first = step
+        self.row += 1
+        return self.row >= self.consecutive
+
+
+def steps(
+    task: Task,
+    recipe: Recipe | None = None,
+    *,
+    seed: int = 0,
+    device: Any = None,
+    evaluate_every: int | None = None,
+    max_steps: int | None = None,
+    metrics: tuple[str, ...] | None = None,
+    gradient: GradientFunction = plain,
+    training: Training | None = None,
+) -> Iterator[Event]:
+    """Train, yielding an event after every update and every evaluation of the validation part; stop by leaving the loop.
+
+    Args:
+        task: what to learn.
+        recipe: how; None: the default for this kind of data.
+        seed: initial weights and the order of batches follow from it.
+        device: where; None: CUDA when there is one.
+        evaluate_every: updates between two evaluations; None: once an epoch.
+        max_steps: updates at most; None: the recipe's epochs.
+        metrics: what to measure at an evaluation, besides the loss; None: the task's metrics.
+        gradient: how a gradient is obtained, see `steepest.gradient`.
+        training: a prepared training instead of one made from the arguments before.
+
+    >>> import steepest
+    >>> task = steepest.task("iris")
+    >>> losses = [e.metrics["loss"] for e in steps(task, evaluate_every=30, max_steps=60) if hasattr(e, "metrics")]
+    >>> len(losses), losses[1] < losses[0]
+    (2, True)
+    """
+    if training is None:
+        recipe = recipe or default_recipe(task.data.kind, task.data.size("train"))
+        training = prepare(task, recipe, seed=seed, device=device)
+    names = (*(task.metric_names if metrics is None else metrics), "loss")
+    last = min(training.total_steps, max_steps or training.total_steps)
+    every = evaluate_every or training.steps_per_epoch
+    with torch.random.fork_rng(devices=rng_devices(training.device)):
+        torch.manual_seed(training.seed)
+        yield from _train(training, names, every, last, gradient)
+
+
+def _train(t: Training, names: tuple[str, ...], every: int, last: int, gradient: GradientFunction) -> Iterator[Event]:
+    clock, optimizer, part, parameters = t.clock, t.optimizer, t.train, t.parameters
+    plateau = PlateauState(t.recipe.plateau) if t.recipe.plateau else None
+    bounds = batch_bounds(len(part), t.batch)
+    t.model.train()
+    step, epoch, losses = 0, 0, []
+    while step < last:
+        order = epoch_order(len(part), t.seed, epoch).to(t.device)
+        for begin, end in bounds:
+            clock.to("train")
+            inputs, targets = part.take(order[begin:end])
+            result = gradient(StepContext(t.model, parameters, t.objective, t.loss, inputs, targets))
+            optimizer.step()
+            clock.to("waiting")
+            step += 1
+            losses.append(result.loss)
+            yield StepEvent(step, epoch, result, t)
+            if step % every == 0 or step == last:
+                yield _evaluate(t, names, plateau, step, epoch, losses)
+                losses = []
+            if step == last:
+                return
+        epoch += 1
+
+
+def _evaluate(
+    t: Training, names: tuple[str, ...], plateau: PlateauState | None, step: int, epoch: int, losses: list[torch.Tensor]
+) -> EvaluationEvent:
+    """Measure the validation part, and lower the learning rate when a plateau asks for it."""
+    t.clock.to("evaluate")
+    measured = {}
+    if t.validation is not None:
+        measured = evaluation.measure(t.model, t.validation, t.task.data, names, t.loss)
+    train_loss = float(torch.stack(losses).mean())
+    factor = 1.0
+    if plateau is not None:
+        change = plateau.see(measured.get(plateau.plateau.metric, train_loss))
+        factor = plateau.factor
+        for group in t.optimizer.param_groups:
+            group["lr"] = group["lr"] * change
+    t.clock.to("waiting")
+    return EvaluationEvent(step, epoch, train_loss, measured, factor, t)

@@ -1,0 +1,217 @@
+"""Run: what happened when one recipe was trained on one task, and the network that came of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from .. import evaluation
+from ..data.core import Data
+from ..data.encoding import encode_rows
+from ..data.preprocessing import Preprocessing, from_dict
+from ..errors import InputError
+from ..recipes import read
+from ..records import Record, find, replacing
+from ..tasks import Task, task
+
+WEIGHTS = "weights.safetensors"
+
+
+def versions() -> dict[str, str]:
+    """Return what a result depends on beside the seed: package versions, processor, threads."""
+    from .. import __version__
+
+    return {
+        "steepest": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else _processor(),
+        "threads": str(torch.get_num_threads()),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    return f"CPU ({name})"
+
+
+def weights_sha256(model: nn.Module) -> str:
+    """Return a fingerprint of all weights and buffers: names, shapes, dtypes and bytes."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+@dataclass
+class Interface:
+    """What turns rows into network inputs and outputs into answers."""
+
+    preprocessing: Preprocessing
+    classes: tuple[Any, ...] | None
+    shift: Any = 0.0
+    scale: Any = 1.0
+
+    @classmethod
+    def of(cls, data: Data) -> Interface:
+        shift, scale = data.target_scale
+        return cls(data.preprocessing, data.targets.classes, shift, scale)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "preprocessing": self.preprocessing.to_dict(),
+            "classes": self.classes,
+            "shift": np.asarray(self.shift).tolist(),
+            "scale": np.asarray(self.scale).tolist(),
+        }
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> Interface:
+        classes = tuple(value["classes"]) if value["classes"] is not None else None
+        return cls(from_dict(value["preprocessing"]), classes, np.asarray(value["shift"]), np.asarray(value["scale"]))
+
+
+@dataclass
+class Run:
+    """What happened, and the trained network.
+
+    Attributes:
+        id: the record's id, or None when nothing was recorded.
+        facts: the run as a document; `to_dict` returns it.
+        model: the trained `nn.Module`.
+        interface: preprocessing and classes, for `predict`.
+        task: what was learned, when at hand.
+    """
+
+    id: str | None
+    facts: dict[str, Any]
+    model: nn.Module
+    interface: Interface
+    task: Task | None = field(default=None, repr=False)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The held-out metrics: of the test part, or of the validation part where there is no test part."""
+        return self.facts["metrics"]
+
+    @property
+    def samples_per_second(self) -> float:
+        """Rows trained on per second of the training stage (gathering batches, gradients, updates)."""
+        return self.facts["samples_per_second"]
+
+    @property
+    def stages(self) -> dict[str, float]:
+        """Seconds by stage."""
+        return self.facts["stages"]
+
+    @property
+    def curve(self) -> list[dict[str, Any]]:
+        """One dict an evaluation: step, epoch, train_loss and the validation metrics."""
+        return self.facts["curve"]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the run as a document, the same as `steepest fit --json`."""
+        return dict(self.facts)
+
+    def predict(self, rows: Any) -> np.ndarray:
+        """Return the predicted label (or number) of each row.
+
+        Args:
+            rows: as the training data came: a frame, dicts or a csv path for a table; an array for arrays and images.
+        """
+        raw = self._outputs(rows)
+        if self.interface.classes is None:
+            values = raw.reshape(len(raw), -1).double().cpu().numpy()
+            values = values[:, 0] if values.shape[1] == 1 else values
+            return values * self.interface.scale + self.interface.shift
+        chosen = evaluation.probabilities(raw, len(self.interface.classes)).argmax(axis=1)
+        return np.asarray(self.interface.classes)[chosen]
+
+    def predict_proba(self, rows: Any) -> np.ndarray:
+        """Return the probability of each class (in the order of `run.interface.classes`), shape (rows, classes)."""
+        if self.interface.classes is None:
+            raise InputError("predict_proba is for classes; this run predicts numbers, use predict")
+        return evaluation.probabilities(self._outputs(rows), len(self.interface.classes))
+
+    def _outputs(self, rows: Any) -> torch.Tensor:
+        inputs = torch.from_numpy(encode_rows(rows, self.interface.preprocessing))
+        device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
+        with evaluation.evaluating(self.model):
+            return torch.cat([self.model(piece.to(device)) for piece in inputs.split(evaluation.BATCH)])
+
+    def __repr__(self) -> str:
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in self.metrics.items() if isinstance(value, float))
+        return f"Run({self.id}, {self.facts['task']}, {self.facts['label']}, {self.facts['steps']} steps: {shown})"
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        cells = "".join(f"<tr><td>{escape(k)}</td><td>{v:.4g}</td></tr>" for k, v in self.metrics.items())
+        return f"<b>{escape(repr(self).split(':')[0])})</b><table>{cells}</table>"
+
+
+def save_weights(model: nn.Module, record: Record) -> None:
+    """Write the weights beside the record, as safetensors, all at once."""
+    from safetensors.torch import save_model
+
+    with replacing(record.folder / WEIGHTS) as path:
+        save_model(model, str(path))
+
+
+def load_run(name: str, *, home: str | Path | None = None, model: nn.Module | None = None) -> Run:
+    """Bring a run back from its record: facts, network and preprocessing.
+
+    Args:
+        name: the run's id, or `"last"`.
+        home: the folder of the records; None: `STEEPEST_HOME`, else `./.steepest`.
+        model: the network to load the weights into, for runs whose network was the caller's own module.
+    """
+    from safetensors.torch import load_model
+
+    record = find(name, home)
+    start, end = record.first("start"), record.last("end")
+    if record.kind != "run":
+        raise InputError(f"{name} is a race; its winner's run is shown by `steepest runs`")
+    if start is None or end is None or not (record.folder / WEIGHTS).exists():
+        raise InputError(f"run {record.id} was not finished; it has no weights to load")
+    if model is None:
+        if start["model"] is None:
+            raise InputError(f"run {record.id} trained a module of your own: pass load_run({name!r}, model=your_network)")
+        built = start["model"]
+        model = read(built["spec"]).build(tuple(built["input_shape"]), built["num_outputs"])
+    assert model is not None
+    try:
+        load_model(model, str(record.folder / WEIGHTS))
+    except RuntimeError as error:
+        raise InputError(f"the weights of run {record.id} do not fit the network: {str(error).splitlines()[0]}") from None
+    facts = {key: value for key, value in end.items() if key not in ("event", "at", "result")}
+    return Run(record.id, facts, model.eval(), Interface.from_dict(start["interface"]), _task_of(start))
+
+
+def _task_of(start: dict[str, Any]) -> Task | None:
+    """Make the task again from how it was made, when that was a built-in name or a file that is still there."""
+    origin = start.get("origin")
+    if origin is None:
+        return None
+    options = json.loads(json.dumps(origin["options"]))
+    if "parts" in options:
+        options["parts"] = tuple(options["parts"])
+    source = origin["source"]
+    if source.startswith(("/", ".")) and not Path(source.rpartition(":")[0] if ".py:" in source else source).exists():
+        return None
+    return task(source, **options)

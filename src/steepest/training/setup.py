@@ -1,0 +1,155 @@
+"""Setting a training up: the network, the objective, the optimizer and the parts, all made from task, recipe and seed."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..clock import Clock
+from ..data.batches import batch_bounds
+from ..data.parts import Part
+from ..errors import InputError
+from ..models import ModelSpec
+from ..objectives import BinaryCrossEntropy, CrossEntropy, LossFunction, Mse, Objective, default_objective
+from ..optimizer import Optimizer
+from ..recipes import Recipe
+from ..tasks import Task
+
+
+@dataclass
+class Training:
+    """Everything one training holds: what `steps` works on and `Run` keeps."""
+
+    task: Task
+    recipe: Recipe
+    seed: int
+    device: torch.device
+    model: nn.Module
+    spec: ModelSpec | None  # what built the model, when steepest did
+    objective: Objective
+    loss: LossFunction
+    optimizer: Optimizer
+    train: Part
+    validation: Part | None
+    batch: int
+    steps_per_epoch: int
+    total_steps: int
+    clock: Clock
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+
+def choose_device(device: str | torch.device | None = None) -> torch.device:
+    """Return the device named, else the first CUDA device, else the CPU."""
+    if device is not None:
+        return torch.device(device)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def rng_devices(device: torch.device) -> list[int]:
+    """Return the CUDA devices whose random state a training on this device touches."""
+    return [device.index or 0] if device.type == "cuda" else []
+
+
+def prepare(
+    task: Task, recipe: Recipe, *, seed: int = 0, device: str | torch.device | None = None, fresh: bool = False
+) -> Training:
+    """Set a training up.
+
+    Args:
+        task: what to learn.
+        recipe: how.
+        seed: initial weights and the order of batches follow from it.
+        device: where; None: CUDA when there is one.
+        fresh: copy a module the caller gave and draw its weights anew, instead of training that very module.
+    """
+    where, clock = choose_device(device), Clock("data")
+    train = task.data.part("train", by="training", device=where)
+    validation = task.data.part("validation", by="validation", device=where) if task.data.size("validation") else None
+    with torch.random.fork_rng(devices=rng_devices(where)):
+        torch.manual_seed(seed)
+        model, spec = build_model(task, recipe, fresh=fresh)
+        model = model.to(where)
+        num_outputs = _probe(model, train)
+    objective = recipe.objective or task.objective or default_objective(task.kind, num_outputs)
+    _check_objective(objective, task, num_outputs)
+    batch = recipe.batch_size(len(train))
+    steps_per_epoch = len(batch_bounds(len(train), batch))
+    total_steps = max(1, math.ceil(recipe.epochs * steps_per_epoch))
+    optimizer = Optimizer(model, recipe.rule, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
+    loss = objective.loss(task.data, where)
+    return Training(
+        task, recipe, seed, where, model, spec, objective, loss, optimizer, train, validation, batch, steps_per_epoch,
+        total_steps, clock,
+    )  # fmt: skip
+
+
+def build_model(task: Task, recipe: Recipe, *, fresh: bool = False) -> tuple[nn.Module, ModelSpec | None]:
+    """Return the network of the recipe, of the task, or the default one, and the value that built it if one did."""
+    chosen = recipe.model if recipe.model is not None else task.model
+    if chosen is None:
+        chosen = task.default_model()
+    if isinstance(chosen, ModelSpec):
+        return chosen.build(task.data.input_shape, task.data.targets.num_outputs), chosen
+    if isinstance(chosen, nn.Module):
+        return (_reset(copy.deepcopy(chosen)) if fresh else chosen), None
+    if callable(chosen):
+        made = chosen()
+        if isinstance(made, nn.Module):
+            return made, None
+        raise InputError(f"the model function must return an nn.Module (got {type(made).__name__})")
+    raise InputError(f"a model is a value such as mlp((64, 64)), an nn.Module or a function returning one (got {chosen!r})")
+
+
+def _reset(model: nn.Module) -> nn.Module:
+    """Draw the weights of every layer that can anew."""
+    for module in model.modules():
+        if callable(reset := getattr(module, "reset_parameters", None)):
+            reset()
+    return model
+
+
+def _probe(model: nn.Module, train: Part) -> int:
+    """Run two rows through the network and return how many numbers it gives a row; also settles lazy layers."""
+    was_training = model.training
+    model.eval()
+    inputs, _ = train.take(torch.arange(min(2, len(train)), device=train.targets.device))
+    try:
+        with torch.no_grad():
+            result = model(inputs)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"the network does not take inputs of shape {tuple(inputs.shape)}: {reason}") from error
+    finally:
+        model.train(was_training)
+    if not isinstance(result, Tensor) or result.ndim == 0 or len(result) != len(inputs):
+        got = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
+        raise InputError(f"the network must return a tensor with one row per input (got {got} for {len(inputs)} inputs)")
+    return 1 if result.ndim == 1 else math.prod(result.shape[1:])
+
+
+def _check_objective(objective: Objective, task: Task, num_outputs: int) -> None:
+    """Raise unless objective, targets and outputs fit together."""
+    targets = task.data.targets
+    if targets.kind == "regression":
+        expected = targets.num_outputs
+        if not isinstance(objective, Mse) and isinstance(objective, CrossEntropy | BinaryCrossEntropy):
+            raise InputError(f"{objective!r} is for classes, but the label is a number; use mse()")
+        if num_outputs != expected:
+            raise InputError(f"the network gives {num_outputs} numbers a row, the label has {expected}")
+        return
+    if isinstance(objective, Mse):
+        raise InputError("mse() is for numbers, but the label has classes; use cross_entropy(), or kind='regression'")
+    if isinstance(objective, BinaryCrossEntropy) and (targets.num_classes != 2 or num_outputs != 1):
+        raise InputError(
+            f"binary_cross_entropy needs two classes and one output (got {targets.num_classes} classes and {num_outputs} outputs)"
+        )
+    if isinstance(objective, CrossEntropy) and num_outputs != targets.num_classes:
+        raise InputError(f"the network gives {num_outputs} numbers a row; the label has {targets.num_classes} classes")

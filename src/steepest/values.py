@@ -1,0 +1,29 @@
+"""How steepest's frozen values print: as the Python call that makes them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import MISSING, fields
+from typing import Any
+
+
+def snake_case(name: str) -> str:
+    """Return the function-style spelling of a class name.
+
+    >>> snake_case("ClipGlobalNorm")
+    'clip_global_norm'
+    """
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+def printed_call(value: Any, name: str | None = None) -> str:
+    """Return the call that makes a dataclass value: what has no default by position, other changes by name."""
+    parts = []
+    for item in fields(value):
+        now = getattr(value, item.name)
+        default = item.default_factory() if item.default_factory is not MISSING else item.default
+        if default is MISSING:
+            parts.append(repr(now))
+        elif item.repr and now != default:
+            parts.append(f"{item.name}={now!r}")
+    return f"{name or snake_case(type(value).__name__)}({', '.join(parts)})"
