@@ -222,12 +222,16 @@ class Reach:
             raise InputError(f"{name} can never be {right} {value:g}: it lies between {chosen.low:g} and {chosen.high:g}{hint}")
         return cls(name, value)
 
+    @property
+    def larger_is_better(self) -> bool:
+        return METRICS[self.metric].larger_is_better
+
     def met(self, value: float) -> bool:
         """Return whether a value meets the target; NaN does not."""
-        return value >= self.value if METRICS[self.metric].larger_is_better else value <= self.value
+        return value >= self.value if self.larger_is_better else value <= self.value
 
     def __str__(self) -> str:
-        return f"{self.metric} {'>=' if METRICS[self.metric].larger_is_better else '<='} {self.value:g}"
+        return f"{self.metric} {'>=' if self.larger_is_better else '<='} {self.value:g}"
 
     def __repr__(self) -> str:
         return f"Reach('{self}')"

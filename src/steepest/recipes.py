@@ -185,11 +185,11 @@ _RULES = (
 )
 
 
-def parse_recipes(text: str) -> list[Recipe]:
-    """Read several recipes parted by commas: `"adamw,muon,sgd(0.1, schedule=cosine())"`.
+def split_text(text: str) -> list[str]:
+    """Part text at the commas outside brackets.
 
-    >>> [recipe.label for recipe in parse_recipes("adamw, momentum(0.1)")]
-    ['adamw', 'momentum']
+    >>> split_text("adamw, sgd(0.1, schedule=cosine())")
+    ['adamw', 'sgd(0.1, schedule=cosine())']
     """
     pieces, depth, start = [], 0, 0
     for at, character in enumerate(text):
@@ -197,7 +197,7 @@ def parse_recipes(text: str) -> list[Recipe]:
         if character == "," and depth == 0:
             pieces.append(text[start:at])
             start = at + 1
-    return [parse_recipe(piece) for piece in [*pieces, text[start:]] if piece.strip()]
+    return [piece.strip() for piece in [*pieces, text[start:]] if piece.strip()]
 
 
 def default_recipe(kind: str, num_rows: int) -> Recipe:

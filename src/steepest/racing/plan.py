@@ -1,0 +1,154 @@
+"""The plan of a race: who races under which conditions, and which trials that means. Pure, so that a race can be resumed.
+
+Three stages. *Search*: each contender tries its learning rates on one seed of its own, middle first, later ones only as long
+as they could still win. *Screening*: the best learning rate of each runs the same five seeds; this only ranks. *Finals*: the
+first three, and the baseline, run ten fresh seeds; these alone are judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..errors import InputError, unknown
+from .contenders import Contender, learning_rate
+from .statistics import median_interval
+from .trials import Outcome, Trial
+
+INF = float("inf")
+SEARCH, SCREENING, FINALS = "search", "screening", "finals"
+COST_CLASS = 3.0  # a step that costs this many times the cheapest weighs in the ranking; less is left to the finals
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The conditions, the same for every contender. `seeds` screen, twice as many judge the finalists."""
+
+    contenders: tuple[Contender, ...]
+    baseline: str
+    reach: str
+    max_steps: int
+    evaluate_every: int
+    seed: int = 0
+    seeds: int = 5
+    finalists: int = 3
+
+    def __post_init__(self) -> None:
+        if self.baseline not in self.names:
+            raise unknown("baseline", self.baseline, self.names)
+        if not 1 <= self.seeds <= 400:
+            raise InputError(f"seeds must be between 1 and 400 (got {self.seeds})")
+
+    @property
+    def names(self) -> list[str]:
+        return [contender.name for contender in self.contenders]
+
+    @property
+    def final_seeds(self) -> int:
+        return 2 * self.seeds
+
+    def seed_of(self, stage: str, index: int) -> int:
+        """Return a seed that no other stage uses."""
+        return self.seed * 10_000 + {SEARCH: 9_000, SCREENING: 0, FINALS: 1_000}[stage] + index
+
+    def contender(self, name: str) -> Contender:
+        return next(contender for contender in self.contenders if contender.name == name)
+
+    def trial(self, stage: str, name: str, recipe: int, index: int, max_steps: int | None = None) -> Trial:
+        lr = learning_rate(self.contender(name).recipes[recipe].rule)
+        return Trial(name, recipe, lr, self.seed_of(stage, index), stage, max_steps or self.max_steps, self.evaluate_every)
+
+    def num_trials(self) -> int:
+        """Return about how many trials this takes."""
+        search = sum(len(contender.recipes) for contender in self.contenders if contender.tuned)
+        finals = min(self.finalists, len(self.contenders)) * self.final_seeds
+        return search + len(self.contenders) * self.seeds + finals
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the conditions as a document; two races with the same one run the same trials."""
+        listed = [{"name": one.name, "recipes": [repr(recipe) for recipe in one.recipes]} for one in self.contenders]
+        return {**{k: v for k, v in asdict(self).items() if k != "contenders"}, "contenders": listed}
+
+
+Chain = Generator[Trial, Outcome, None]
+
+
+def middle_out(count: int) -> list[int]:
+    """Return 0 ... count - 1 from the middle outwards.
+
+    >>> middle_out(5)
+    [2, 3, 1, 4, 0]
+    """
+    middle = count // 2
+    return sorted(range(count), key=lambda i: (abs(i - middle), -i))
+
+
+def search(plan: Plan, name: str) -> Chain:
+    """Yield one trial a learning rate; one that could not beat the best so far is stopped at that one's steps."""
+    best: int | None = None
+    contender = plan.contender(name)
+    for recipe in middle_out(len(contender.recipes)) if contender.tuned else ():
+        # the target must be met twice in a row, so a tie is confirmed one evaluation later
+        cap = plan.max_steps if best is None else min(plan.max_steps, best + plan.evaluate_every)
+        outcome = yield plan.trial(SEARCH, name, recipe, 0, cap)
+        if outcome.reached_at is not None and (best is None or outcome.reached_at < best):
+            best = outcome.reached_at
+
+
+def seeds(plan: Plan, stage: str, name: str, recipe: int) -> list[Chain]:
+    """Return one chain a seed: they need not wait for each other."""
+
+    def one(index: int) -> Chain:
+        yield plan.trial(stage, name, recipe, index)
+
+    return [one(index) for index in range(plan.final_seeds if stage == FINALS else plan.seeds)]
+
+
+def times_by_seed(outcomes: Iterable[Outcome], name: str, stage: str) -> dict[int, float]:
+    """Return a contender's steps to the target in one stage, seed by seed; misses are infinite."""
+    mine = sorted((o for o in outcomes if o.trial.contender == name and o.trial.stage == stage), key=lambda o: o.trial.seed)
+    return {o.trial.seed: INF if o.reached_at is None else float(o.reached_at) for o in mine}
+
+
+def times(outcomes: Iterable[Outcome], name: str, stage: str) -> list[float]:
+    """Return a contender's steps to the target in one stage, in the order of the seeds."""
+    return list(times_by_seed(outcomes, name, stage).values())
+
+
+def best_recipe(plan: Plan, outcomes: Sequence[Outcome], name: str) -> int | None:
+    """Return the recipe of a contender that reached the target in the fewest steps, or None when none did."""
+    if not plan.contender(name).tuned:
+        return 0
+    hits = [o for o in outcomes if o.trial.contender == name and o.trial.stage == SEARCH and o.reached_at is not None]
+    order = middle_out(len(plan.contender(name).recipes))
+    if not hits:
+        return None
+    return min(hits, key=lambda o: (o.reached_at, order.index(o.trial.recipe))).trial.recipe
+
+
+def ranking(plan: Plan, outcomes: Sequence[Outcome], pace: dict[str, float]) -> list[str]:
+    """Return the contenders that were screened, fastest first.
+
+    They are ranked by steps, so that the same seed always ranks them alike; the cost of a step enters only where it is
+    several times that of the cheapest, since smaller differences change from one measurement to the next.
+    """
+    cheapest = min(pace.values(), default=1.0)
+
+    def key(name: str) -> tuple[float, float, int]:
+        steps = times(outcomes, name, SCREENING)
+        cost = max(1.0, COST_CLASS * (pace.get(name, cheapest) / cheapest // COST_CLASS))
+        finite = [value for value in steps if value < INF]
+        mean = sum(finite) / len(finite) if finite else INF
+        return median_interval(steps)[0] * cost, mean * cost, plan.names.index(name)
+
+    return sorted((name for name in plan.names if times(outcomes, name, SCREENING)), key=key)
+
+
+def finalists(plan: Plan, outcomes: Sequence[Outcome], pace: dict[str, float]) -> list[str]:
+    """Return who runs the fresh seeds: the first three that ever reached the target, and the baseline."""
+    ranked = [name for name in ranking(plan, outcomes, pace) if min(times(outcomes, name, SCREENING)) < INF]
+    chosen = ranked[: plan.finalists]
+    if chosen and plan.baseline not in chosen and times(outcomes, plan.baseline, SCREENING):
+        chosen.append(plan.baseline)
+    return chosen

@@ -1,0 +1,96 @@
+"""Watching a race: a live table on a terminal, a line now and then in a plain log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import defaultdict
+from typing import Any
+
+from ..progress import LINE_EVERY_S, in_notebook, short_time
+from .plan import FINALS, SCREENING, SEARCH, Plan, times
+from .statistics import median_interval
+from .trials import Outcome
+
+
+class View:
+    """Shows how far a race is. `show` None: where somebody watches; `lines`: a line every ten seconds elsewhere."""
+
+    def __init__(self, plan: Plan, headline: str, show: bool | None = None, *, lines: bool = False) -> None:
+        watched = sys.stderr.isatty() or in_notebook()
+        self.plan, self.headline = plan, headline
+        self._live: Any = None
+        self._use_live = watched if show is None else show and watched
+        self._use_lines = not watched and (lines or show is True) and show is not False
+        self._began = self._told = time.monotonic()
+        self._outcomes: list[Outcome] = []
+        self._total, self._stage = plan.num_trials(), "starting processes"
+
+    def __enter__(self) -> View:
+        if self._use_live:
+            from rich.console import Console
+            from rich.live import Live
+
+            self._live = Live(self._table(), console=Console(stderr=True), refresh_per_second=8, transient=True)
+            self._live.start()
+        elif self._use_lines:
+            print(self.headline, file=sys.stderr, flush=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def stage(self, name: str) -> None:
+        """Say what is going on now."""
+        self._stage = name
+        if self._live is not None:
+            self._live.update(self._table())
+        elif self._use_lines:
+            print(f"{name} ...", file=sys.stderr, flush=True)
+
+    def see(self, outcome: Outcome) -> None:
+        """Take one finished trial."""
+        self._outcomes.append(outcome)
+        if self._live is not None:
+            self._live.update(self._table())
+        elif self._use_lines and time.monotonic() - self._told >= LINE_EVERY_S:
+            self._told = time.monotonic()
+            print(self._status(), file=sys.stderr, flush=True)
+
+    def _status(self) -> str:
+        done, spent = len(self._outcomes), time.monotonic() - self._began
+        left = short_time(spent * max(self._total - done, 0) / done) if done else "?"
+        return f"{self._stage}: trial {done} of about {self._total}, {short_time(spent)} so far, about {left} left"
+
+    def _table(self) -> Any:
+        from rich import box
+        from rich.console import Group
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for title, justify in (("recipe", "left"), ("search", "right"), ("screening", "right"), ("finals", "right"), ("steps to target", "left")):
+            table.add_column(title, justify=justify)
+        done: dict[tuple[str, str], int] = defaultdict(int)
+        for outcome in self._outcomes:
+            done[outcome.trial.contender, outcome.trial.stage] += 1
+        for name in self.plan.names:
+            stage = next((s for s in (FINALS, SCREENING, SEARCH) if done[name, s]), None)
+            table.add_row(name, *(self._count(done, name, s) for s in (SEARCH, SCREENING, FINALS)), self._steps(name, stage))
+        return Group(Text(self.headline), table, Text(self._status()))
+
+    def _count(self, done: dict[tuple[str, str], int], name: str, stage: str) -> str:
+        whole = {SEARCH: len(self.plan.contender(name).recipes), SCREENING: self.plan.seeds, FINALS: self.plan.final_seeds}
+        return f"{done[name, stage]}/{whole[stage]}" if done[name, stage] else ""
+
+    def _steps(self, name: str, stage: str | None) -> str:
+        if stage is None:
+            return ""
+        steps = times(self._outcomes, name, stage)
+        if stage == SEARCH:
+            steps = [min(o.reached_at or float("inf") for o in self._outcomes if o.trial.contender == name)]
+        middle, low, high = median_interval(steps)
+        if middle == float("inf"):
+            return "-"
+        return f"{middle:.0f}" if len(steps) < 2 else f"{middle:.0f} [{low:.0f}, {high:.0f}]"
