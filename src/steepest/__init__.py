@@ -35,6 +35,11 @@ _PUBLIC = {
     "training.loop": ("EvaluationEvent", "StepEvent", "steps"),
     "training.run": ("Run", "load_run"),
     "training.fitting": ("fit",),
+    "training.finding": ("find_lr",),
+    "assessment": ("cross_validate", "evaluate"),
+    "racing.race": ("Race", "race"),
+    "reporting.report": ("report",),
+    "estimators": ("SteepestClassifier", "SteepestRegressor"),
 }  # fmt: skip
 _WHERE = {name: module for module, names in _PUBLIC.items() for name in names}
 

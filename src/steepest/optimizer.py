@@ -14,7 +14,7 @@ from .errors import InputError, positive, unknown
 from .kernels import Block, eager, fused
 from .rules import Link, Parameter, Rule
 from .rules.transforms import ScaleByLearningRate
-from .schedules import Schedule
+from .schedules import Schedule, constant
 
 GROUP_KEYS = ("params", "lr", "name")
 
@@ -193,6 +193,11 @@ class Optimizer(torch.optim.Optimizer):
                 for slot, value in link.transform.initial_state().items():
                     state[names[slot]] = torch.full_like(p, value, memory_format=torch.preserve_format)
         return state
+
+    def ignore_schedules(self) -> None:
+        """Turn the rule's schedules off: `group["lr"]` then is the learning rate itself."""
+        for group in self._groups:
+            group.schedule = constant()
 
     # -- looking and copying ------------------------------------------------------------------------------------------
 

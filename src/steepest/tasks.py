@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .data import BUILTINS, Data, load
+from .data import Data, load
 from .errors import InputError, unknown
 from .metrics import DEFAULTS, Reach, check_kind
 from .models import ModelSpec, default_model
 from .objectives import Objective
+from .sources import BUILTINS
 
 
 @dataclass

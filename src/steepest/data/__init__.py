@@ -1,6 +1,6 @@
 """Data: what is learned from, loaded, checked, cleaned, split in four and handed out by index."""
 
 from .core import Data
-from .loading import BUILTINS, arrays, builtin, load, read_images, read_table
+from .loading import arrays, builtin, load, read_images, read_table
 
-__all__ = ["BUILTINS", "Data", "arrays", "builtin", "load", "read_images", "read_table"]
+__all__ = ["Data", "arrays", "builtin", "load", "read_images", "read_table"]

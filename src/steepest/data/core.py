@@ -46,6 +46,7 @@ class Data:
         cleaning: what was done to the data.
         scaling: `"standard"`, `"minmax"`, `"robust"` or `"none"`; fitted on the training part only.
         integers: whether an array keeps its whole numbers (for embeddings) instead of becoming float32.
+        test_given: whether the test part came apart, in a file or array of its own.
         default_reach: the target that a race on this data has unless told otherwise.
         origin: how to load the data again (source and options), where that is possible.
         reads: every reading of a part so far.
@@ -59,6 +60,7 @@ class Data:
     cleaning: CleaningReport = field(default_factory=CleaningReport)
     scaling: str = "standard"
     integers: bool = False
+    test_given: bool = False
     default_reach: str | None = None
     origin: dict[str, Any] | None = None
     reads: list[Read] = field(default_factory=list)

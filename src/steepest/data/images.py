@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from .reading import read_bytes
+from ..sources import read_bytes
 
 IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 IDX_NAME = re.compile(r"(?P<set>.*?)[-_.]?(images|labels)[-_.]idx\d[-_.]ubyte(\.gz)?$")

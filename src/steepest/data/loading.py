@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError, unknown
+from ..sources import BUILTINS, check_source
 from .cleaning import MISSING_MARKS, CleaningReport, Column, Table, clean, find_label, typed_as
 from .core import Data
 from .encoding import channels_first
@@ -18,15 +19,6 @@ from .images import read_images as read_image_arrays
 from .reading import RawTable, read_frame
 from .splitting import PARTS, SHARES, check_shares, split_rows
 from .targets import Targets, align, encode
-
-# name -> scikit-learn's loader, what a race on it must reach
-BUILTINS = {
-    "digits": ("load_digits", "accuracy >= 0.97"),
-    "breast-cancer": ("load_breast_cancer", "accuracy >= 0.95"),
-    "wine": ("load_wine", "accuracy >= 0.95"),
-    "iris": ("load_iris", "accuracy >= 0.9"),
-    "diabetes": ("load_diabetes", "r2 >= 0.4"),
-}
 
 
 def _deal(targets: Targets, shares: tuple[float, ...], seed: int, source: str, num_test: int = 0) -> dict[str, np.ndarray]:
@@ -106,7 +98,8 @@ def arrays(
         data_kind, inputs = "array", values
     if data_kind != "table" and values.dtype.kind == "f" and np.isnan(values).any():
         raise InputError(f"X holds {int(np.isnan(values).sum())} NaN values; only tables may have missing cells")
-    return Data(name, data_kind, inputs, targets, _deal(targets, parts, seed, name, num_test), report, scaling, integers)
+    dealt = _deal(targets, parts, seed, name, num_test)
+    return Data(name, data_kind, inputs, targets, dealt, report, scaling, integers, test_given=num_test > 0)
 
 
 def _missing(values: np.ndarray) -> int:
@@ -152,7 +145,8 @@ def _frame_columns(frame: Any, report: CleaningReport) -> Table:
 def _finish(
     name: str, kind: str, inputs: Any, targets: Targets, report: CleaningReport, scaling: str, parts: Any, seed: int, num_test: int = 0
 ) -> Data:
-    return Data(name, kind, inputs, targets, _deal(targets, parts, seed, name, num_test), report, scaling)
+    dealt = _deal(targets, parts, seed, name, num_test)
+    return Data(name, kind, inputs, targets, dealt, report, scaling, test_given=num_test > 0)
 
 
 def read_table(
@@ -308,16 +302,15 @@ def load(source: Any, *, label: str | int | None = None, **options: Any) -> Data
 def _load_named(source: str, label: str | int | None, options: dict[str, Any]) -> Data:
     if source in BUILTINS:
         return builtin(source, **options)
+    check_source(source)
     path = Path(source)
-    if not path.exists() and not path.suffix:
-        raise InputError(f"{unknown('task', source, BUILTINS)}; nor is it a file")
     if is_image_source(path):
         return read_images(path, **options)
     if path.is_dir():
         raise InputError(f"{path} is a folder without idx image files; expected a csv, parquet, npz or idx file")
-    if label is None and path.exists():
+    if label is None:
         raise InputError(f"{path}: which column is to be predicted? add --label NAME (or a position; -1 is the last)")
-    return read_table(path, -1 if label is None else label, **options)
+    return read_table(path, label, **options)
 
 
 def _plain_options(options: dict[str, Any]) -> dict[str, Any]:

@@ -7,9 +7,7 @@ A csv is read as text, column by column; what the text means (numbers, categorie
 from __future__ import annotations
 
 import csv
-import gzip
 import io
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from ..errors import InputError
+from ..sources import read_bytes
 
 TABLE_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".parquet")
 DELIMITERS = (",", ";", "\t", "|")
@@ -45,40 +44,6 @@ class RawTable:
     def take(self, rows: np.ndarray) -> RawTable:
         """Return the table of these rows."""
         return RawTable(self.frame[rows], self.lines[rows], self.source, unit=self.unit)
-
-
-def read_bytes(path: str | Path) -> bytes:
-    """Return a file's content, unpacked when it is gzipped; every failure is one line."""
-    path = Path(path)
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise InputError(_no_such_file(path)) from None
-    except IsADirectoryError:
-        raise InputError(f"{path} is a folder; expected a file") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
-    if not content:
-        raise InputError(f"{path} is empty (0 bytes)")
-    if content[:2] == b"\x1f\x8b":
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as error:
-            raise InputError(f"{path} is a damaged gzip file ({error}); copy or download it again") from None
-    elif path.suffix == ".gz":
-        raise InputError(f"{path} ends in .gz but is not a gzip file (it begins with {content[:2]!r})")
-    return content
-
-
-def _no_such_file(path: Path) -> str:
-    from ..errors import nearest
-
-    try:
-        names = [entry.name for entry in path.parent.iterdir()]
-    except OSError:
-        return f"no such file: {path}"
-    close = nearest(path.name, names)
-    return f"no such file: {path}" + (f"; did you mean {path.parent / close}?" if close else "")
 
 
 def read_frame(path: str | Path, *, header: bool | None = None, on_bad_row: str = "stop") -> RawTable:

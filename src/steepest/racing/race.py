@@ -17,7 +17,7 @@ from ..recipes import Recipe, read
 from ..records import Record, create, find
 from ..rules import Rule, adam
 from ..tasks import Task, task
-from ..training.run import versions
+from ..training.run import Run, versions
 from ..training.setup import choose_device
 from . import plan as stages
 from . import workers
@@ -56,6 +56,12 @@ class Race:
     seconds: dict[str, float]
     status: str
     facts: dict[str, Any] = field(repr=False, default_factory=dict)
+    book: Record | None = field(repr=False, default=None)
+
+    def keep_winner(self, run: Run) -> None:
+        """Note in the record which run was trained with the winner, so that a report can show it."""
+        if self.book is not None and run.id is not None:
+            self.book.append("winner", run=run.id)
 
     def leaderboard(self) -> Leaderboard:
         """Return the table of who reached the target when, with intervals and verdicts."""
@@ -245,7 +251,7 @@ def race(
     facts = {"processes": count, "threads": threads, "seed": seed, "versions": versions(), "command": command}
     if book is not None and resume is None:
         book.append("start", task=job.name, label=f"{len(plan.contenders)} recipes", plan=plan.to_dict(), **facts)
-    result = Race(book.id if book else None, job, plan, [], {}, {"start": start_s} if start_s else {}, FINISHED, facts)
+    result = Race(book.id if book else None, job, plan, [], {}, {"start": start_s} if start_s else {}, FINISHED, facts, book)
     result.seconds["data"] = time.perf_counter() - began
     with View(plan, headline(job, plan, count, threads), progress, lines=lines) as view:
         Runner(result, book, known, view, None if deadline_s is None else began + deadline_s).run(count, threads, where)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .. import evaluation
+from .. import evaluation, metrics
 from ..data.core import Data
 from ..data.loading import arrays, from_dataset
 from ..errors import InputError, Interrupted
@@ -232,7 +232,9 @@ def _finish(training: Training, facts: dict[str, Any], outcome: Outcome, book: R
     held_out = next((name for name in ("test", "validation") if job.data.size(name)), "train")
     part = job.data.part(held_out, by="final evaluation", device=training.device)
     names = (*job.metric_names, "loss")
-    measured = evaluation.measure(training.model, part, job.data, names, training.loss)
+    raw = evaluation.outputs(training.model, part)
+    predictions = evaluation.as_predictions(raw, part, job.data, training.loss)
+    measured = metrics.measure(names, predictions)
     clock.to("waiting")
     if book is not None:
         save_weights(training.model, book)
@@ -248,6 +250,7 @@ def _finish(training: Training, facts: dict[str, Any], outcome: Outcome, book: R
         "samples_per_second": outcome.rows / stages["train"] if stages.get("train") else 0.0,
         "metrics": measured,
         "measured_on": {"part": held_out, "rows": len(part)},
+        "confusion": _confusion(predictions, job),
         "stages": stages,
         "weights_sha256": weights_sha256(training.model),
         "curve": outcome.curve,
@@ -256,6 +259,12 @@ def _finish(training: Training, facts: dict[str, Any], outcome: Outcome, book: R
     if book is not None:
         book.append("end", **document, result=_result(measured))
     return Run(book.id if book else None, document, training.model, Interface.of(job.data), job)
+
+
+def _confusion(predictions: metrics.Predictions, job: Task) -> list[list[int]] | None:
+    if predictions.probabilities is None:
+        return None
+    return metrics.confusion(predictions.truth, predictions.classes, job.data.targets.num_classes).tolist()
 
 
 def _result(measured: dict[str, float]) -> str:

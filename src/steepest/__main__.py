@@ -1,0 +1,5 @@
+"""`python -m steepest` is the command line."""
+
+from .cli import entry
+
+entry()

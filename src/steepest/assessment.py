@@ -1,0 +1,189 @@
+"""Assessment of what was trained: `evaluate` on held-out rows, `cross_validate` over folds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import evaluation, metrics
+from .data.splitting import folds as make_folds
+from .data.splitting import split_rows
+from .errors import InputError
+from .metrics import Predictions
+from .progress import Progress
+from .recipes import Recipe, default_recipe, parse_recipe
+from .tasks import Task, task
+from .training.fitting import fit
+from .training.run import Run, load_run
+
+CALIBRATION_BINS = 10
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics of a trained network on held-out rows; for classes also confusion and calibration. `str` is a table."""
+
+    part: str
+    rows: int
+    metrics: dict[str, float]
+    classes: tuple[Any, ...] | None = None
+    confusion: tuple[tuple[int, ...], ...] | None = None
+    calibration_error: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "part": self.part,
+            "rows": self.rows,
+            "metrics": self.metrics,
+            "classes": list(self.classes) if self.classes else None,
+            "confusion": [list(line) for line in self.confusion] if self.confusion else None,
+            "calibration_error": self.calibration_error,
+        }
+
+    def __str__(self) -> str:
+        shown = "  ".join(f"{name} {_short(value)}" for name, value in self.metrics.items())
+        lines = [f"{self.part} part ({self.rows:,} rows): {shown}"]
+        if self.calibration_error is not None:
+            lines.append(f"expected calibration error {self.calibration_error:.3f}")
+        if self.confusion and self.classes and len(self.classes) <= 20:
+            lines += ["", "true \\ predicted", *_confusion_lines(self.classes, self.confusion)]
+        return "\n".join(lines)
+
+
+def _short(value: float) -> str:
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def _confusion_lines(classes: tuple[Any, ...], table: tuple[tuple[int, ...], ...]) -> list[str]:
+    names = [str(name) for name in classes]
+    width = max(5, *(len(name) for name in names), *(len(str(n)) for line in table for n in line))
+    head = " " * width + "".join(f"  {name:>{width}}" for name in names)
+    return [head, *(f"{name:>{width}}" + "".join(f"  {n:>{width}}" for n in line) for name, line in zip(names, table, strict=True))]
+
+
+def evaluate(
+    run: Run | str, subject: Any = None, *, part: str = "test", home: str | Path | None = None, record_as: str = "evaluate"
+) -> Evaluation:
+    """Measure a trained network on a held-out part.
+
+    Args:
+        run: a Run, or the id of one.
+        subject: the task to measure on, when the run does not know it (a run loaded from another place); a Task or
+            anything `steepest.task` takes.
+        part: `"test"`, `"validation"` or `"train"`; the certificate part is not for looking at.
+        home: folder of the records, for a run's id.
+        record_as: who reads the part, for the data's record of reads.
+
+    >>> import steepest
+    >>> run = steepest.fit("iris", record=False)
+    >>> evaluate(run).rows
+    23
+    """
+    run = load_run(run, home=home) if isinstance(run, str) else run
+    job = task(subject) if subject is not None else run.task
+    if job is None:
+        raise InputError(f"the data of run {run.id} are not at hand; pass the task: evaluate(run, task)")
+    device = next((str(p.device) for p in run.model.parameters()), "cpu")
+    rows = job.data.part(part, by=record_as, device=device)
+    raw = evaluation.outputs(run.model, rows)
+    return _assess(job, part, evaluation.as_predictions(raw, rows, job.data))
+
+
+def _assess(job: Task, part: str, predictions: Predictions) -> Evaluation:
+    measured = metrics.measure(job.metric_names, predictions)
+    if predictions.probabilities is None:
+        return Evaluation(part, len(predictions.truth), measured)
+    classes = job.data.targets.classes
+    table = metrics.confusion(predictions.truth, predictions.classes, len(classes or ()))
+    counts = tuple(tuple(int(n) for n in line) for line in table)
+    return Evaluation(part, len(predictions.truth), measured, classes, counts, calibration_error(predictions))
+
+
+def calibration_error(predictions: Predictions, bins: int = CALIBRATION_BINS) -> float:
+    """Return the expected calibration error: how far confidence is from accuracy, averaged over bins of confidence.
+
+    `sum over bins of share * |accuracy - mean confidence|`, ten bins of equal width. Guo et al., 2017, arXiv:1706.04599.
+    """
+    assert predictions.probabilities is not None
+    confidence = predictions.probabilities.max(axis=1)
+    right = predictions.classes == predictions.truth
+    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    gaps = [abs(right[place == b].mean() - confidence[place == b].mean()) * (place == b).mean() for b in np.unique(place)]
+    return float(sum(gaps))
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """Metrics of each fold, with mean and deviation over folds. `str` is a table."""
+
+    folds: tuple[dict[str, float], ...]
+
+    @property
+    def mean(self) -> dict[str, float]:
+        return {name: float(np.mean([fold[name] for fold in self.folds])) for name in self.folds[0]}
+
+    @property
+    def deviation(self) -> dict[str, float]:
+        """The standard deviation over folds (folds share training rows, so it understates the error of the mean)."""
+        return {name: float(np.std([fold[name] for fold in self.folds], ddof=1)) for name in self.folds[0]}
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"folds": list(self.folds), "mean": self.mean, "deviation": self.deviation}
+
+    def __str__(self) -> str:
+        width = max(len(name) for name in self.mean)
+        lines = [f"{len(self.folds)} folds"]
+        for name, value in self.mean.items():
+            each = "  ".join(_short(fold[name]) for fold in self.folds)
+            lines.append(f"{name:<{width}}  {_short(value)} +- {_short(self.deviation[name])}   ({each})")
+        return "\n".join(lines)
+
+
+def cross_validate(
+    subject: Any,
+    recipe: Recipe | str | None = None,
+    *,
+    folds: int = 5,
+    seed: int = 0,
+    device: Any = None,
+    progress: bool | None = None,
+) -> CrossValidation:
+    """Train on all folds but one and measure on that one, for each in turn.
+
+    Every row but those of the certificate part (and of a test file) is used. Preprocessing is fitted anew in each fold, on
+    its training rows only; a fifth of those is held out for early stopping when the recipe has patience.
+
+    Args:
+        subject: a Task, or anything `steepest.task` takes.
+        recipe: how to learn; None: the default for this kind of data.
+        folds: how many, from 2 to the size of the smallest class.
+        seed: deals the rows into folds; also the seed of the trainings.
+        device: where; None: CUDA when there is one.
+        progress: show a bar; None: where somebody watches.
+
+    >>> cross_validate("iris", folds=3).mean["accuracy"] > 0.8
+    True
+    """
+    job = task(subject)
+    recipe = parse_recipe(recipe) if isinstance(recipe, str) else recipe
+    names = ("train", "validation") if job.data.test_given else ("train", "validation", "test")
+    rows = np.concatenate([job.data.parts[name] for name in names])
+    codes = job.data.targets.values if job.data.targets.classes else None
+    found = []
+    if not isinstance(folds, int) or isinstance(folds, bool):
+        raise InputError(f"folds must be a whole number (got {folds!r})")
+    with Progress(folds, f"cross-validate {job.name}", progress) as bar:
+        for i, held_out in enumerate(make_folds(rows, None if codes is None else codes[rows], folds, seed)):
+            rest = np.setdiff1d(rows, held_out)
+            chosen = recipe or default_recipe(job.data.kind, len(rest))
+            stop = (0.8, 0.2) if chosen.patience or chosen.plateau else (1.0,)
+            parts = split_rows(rest, None if codes is None else codes[rest], stop, seed)
+            parts += [np.empty(0, dtype=np.int64)] * (2 - len(parts))
+            data = job.data.with_parts({"train": parts[0], "validation": parts[1], "test": held_out})
+            run = fit(job.with_data(data), recipe=chosen, seed=seed, device=device, record=False, progress=False)
+            found.append({name: run.metrics[name] for name in job.metric_names})
+            bar.update(i + 1)
+    return CrossValidation(tuple(found))

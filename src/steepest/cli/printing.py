@@ -1,0 +1,53 @@
+"""What the command line prints: calm, aligned, colour only where it carries meaning."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from ..records import jsonable
+
+STAGE_ORDER = ("start", "data", "workers", "search", "pace", "screening", "finals", "train", "evaluate", "report", "waiting")
+
+
+def print_json(document: dict[str, Any]) -> None:
+    """Print one JSON document on stdout."""
+    print(json.dumps(jsonable(document), ensure_ascii=False, indent=2, allow_nan=False))
+
+
+def print_leaderboard(board: Any) -> None:
+    """Print the leaderboard; on a terminal a proven verdict is coloured."""
+    lines = str(board).splitlines()
+    if not sys.stdout.isatty():
+        print("\n".join(lines))
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(Text(lines[0], style="bold"))
+    for line, row in zip(lines[1:], board.rows, strict=True):
+        style = {"fastest": "bold green", "faster": "green", "slower": "red"}.get(row.verdict.split(" ")[0], "")
+        text = Text(line)
+        if style:
+            text.stylize(style, line.rindex(row.verdict))
+        console.print(text)
+
+
+def clock_line(stages: dict[str, float]) -> str:
+    """Return the stages and their seconds in one line."""
+    order = sorted(stages, key=lambda name: STAGE_ORDER.index(name) if name in STAGE_ORDER else len(STAGE_ORDER))
+    return "clock: " + "  ".join(f"{name} {stages[name]:.1f}" for name in order)
+
+
+def metrics_line(metrics: dict[str, float], part: str, rows: int) -> str:
+    """Return held-out metrics in one line."""
+    shown = [f"{name} {_short(value)}" for name, value in metrics.items() if name != "loss"]
+    return f"{part} part ({rows:,} rows): " + "  ".join(shown)
+
+
+def _short(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"

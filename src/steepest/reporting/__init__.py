@@ -1,0 +1,1 @@
+"""Reporting: pages made from records, and from nothing else."""
