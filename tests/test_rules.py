@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import steepest
-from steepest.kernels import eager, fused
+from steepest.kernels import fused
 
 STEPS = 100
 TOLERANCE = {torch.float64: 1e-12}
@@ -42,20 +42,32 @@ CASES: dict[str, tuple[Callable[[], steepest.Rule], Any]] = {
         lambda: steepest.adagrad(0.1, schedule=steepest.inverse_time(0.2, steps=1)),
         lambda ps: o.Adagrad(ps, lr=0.1, lr_decay=0.2),
     ),
-    "adadelta": (lambda: steepest.adadelta(), lambda ps: o.Adadelta(ps)),
-    "adadelta rho": (lambda: steepest.adadelta(0.5, rho=0.95, weight_decay=0.1), lambda ps: o.Adadelta(ps, lr=0.5, rho=0.95, weight_decay=0.1)),
+    "adadelta": (steepest.adadelta, o.Adadelta),
+    "adadelta rho": (
+        lambda: steepest.adadelta(0.5, rho=0.95, weight_decay=0.1),
+        lambda ps: o.Adadelta(ps, lr=0.5, rho=0.95, weight_decay=0.1),
+    ),
     "rmsprop": (lambda: steepest.rmsprop(0.01), lambda ps: o.RMSprop(ps, lr=0.01)),
-    "rmsprop centered": (lambda: steepest.rmsprop(0.01, centered=True), lambda ps: o.RMSprop(ps, lr=0.01, centered=True)),
+    "rmsprop centered": (
+        lambda: steepest.rmsprop(0.01, centered=True),
+        lambda ps: o.RMSprop(ps, lr=0.01, centered=True),
+    ),
     "rmsprop momentum": (
         lambda: steepest.rmsprop(0.01, alpha=0.9, momentum=0.5, weight_decay=0.1),
         lambda ps: o.RMSprop(ps, lr=0.01, alpha=0.9, momentum=0.5, weight_decay=0.1),
     ),
     "adam": (lambda: steepest.adam(0.01), lambda ps: o.Adam(ps, lr=0.01)),
-    "adam l2": (lambda: steepest.adam(0.01, b1=0.8, b2=0.95, eps=1e-3, weight_decay=0.1), lambda ps: o.Adam(ps, lr=0.01, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.1)),
+    "adam l2": (
+        lambda: steepest.adam(0.01, b1=0.8, b2=0.95, eps=1e-3, weight_decay=0.1),
+        lambda ps: o.Adam(ps, lr=0.01, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.1),
+    ),
     "adamw": (lambda: steepest.adamw(0.01, weight_decay=0.1), lambda ps: o.AdamW(ps, lr=0.01, weight_decay=0.1)),
     "lion": (lambda: steepest.lion(0.01), optax.lion(0.01, weight_decay=0.0)),
     "lion decay": (lambda: steepest.lion(0.01, weight_decay=0.1), optax.lion(0.01, weight_decay=0.1)),
-    "clip value": (lambda: steepest.chain(steepest.clip_value(0.3), steepest.sgd(0.1)), optax.chain(optax.clip(0.3), optax.sgd(0.1))),
+    "clip value": (
+        lambda: steepest.chain(steepest.clip_value(0.3), steepest.sgd(0.1)),
+        optax.chain(optax.clip(0.3), optax.sgd(0.1)),
+    ),
     "clip norm": (lambda: steepest.chain(steepest.clip_global_norm(0.5), steepest.adam(0.01)), None),
 }
 
@@ -63,7 +75,10 @@ CASES: dict[str, tuple[Callable[[], steepest.Rule], Any]] = {
 def gradients(shapes: list[tuple[int, ...]], seed: int = 0) -> list[list[np.ndarray]]:
     """The same pseudo-random gradients for both sides; some exactly zero, sizes over four decades."""
     rng = np.random.default_rng(seed)
-    return [[rng.standard_normal(shape) * 10.0 ** rng.integers(-2, 2) * (rng.random(shape) > 0.1) for shape in shapes] for _ in range(STEPS)]
+    return [
+        [rng.standard_normal(shape) * 10.0 ** rng.integers(-2, 2) * (rng.random(shape) > 0.1) for shape in shapes]
+        for _ in range(STEPS)
+    ]
 
 
 def start(shapes: list[tuple[int, ...]]) -> list[np.ndarray]:
@@ -71,7 +86,11 @@ def start(shapes: list[tuple[int, ...]]) -> list[np.ndarray]:
     return [rng.standard_normal(shape) for shape in shapes]
 
 
-def train_torch(make: Callable[[list[torch.Tensor]], torch.optim.Optimizer], shapes: list[tuple[int, ...]], clip: float | None = None) -> list[np.ndarray]:
+def train_torch(
+    make: Callable[[list[torch.Tensor]], torch.optim.Optimizer],
+    shapes: list[tuple[int, ...]],
+    clip: float | None = None,
+) -> list[np.ndarray]:
     params = [torch.tensor(p, requires_grad=True) for p in start(shapes)]
     optimizer = make(params)
     for grads in gradients(shapes):

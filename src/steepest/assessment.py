@@ -61,11 +61,19 @@ def _confusion_lines(classes: tuple[Any, ...], table: tuple[tuple[int, ...], ...
     names = [str(name) for name in classes]
     width = max(5, *(len(name) for name in names), *(len(str(n)) for line in table for n in line))
     head = " " * width + "".join(f"  {name:>{width}}" for name in names)
-    return [head, *(f"{name:>{width}}" + "".join(f"  {n:>{width}}" for n in line) for name, line in zip(names, table, strict=True))]
+    return [
+        head,
+        *(f"{name:>{width}}" + "".join(f"  {n:>{width}}" for n in line) for name, line in zip(names, table, strict=True)),
+    ]
 
 
 def evaluate(
-    run: Run | str, subject: Any = None, *, part: str = "test", home: str | Path | None = None, record_as: str = "evaluate"
+    run: Run | str,
+    subject: Any = None,
+    *,
+    part: str = "test",
+    home: str | Path | None = None,
+    record_as: str = "evaluate",
 ) -> Evaluation:
     """Measure a trained network on a held-out part.
 
@@ -88,7 +96,7 @@ def evaluate(
         raise InputError(f"the data of run {run.id} are not at hand; pass the task: evaluate(run, task)")
     device = next((str(p.device) for p in run.model.parameters()), "cpu")
     rows = job.data.part(part, by=record_as, device=device)
-    raw = evaluation.outputs(run.model, rows)
+    raw = evaluation.outputs(run.model, rows, job.data.input_shape)
     return _assess(job, part, evaluation.as_predictions(raw, rows, job.data))
 
 

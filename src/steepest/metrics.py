@@ -164,7 +164,10 @@ METRICS = {
         Metric("loss", loss, (*_C, *_R), False, -_INF, _INF),
     )
 }
-DEFAULTS = {CLASSIFICATION: ("accuracy", "precision", "recall", "f1", "auc", "log_loss"), REGRESSION: ("mae", "rmse", "r2")}
+DEFAULTS = {
+    CLASSIFICATION: ("accuracy", "precision", "recall", "f1", "auc", "log_loss"),
+    REGRESSION: ("mae", "rmse", "r2"),
+}
 
 
 def metric(name: str) -> Metric:

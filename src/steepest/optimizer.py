@@ -208,9 +208,22 @@ class Optimizer(torch.optim.Optimizer):
             params = group["params"]
             execution, reason = "eager", mine.fused
             if isinstance(reason, fused.Fused):
-                execution, reason = (reason.operation, "") if fused.serves(params) else ("eager", "tensors torch's fused operations do not take")
+                execution, reason = (
+                    (reason.operation, "")
+                    if fused.serves(params)
+                    else ("eager", "tensors torch's fused operations do not take")
+                )
             elements = sum(p.numel() for p in params)
-            rows.append({"group": i, "parameters": len(params), "elements": elements, "lr": float(group["lr"]), "execution": execution, "reason": reason})
+            rows.append(
+                {
+                    "group": i,
+                    "parameters": len(params),
+                    "elements": elements,
+                    "lr": float(group["lr"]),
+                    "execution": execution,
+                    "reason": reason,
+                }
+            )
         return Plan(tuple(rows))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -220,7 +233,13 @@ class Optimizer(torch.optim.Optimizer):
 
     def __getstate__(self) -> dict[str, Any]:
         groups = [dataclasses.replace(group, block=None, fused="") for group in self._groups]
-        return {**super().__getstate__(), "rule": self.rule, "_lengths": self._lengths, "_embeddings": set(), "_groups": groups}
+        return {
+            **super().__getstate__(),
+            "rule": self.rule,
+            "_lengths": self._lengths,
+            "_embeddings": set(),
+            "_groups": groups,
+        }
 
     def __repr__(self) -> str:
         return f"Optimizer({self.rule!r}, {sum(len(group['params']) for group in self.param_groups)} parameters)"
@@ -229,7 +248,10 @@ class Optimizer(torch.optim.Optimizer):
 def _learning_rate(links: tuple[Link, ...]) -> ScaleByLearningRate:
     found = [link.transform for link in links if isinstance(link.transform, ScaleByLearningRate)]
     if len(found) != 1:
-        raise InputError(f"a rule multiplies by the learning rate exactly once (got {len(found)} times): end the chain with scale_by_learning_rate(lr)")
+        raise InputError(
+            f"a rule multiplies by the learning rate exactly once (got {len(found)} times): "
+            "end the chain with scale_by_learning_rate(lr)"
+        )
     return found[0]
 
 

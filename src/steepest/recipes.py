@@ -9,7 +9,7 @@ from typing import Any
 
 from . import models, objectives, rules, schedules
 from .errors import InputError, at_least, between, positive, unknown
-from .models import ModelSpec
+from .models.specs import MANY_ROWS
 from .objectives import Objective
 from .rules import Rule
 from .values import printed_call
@@ -180,9 +180,7 @@ def parse_recipe(text: str) -> Recipe:
     return made
 
 
-_RULES = (
-    *("sgd", "momentum", "ema_momentum", "nesterov", "adagrad", "adadelta", "rmsprop", "adam", "adamw", "lion", "muon"),
-)
+_RULES = (*("sgd", "momentum", "ema_momentum", "nesterov", "adagrad", "adadelta", "rmsprop", "adam", "adamw", "lion", "muon"),)
 
 
 def split_text(text: str) -> list[str]:
@@ -203,11 +201,12 @@ def split_text(text: str) -> list[str]:
 def default_recipe(kind: str, num_rows: int) -> Recipe:
     """Return the recipe `fit` uses when told none, by the kind of data and the rows to train on."""
     if kind == "image":
-        return Recipe(rules.adamw(0.003, weight_decay=0.01, schedule=schedules.one_cycle()), batch=128, epochs=10, name="default")
-    batch = 256 if num_rows >= 10_000 else 32
-    epochs = 20 if num_rows >= 10_000 else 40
-    rule = rules.adamw(0.002, weight_decay=0.02, schedule=schedules.cosine(warmup=0.05))
-    return Recipe(rule, batch=batch, epochs=epochs, patience=10, name="default")
+        return Recipe(
+            rules.adamw(0.003, weight_decay=0.01, schedule=schedules.one_cycle()), batch=128, epochs=10, name="default"
+        )
+    many = num_rows >= MANY_ROWS
+    rule = rules.adamw(0.003 if many else 0.002, weight_decay=0.02, schedule=schedules.cosine(warmup=0.05))
+    return Recipe(rule, batch=256 if many else 32, epochs=20 if many else 40, patience=10, name="default")
 
 
 def named(recipe: Recipe, **changes: Any) -> Recipe:

@@ -1,11 +1,11 @@
 """Records: what happened, appended as JSON lines. They are the truth; the SQLite index beside them can be rebuilt.
 
-    .steepest/
-        runs/f3a9c/record.jsonl        one line an event: start, evaluation, ..., end
-        runs/f3a9c/weights.safetensors
-        races/r7f3b/record.jsonl       start, trial, ..., verdict, end
-        reports/r7f3b.html
-        index.sqlite                   one row a record, for `steepest runs`
+.steepest/
+runs/f3a9c/record.jsonl        one line an event: start, evaluation, ..., end
+runs/f3a9c/weights.safetensors
+races/r7f3b/record.jsonl       start, trial, ..., verdict, end
+reports/r7f3b.html
+index.sqlite                   one row a record, for `steepest runs`
 """
 
 from __future__ import annotations

@@ -46,7 +46,9 @@ class Schedule:
     def __post_init__(self) -> None:
         steps, epochs = self._length
         if steps is not None and epochs is not None:
-            raise InputError(f"{type(self).__name__.lower()}: give steps or epochs, not both (got steps={steps}, epochs={epochs})")
+            raise InputError(
+                f"{type(self).__name__.lower()}: give steps or epochs, not both (got steps={steps}, epochs={epochs})"
+            )
         for name, value in (("steps", steps), ("epochs", epochs)):
             if value is not None:
                 positive(name, value)
@@ -55,7 +57,10 @@ class Schedule:
         whole = steps if steps is not None else epochs if epochs is not None else 1.0
         if sum(getattr(self, name) for name in self.durations) > whole:
             parts = " + ".join(f"{name} {getattr(self, name)}" for name in self.durations)
-            raise InputError(f"{parts} must fit into the whole schedule, {whole}" + (" (shares of the run)" if self._length == (None, None) else ""))
+            raise InputError(
+                f"{parts} must fit into the whole schedule, {whole}"
+                + (" (shares of the run)" if self._length == (None, None) else "")
+            )
 
     @property
     def _length(self) -> tuple[float | None, float | None]:

@@ -16,6 +16,8 @@ from .models import ModelSpec, default_model
 from .objectives import Objective
 from .sources import BUILTINS
 
+USER_MODULE = "steepest_task_"  # modules made from a user's file are called this and the file's name
+
 
 @dataclass
 class Task:
@@ -57,7 +59,7 @@ class Task:
 
     @property
     def kind(self) -> str:
-        """"classification" or "regression"."""
+        """What is predicted: "classification" or "regression"."""
         return self.data.targets.kind
 
     @property
@@ -72,7 +74,7 @@ class Task:
 
     def default_model(self) -> ModelSpec:
         """Return the network used when neither task nor recipe names one."""
-        return default_model(self.data.kind, self.data.input_shape)
+        return default_model(self.data.kind, self.data.input_shape, self.data.size("train"))
 
     def with_data(self, data: Data) -> Task:
         """Return the same task on other data."""
@@ -127,9 +129,10 @@ def _from_file(source: str) -> Task:
     path = Path(where)
     if not path.is_file():
         raise InputError(f"no such file: {path}")
-    name = f"steepest_task_{path.stem}"
+    name = USER_MODULE + path.stem
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:

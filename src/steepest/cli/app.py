@@ -16,9 +16,7 @@ from . import options as o
 from .printing import clock_line, metrics_line, print_json, print_leaderboard
 
 HELP = "Find the cheapest way to train a network to a target, train it that way, and show the evidence."
-app = typer.Typer(
-    help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
-)
+app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 def _command() -> str:
@@ -151,9 +149,7 @@ def fit(
     epochs: Annotated[float | None, typer.Option(help="Passes over the data.")] = None,
     batch: o.Batch = None,
     model: o.Model = None,
-    patience: Annotated[
-        int | None, typer.Option(help="Stop after this many evaluations without progress.")
-    ] = None,
+    patience: Annotated[int | None, typer.Option(help="Stop after this many evaluations without progress.")] = None,
     seed: o.Seed = 0,
     header: o.Header = None,
     test: o.TestFile = None,
@@ -285,7 +281,9 @@ def runs(
     for row in rows:
         started = datetime.fromtimestamp(row["started"]).strftime("%Y-%m-%d %H:%M") if row["started"] else "-"
         seconds = f"{row['seconds']:.1f}" if row["seconds"] is not None else "-"
-        table.append([str(row[k] or "-") for k in ("id", "task", "recipe", "status")] + [started, seconds, row["result"] or "-"])
+        table.append(
+            [str(row[k] or "-") for k in ("id", "task", "recipe", "status")] + [started, seconds, row["result"] or "-"]
+        )
     widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
     for line in table:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

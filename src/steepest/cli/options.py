@@ -16,9 +16,7 @@ TaskName = Annotated[
     typer.Argument(metavar="TASK", help=f"{', '.join(BUILTINS)}; a csv, parquet, npz or idx file; or file.py:function."),
 ]
 Label = Annotated[str | None, typer.Option(help="Column to predict: name or position (-1: last).")]
-Header = Annotated[
-    bool | None, typer.Option("--header/--no-header", help="Whether line 1 names the columns.")
-]
+Header = Annotated[bool | None, typer.Option("--header/--no-header", help="Whether line 1 names the columns.")]
 TestFile = Annotated[str | None, typer.Option("--test", help="A file that becomes the test part.")]
 Missing = Annotated[
     list[str] | None,

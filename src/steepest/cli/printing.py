@@ -8,7 +8,19 @@ from typing import Any
 
 from ..records import jsonable
 
-STAGE_ORDER = ("start", "data", "workers", "search", "pace", "screening", "finals", "train", "evaluate", "report", "waiting")
+STAGE_ORDER = (
+    "start",
+    "data",
+    "workers",
+    "search",
+    "pace",
+    "screening",
+    "finals",
+    "train",
+    "evaluate",
+    "report",
+    "waiting",
+)
 
 
 def print_json(document: dict[str, Any]) -> None:

@@ -137,7 +137,9 @@ class Data:
         if name not in self.parts:
             raise unknown("part", name, PARTS)
         if name == "certificate" and by != CERTIFICATION:
-            raise InputError(f"the certificate part is read only to certify an artifact (asked for by {by!r}); use the test part")
+            raise InputError(
+                f"the certificate part is read only to certify an artifact (asked for by {by!r}); use the test part"
+            )
         rows = self.parts[name]
         if not len(rows):
             raise InputError(f"{self.name} has no {name} part; give it a share with parts=, or a test file")
@@ -172,8 +174,9 @@ class Data:
         full = {name: np.asarray(parts.get(name, np.empty(0, dtype=np.int64))) for name in PARTS}
         return replace(self, parts=full, cleaning=replace(self.cleaning, findings=list(self.cleaning.findings)))
 
-    def only(self, *names: str) -> Data:
+    def only(self, *names: str, by: str) -> Data:
         """Return a copy that holds the rows of these parts and no others: what a worker process is given."""
+        self.reads += [Read(name, by, len(self.parts[name])) for name in names]
         rows = np.concatenate([self.parts[name] for name in names])
         at = np.cumsum([0, *(len(self.parts[name]) for name in names)])
         parts = {name: np.arange(at[i], at[i + 1]) for i, name in enumerate(names)}

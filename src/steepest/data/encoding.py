@@ -56,7 +56,9 @@ def _table_like(rows: Any, preprocessing: TablePreprocessing) -> Table:
     columns = []
     for step in preprocessing.steps:
         if step.name not in raw.frame.columns:
-            raise InputError(f"rows lack the column {step.name!r} that the model was trained on (they have {', '.join(raw.frame.columns)})")
+            raise InputError(
+                f"rows lack the column {step.name!r} that the model was trained on (they have {', '.join(raw.frame.columns)})"
+            )
         kind = "category" if isinstance(step, CategoryStep) else "number"
         columns.append(typed_as(raw, step.name, kind, MISSING_MARKS))
     return Table(tuple(columns))

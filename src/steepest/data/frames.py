@@ -13,7 +13,10 @@ from ..errors import InputError
 
 def is_frame(value: Any) -> bool:
     """Return whether a value is a pandas or polars frame (told by its type's module; neither is imported)."""
-    return type(value).__name__ in ("DataFrame", "LazyFrame") and type(value).__module__.split(".")[0] in ("pandas", "polars")
+    return type(value).__name__ in ("DataFrame", "LazyFrame") and type(value).__module__.split(".")[0] in (
+        "pandas",
+        "polars",
+    )
 
 
 def to_polars(value: Any) -> pl.DataFrame:

@@ -116,7 +116,12 @@ def _same_length(labels: int, rows: int) -> None:
 
 
 def _append(
-    values: np.ndarray, targets: Targets, test_values: np.ndarray, test_labels: np.ndarray, source: str, report: CleaningReport
+    values: np.ndarray,
+    targets: Targets,
+    test_values: np.ndarray,
+    test_labels: np.ndarray,
+    source: str,
+    report: CleaningReport,
 ) -> tuple[np.ndarray, Targets]:
     if targets.classes:
         codes = align(test_labels, targets.classes, f"{source}, test labels", report)
@@ -143,7 +148,15 @@ def _frame_columns(frame: Any, report: CleaningReport) -> Table:
 
 
 def _finish(
-    name: str, kind: str, inputs: Any, targets: Targets, report: CleaningReport, scaling: str, parts: Any, seed: int, num_test: int = 0
+    name: str,
+    kind: str,
+    inputs: Any,
+    targets: Targets,
+    report: CleaningReport,
+    scaling: str,
+    parts: Any,
+    seed: int,
+    num_test: int = 0,
 ) -> Data:
     dealt = _deal(targets, parts, seed, name, num_test)
     return Data(name, kind, inputs, targets, dealt, report, scaling, test_given=num_test > 0)
@@ -191,7 +204,14 @@ def read_table(
     label = find_label(raw.frame.columns, label, raw.source)
     report = CleaningReport()
     table, target, _ = clean(
-        raw, label, report, missing=missing, missing_in=missing_in, categorical=categorical, drop=drop, on_bad_row=on_bad_row
+        raw,
+        label,
+        report,
+        missing=missing,
+        missing_in=missing_in,
+        categorical=categorical,
+        drop=drop,
+        on_bad_row=on_bad_row,
     )
     targets = encode(target.values, raw.source, f"label {label!r}", kind)
     if test is None:
@@ -219,7 +239,12 @@ def _raw(source: Any, header: bool | None, on_bad_row: str) -> RawTable:
 
 
 def _conform(
-    raw: RawTable, table: Table, target: Column, label: str, missing: Sequence[str], missing_in: Mapping[str, Sequence[str]]
+    raw: RawTable,
+    table: Table,
+    target: Column,
+    label: str,
+    missing: Sequence[str],
+    missing_in: Mapping[str, Sequence[str]],
 ) -> tuple[Table, Column]:
     """Read a second file with the columns and kinds of the first."""
     for column in (*table.columns, target):
@@ -228,14 +253,21 @@ def _conform(
     marks = {column.name: (*missing, *missing_in.get(column.name, ())) for column in (*table.columns, target)}
     columns = tuple(typed_as(raw, column.name, column.kind, marks[column.name]) for column in table.columns)
     labels = typed_as(raw, label, target.kind, marks[label])
-    absent = np.array([value is None or value != value for value in labels.values])
+    absent = np.array([value is None or (isinstance(value, float) and np.isnan(value)) for value in labels.values])
     if absent.any():
-        raise InputError(f"{raw.source}, {raw.place(int(np.flatnonzero(absent)[0]))}: the label {label!r} is missing in the test file")
+        raise InputError(
+            f"{raw.source}, {raw.place(int(np.flatnonzero(absent)[0]))}: the label {label!r} is missing in the test file"
+        )
     return Table(columns), labels
 
 
 def read_images(
-    path: str | Path, *, scaling: str = "standard", parts: tuple[float, ...] = SHARES, seed: int = 0, name: str | None = None
+    path: str | Path,
+    *,
+    scaling: str = "standard",
+    parts: tuple[float, ...] = SHARES,
+    seed: int = 0,
+    name: str | None = None,
 ) -> Data:
     """Read labelled images from an idx file (labels and test set beside it), a folder of idx files, or an npz archive."""
     found = read_image_arrays(path)
@@ -247,7 +279,9 @@ def read_images(
     return arrays(found.inputs, found.labels, test=test, images=images, scaling=scaling, parts=parts, seed=seed, name=label)
 
 
-def from_dataset(dataset: Any, *, parts: tuple[float, ...] = SHARES, seed: int = 0, kind: str | None = None, name: str = "dataset") -> Data:
+def from_dataset(
+    dataset: Any, *, parts: tuple[float, ...] = SHARES, seed: int = 0, kind: str | None = None, name: str = "dataset"
+) -> Data:
     """Make Data from a map-style PyTorch Dataset of (input, label) pairs, fetched item by item at each batch."""
     if hasattr(dataset, "dataset") and hasattr(dataset, "batch_size"):
         dataset = dataset.dataset  # a DataLoader: steepest makes its own batches
@@ -290,7 +324,10 @@ def load(source: Any, *, label: str | int | None = None, **options: Any) -> Data
     if isinstance(source, str | Path):
         data = _load_named(str(source), label, options)
         place = str(source) if str(source) in BUILTINS else str(Path(source).resolve())
-        data.origin = {"source": place, "options": ({} if label is None else {"label": label}) | _plain_options(options)}
+        data.origin = {
+            "source": place,
+            "options": ({} if label is None else {"label": label}) | _plain_options(options),
+        }
         return data
     if is_frame(source):
         if label is None:

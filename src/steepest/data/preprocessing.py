@@ -129,9 +129,9 @@ def _number_steps(table: Table, scaling: str) -> list[NumberStep | None]:
     filled = np.where(absent, fill, values)
     shift, scale = scaler_numbers(filled, scaling)
     flagged = absent.any(axis=0)
-    constant = (filled.max(axis=0) == filled.min(axis=0)) & ~(flagged & ~absent.all(axis=0))
+    informative = (np.ptp(filled, axis=0) > 0) | (flagged & ~absent.all(axis=0))  # that a cell is missing may tell something
     return [
-        None if constant[i] else NumberStep(name, float(fill[i]), float(shift[i]), float(scale[i]), bool(flagged[i]))
+        NumberStep(name, float(fill[i]), float(shift[i]), float(scale[i]), bool(flagged[i])) if informative[i] else None
         for i, name in enumerate(names)
     ]
 
@@ -225,7 +225,9 @@ def from_dict(value: dict[str, Any]) -> Preprocessing:
     fields = {name: item for name, item in value.items() if name != "kind"}
     if value["kind"] == "table":
         steps = tuple(
-            CategoryStep(step["name"], tuple(step["categories"]), step["others"]) if "categories" in step else NumberStep(**step)
+            CategoryStep(step["name"], tuple(step["categories"]), step["others"])
+            if "categories" in step
+            else NumberStep(**step)
             for step in fields["steps"]
         )
         return TablePreprocessing(steps, fields["scaling"])

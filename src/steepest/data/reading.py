@@ -114,7 +114,12 @@ def _csv(path: Path, text: str, notes: list[str], header: bool | None, on_bad_ro
         raise InputError(f"{path} has column names but no rows")
     body = "\n".join("\n".join(lines[begins[i] : ends[i]]) for i in keep) + "\n"
     frame = pl.read_csv(
-        body.encode(), has_header=False, new_columns=columns, separator=delimiter, infer_schema=False, truncate_ragged_lines=True
+        body.encode(),
+        has_header=False,
+        new_columns=columns,
+        separator=delimiter,
+        infer_schema=False,
+        truncate_ragged_lines=True,
     )
     assert frame.height == len(keep), f"{path}: {frame.height} rows parsed, {len(keep)} counted"
     return RawTable(frame, begins[keep] + 1, str(path), notes)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import InputError
 
-PARTS = ("train", "validation", "test", "certificate")
+PARTS: tuple[str, ...] = ("train", "validation", "test", "certificate")
 SHARES = (0.6, 0.15, 0.15, 0.1)
 
 

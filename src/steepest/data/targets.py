@@ -55,7 +55,7 @@ def encode(labels: np.ndarray, source: str, name: str = "label", kind: str | Non
     if kind == "regression":
         return _numbers(labels, source, name)
     classes, codes, counts = np.unique(_as_keys(labels), return_inverse=True, return_counts=True)
-    named = tuple(_plain(value) for value in classes)
+    named: tuple[Any, ...] = tuple(_plain(value) for value in classes)
     if len(named) < 2:
         raise InputError(f"{source}: {name} is constant ({named[0]!r} in all {len(labels)} rows); nothing to tell apart")
     if counts.min() < 2:
@@ -70,7 +70,7 @@ def encode(labels: np.ndarray, source: str, name: str = "label", kind: str | Non
 
 def _numbers(labels: np.ndarray, source: str, name: str) -> Targets:
     if labels.dtype.kind not in "iuf":
-        raise InputError(f"{source}: {name} holds text ({labels[0]!r}, ...); regression needs numbers")
+        raise InputError(f"{source}: {name} holds text ({labels[:1]!s}, ...); regression needs numbers")
     values = labels.astype(np.float64)
     if not np.isfinite(values).all():
         raise InputError(f"{source}: {name} holds values that are not finite numbers; correct or remove those rows")
@@ -96,7 +96,8 @@ def align(labels: np.ndarray, classes: tuple[Any, ...], source: str, report: Cle
     known = {value: i for i, value in enumerate(classes)}
     trimmed = 0
     codes = np.empty(len(keys), dtype=np.int64)
-    for row, key in enumerate(keys):
+    for row, found in enumerate(keys):
+        key = found
         if key not in known and isinstance(key, str) and key.rstrip(".") in known:
             key = key.rstrip(".")
             trimmed += 1

@@ -44,7 +44,8 @@ def run(blocks: Sequence[Block]) -> None:
 
 def _pipeline(block: Block, i: int, scalars: list[SimpleNamespace]) -> Generator[Asked, Any, None]:
     """Take one parameter through all links, then subtract the step."""
-    p, u = block.params[i], block.grads[i]
+    p = block.params[i]
+    u: Any = block.grads[i]
     for link, columns, k in zip(block.links, block.slots, scalars, strict=True):
         before = {name: column[i] for name, column in columns.items()}
         state = SimpleNamespace(**before)

@@ -10,7 +10,21 @@ from dataclasses import dataclass, replace
 
 from ..errors import InputError
 from ..recipes import Recipe, parse_recipe, split_text
-from ..rules import Rule, adadelta, adagrad, adam, adamw, ema_momentum, lion, momentum, muon, nesterov, rmsprop, sgd, split
+from ..rules import (
+    Rule,
+    adadelta,
+    adagrad,
+    adam,
+    adamw,
+    ema_momentum,
+    lion,
+    momentum,
+    muon,
+    nesterov,
+    rmsprop,
+    sgd,
+    split,
+)
 from ..rules.transforms import ScaleByLearningRate
 
 NUM_LEARNING_RATES = 5

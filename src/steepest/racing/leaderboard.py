@@ -193,9 +193,7 @@ def _unjudged(steps: list[float], stage: str, is_baseline: bool) -> str:
     return "baseline" if is_baseline else "not among the finalists"
 
 
-def versus_other(
-    outcomes: Sequence[Outcome], pace: dict[str, float], name: str, other: str, stage: str
-) -> Comparison | None:
+def versus_other(outcomes: Sequence[Outcome], pace: dict[str, float], name: str, other: str, stage: str) -> Comparison | None:
     """Compare a contender with another in seconds, over the seeds that both have run; None when there are none."""
     mine, theirs = times_by_seed(outcomes, name, stage), times_by_seed(outcomes, other, stage)
     shared = [seed for seed in mine if seed in theirs]

@@ -122,9 +122,10 @@ class Race:
 
 def headline(job: Task, plan: Plan, processes: int, threads: int) -> str:
     """Return what races under which conditions, in one line."""
+    side_by_side = f"{processes} process{'es' * (processes > 1)} x {threads} thread{'s' * (threads > 1)}"
     return (
         f"{job.data.describe()}   reach {plan.reach}   {len(plan.contenders)} recipes, {plan.seeds} seeds "
-        f"(finalists {plan.final_seeds} fresh), {processes} process{'es' * (processes > 1)} x {threads} thread{'s' * (threads > 1)}"
+        f"(finalists {plan.final_seeds} fresh), {side_by_side}"
     )
 
 
@@ -136,7 +137,7 @@ def parse_budget(text: str | float | None) -> float | None:
     """
     if text is None:
         return None
-    unit = {"s": 1, "m": 60, "h": 3600}.get(str(text)[-1:], None)
+    unit = {"s": 1, "m": 60, "h": 3600}.get(str(text)[-1:])
     try:
         seconds = float(str(text)[:-1]) * unit if unit else float(text)
     except ValueError:
@@ -241,7 +242,14 @@ def race(
     job = task(subject, reach=reach)
     deadline_s = parse_budget(budget)
     plan = make_plan(
-        job, recipes, baseline=baseline, seed=seed, seeds=seeds, batch=batch, epochs=epochs, evaluate_every=evaluate_every
+        job,
+        recipes,
+        baseline=baseline,
+        seed=seed,
+        seeds=seeds,
+        batch=batch,
+        epochs=epochs,
+        evaluate_every=evaluate_every,
     )
     where = choose_device(device)
     count = processes if processes is not None else 1 if where.type != "cpu" else min(available_cores(), plan.num_trials())
@@ -415,5 +423,3 @@ def winning_recipe(name: str, home: str | Path | None = None) -> Recipe:
     if book.kind != "race" or end is None or end.get("best") is None:
         raise InputError(f"{name} is not a finished race with a winner")
     return read(end["best"]["text"])
-
-

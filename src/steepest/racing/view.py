@@ -70,8 +70,10 @@ class View:
         from rich.text import Text
 
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for title, justify in (("recipe", "left"), ("search", "right"), ("screening", "right"), ("finals", "right"), ("steps to target", "left")):
-            table.add_column(title, justify=justify)
+        table.add_column("recipe")
+        for stage in (SEARCH, SCREENING, FINALS):
+            table.add_column(stage, justify="right")
+        table.add_column("steps to target")
         done: dict[tuple[str, str], int] = defaultdict(int)
         for outcome in self._outcomes:
             done[outcome.trial.contender, outcome.trial.stage] += 1
@@ -81,7 +83,11 @@ class View:
         return Group(Text(self.headline), table, Text(self._status()))
 
     def _count(self, done: dict[tuple[str, str], int], name: str, stage: str) -> str:
-        whole = {SEARCH: len(self.plan.contender(name).recipes), SCREENING: self.plan.seeds, FINALS: self.plan.final_seeds}
+        whole = {
+            SEARCH: len(self.plan.contender(name).recipes),
+            SCREENING: self.plan.seeds,
+            FINALS: self.plan.final_seeds,
+        }
         return f"{done[name, stage]}/{whole[stage]}" if done[name, stage] else ""
 
     def _steps(self, name: str, stage: str | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..recipes import Recipe
-from ..tasks import Task
+from ..tasks import USER_MODULE, Task
 from .trials import Outcome, Trial, run_trial
 
 _task: Task | None = None  # the task of this worker process, loaded once when it starts
@@ -34,7 +35,7 @@ def _start(path: str, threads: int, device: Any) -> None:
 
     import torch
 
-    global _task, _device  # noqa: PLW0603 - a worker process serves one race
+    global _task, _device
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(threads)
     _task, _device = pickle.loads(Path(path).read_bytes()), device
@@ -86,13 +87,16 @@ class Workers:
         self.processes, self.threads = processes, threads
         self._pool: Any = None
         self._file: Path | None = None
-        lean = task.with_data(task.data.only("train", "validation"))
+        lean = task.with_data(task.data.only("train", "validation", by="race"))
         if processes == 1:
-            global _task, _device  # noqa: PLW0603 - this process is the worker
+            global _task, _device
             _task, _device = lean, device
             return
         import cloudpickle
         import loky
+
+        for name in [name for name in sys.modules if name.startswith(USER_MODULE)]:
+            cloudpickle.register_pickle_by_value(sys.modules[name])  # a worker cannot import the user's file
 
         handle, name = tempfile.mkstemp(prefix="steepest-", suffix=".task")
         self._file = Path(name)

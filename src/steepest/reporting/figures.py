@@ -10,7 +10,7 @@ import numpy as np
 
 # Colours that stay apart for most kinds of colour vision (after Wong, 2011, and Okabe and Ito, 2008), then darker shades.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195", "#8C6D31", "#595959", "#B3C100")
-HEIGHT = 380
+HEIGHT = 430
 
 
 def number(value: Any) -> float:
@@ -58,7 +58,12 @@ def bands(trials: Sequence[dict[str, Any]], value: int) -> tuple[np.ndarray, np.
 
 
 def curves(
-    by_name: dict[str, list[dict[str, Any]]], shown: Sequence[str], value: int, label: str, target: float | None, log: bool
+    by_name: dict[str, list[dict[str, Any]]],
+    shown: Sequence[str],
+    value: int,
+    label: str,
+    target: float | None,
+    log: bool,
 ) -> Any:
     """Draw one line a contender, the median over seeds, with a band from the lowest to the highest seed."""
     import plotly.graph_objects as go
@@ -70,14 +75,16 @@ def curves(
         steps, low, middle, high = bands([trial for trial in trials if trial["curve"]], value)
         visible = True if name in shown else "legendonly"
         common = {"x": steps, "legendgroup": name, "visible": visible}
-        edge = {"line": {"width": 0}, "showlegend": False, "hoverinfo": "skip"}
+        edge = {"mode": "lines", "line": {"width": 0}, "showlegend": False, "hoverinfo": "skip"}
         drawing.add_scatter(y=high, **common, **edge)
         drawing.add_scatter(y=low, fill="tonexty", fillcolor=_rgba(colours[name], 0.15), **common, **edge)
         line = {"color": colours[name], "width": 2}
         drawing.add_scatter(y=middle, name=name, line=line, mode="lines", **common)
+    _layout(drawing, "steps", label)
     if target is not None:
         drawing.add_hline(y=target, line={"dash": "dot", "color": "#5d6b7a"}, annotation_text="target")
-    _layout(drawing, "steps", label)
+        if 0 < target < 1:  # a share: begin where it gets interesting; a double click shows the whole
+            drawing.update_yaxes(range=[max(0.0, target - 5 * (1 - target)), 1.0])
     if log:
         drawing.update_yaxes(type="log")
     return drawing
@@ -98,7 +105,11 @@ def intervals(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> Any:
             x=[middle],
             y=[row["recipe"]],
             mode="markers",
-            marker={"size": 10, "color": colours[row["recipe"]], "symbol": "circle" if row["finalist"] else "circle-open"},
+            marker={
+                "size": 10,
+                "color": colours[row["recipe"]],
+                "symbol": "circle" if row["finalist"] else "circle-open",
+            },
             error_x={"type": "data", "symmetric": False, "array": [high - middle], "arrayminus": [middle - low]},
             hovertemplate=f"{middle:.3g} s" + (", some seeds missed" if open_end else "") + "<extra>%{y}</extra>",
             showlegend=False,
@@ -110,18 +121,29 @@ def intervals(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> Any:
 
 
 def searches(by_name: dict[str, list[dict[str, Any]]]) -> Any:
-    """Draw steps to the target against learning rate, for every contender that was tuned."""
+    """Draw steps to the target against learning rate, for every contender that was tuned.
+
+    A filled mark reached the target; an open triangle was stopped there without having reached it.
+    """
     import plotly.graph_objects as go
 
     drawing, colours = go.Figure(), colour_of(list(by_name))
     for name, trials in by_name.items():
-        hits = sorted((t["trial"]["lr"], t["reached_at"]) for t in trials if t["reached_at"] is not None)
-        if hits:
-            lrs, steps = zip(*hits, strict=True)
-            drawing.add_scatter(x=lrs, y=steps, name=name, mode="lines+markers", line={"color": colours[name]})
+        ordered = sorted(trials, key=lambda trial: trial["trial"]["lr"])
+        if not ordered:
+            continue
+        hit = [trial["reached_at"] is not None for trial in ordered]
+        drawing.add_scatter(
+            x=[trial["trial"]["lr"] for trial in ordered],
+            y=[trial["reached_at"] or trial["steps"] for trial in ordered],
+            name=name,
+            mode="lines+markers",
+            line={"color": colours[name], "width": 1},
+            marker={"symbol": ["circle" if yes else "triangle-up-open" for yes in hit], "size": 9},
+        )
     _layout(drawing, "learning rate", "steps to the target")
-    drawing.update_xaxes(type="log", exponentformat="power")
-    drawing.update_yaxes(type="log")
+    drawing.update_xaxes(type="log", exponentformat="power", dtick=1)
+    drawing.update_yaxes(type="log", dtick="D2")
     return drawing
 
 
@@ -130,7 +152,13 @@ def stages(seconds: dict[str, float]) -> Any:
     import plotly.graph_objects as go
 
     names, values = list(seconds), [number(value) for value in seconds.values()]
-    bar = go.Bar(x=values[::-1], y=names[::-1], orientation="h", marker={"color": "#56B4E9"}, text=[f"{v:.2f} s" for v in values[::-1]])
+    bar = go.Bar(
+        x=values[::-1],
+        y=names[::-1],
+        orientation="h",
+        marker={"color": "#56B4E9"},
+        text=[f"{v:.2f} s" for v in values[::-1]],
+    )
     drawing = go.Figure(bar)
     drawing.update_traces(textposition="outside", cliponaxis=False)
     _layout(drawing, "seconds", "", height=90 + 30 * len(names))

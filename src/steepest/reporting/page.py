@@ -7,7 +7,8 @@ from html import escape
 from typing import Any
 
 STYLE = """
-:root { --ink: #1d2733; --quiet: #5d6b7a; --line: #dfe5ea; --paper: #ffffff; --shade: #f5f7f9; --good: #1a7f37; --bad: #b42318; }
+:root { --ink: #1d2733; --quiet: #5d6b7a; --line: #dfe5ea; --paper: #ffffff; --shade: #f5f7f9;
+  --good: #1a7f37; --bad: #b42318; }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
@@ -64,7 +65,9 @@ def coloured(text: str, kind: str) -> Raw:
 
 def facts(items: Sequence[tuple[str, str]]) -> str:
     """Return a row of large figures, each with what it is."""
-    return '<div class="facts">' + "".join(f"<div><b>{escape(v)}</b><span>{escape(k)}</span></div>" for v, k in items) + "</div>"
+    return (
+        '<div class="facts">' + "".join(f"<div><b>{escape(v)}</b><span>{escape(k)}</span></div>" for v, k in items) + "</div>"
+    )
 
 
 def section(title: str, *content: str) -> str:
@@ -98,5 +101,6 @@ def page(title: str, subtitle: str, *sections: str) -> str:
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n<script>{get_plotlyjs()}</script>\n</head>\n"
-        f'<body>\n<main>\n<h1>{escape(title)}</h1>\n<p class="quiet">{escape(subtitle)}</p>\n{body}\n</main>\n</body>\n</html>\n'
+        f'<body>\n<main>\n<h1>{escape(title)}</h1>\n<p class="quiet">{escape(subtitle)}</p>\n{body}\n</main>\n'
+        "</body>\n</html>\n"
     )

@@ -108,15 +108,23 @@ _CURVES = (
     "Median over seeds; the band runs from the lowest to the highest seed. A seed that reached the target keeps its last "
     "value. Click a name in the legend to show or hide it."
 )
-_SEARCH = "Steps to the target at each learning rate tried; one seed each. Learning rates that missed it are not drawn."
+_SEARCH = (
+    "Steps to the target at each learning rate tried, one seed each. An open triangle was stopped there without having "
+    "reached it: it could no longer beat a learning rate tried before."
+)
 _STAGES = "Wall-clock seconds. Workers: starting processes. Pace: measuring the cost of a step, all recipes in turns."
 
 
 def _race_facts(race: Document, rows: list[Document], best: str | None, run: Document | None) -> str:
-    items = [(best or "nobody", f"reached {race['reach']} first")]
+    items = [(best or "nobody", f"reached {race['reach']} in the least time")]
     if best:
-        items.append((f"{number(rows[0]['steps_to_target']):.0f} steps", f"{number(rows[0]['seconds_to_target']):.3g} s of training"))
-    items.append((short_time(race["total_seconds"]), f"the race itself, {race['search_trials']} trials of search included"))
+        items.append(
+            (
+                f"{number(rows[0]['steps_to_target']):.0f} steps",
+                f"{number(rows[0]['seconds_to_target']):.3g} s of training",
+            )
+        )
+    items.append((short_time(race["total_seconds"]), f"whole race, {race['search_trials']} search trials"))
     if run:
         name, value = next(iter(run["metrics"].items()))
         items.append((f"{number(value):.4g}", f"{name} on {run['measured_on']['rows']} {run['measured_on']['part']} rows"))
@@ -138,7 +146,18 @@ def _board(rows: list[Document]) -> str:
         seconds = number(row["seconds_to_target"])
         lr = Raw(f"<span title='{_attribute(row['rule'])}'>{row['lr']:g}</span>")
         reached = f"{row['reached']}/{row['seeds']}"
-        body.append([place, row["recipe"], lr, reached, shown, f"{seconds:.3g}" if math.isfinite(seconds) else "-", against, verdict])
+        body.append(
+            [
+                place,
+                row["recipe"],
+                lr,
+                reached,
+                shown,
+                f"{seconds:.3g}" if math.isfinite(seconds) else "-",
+                against,
+                verdict,
+            ]
+        )
     dim = [i for i, row in enumerate(rows) if not row["finalist"]]
     head = ["", "recipe", "learning rate", "reached", "steps to target", "seconds", "against baseline", "verdict"]
     return table(head, body, numbers=(0, 2, 3, 5), dim=dim)
@@ -195,7 +214,9 @@ def _run_sections(run: Document, title: str) -> tuple[str, ...]:
     names = list(run["metrics"])
     metric_table = table(names, [[f"{number(run['metrics'][name]):.4g}" for name in names]], numbers=range(len(names)))
     shown = next((name for name in names if name != "loss"), "loss")
-    curve = figure(figures.learning(run["curve"], shown), "Loss and metric at each evaluation.", "learning") if run["curve"] else ""
+    curve = (
+        figure(figures.learning(run["curve"], shown), "Loss and metric at each evaluation.", "learning") if run["curve"] else ""
+    )
     parts = [section(title, paragraph(f"Held out: the {held['part']} part, {held['rows']} rows."), metric_table, curve)]
     if run["confusion"]:
         drawing = figures.confusion(run["confusion"], run["data"]["classes"])
@@ -211,7 +232,9 @@ def _data_section(data: Document) -> str:
     reads = [[read["part"], read["by"], f"{read['rows']:,}"] for read in data["reads"]]
     cleaning = data["cleaning"]
     found = [[f["what"], f["column"] or "(table)", f"{f['count']:,}", f["action"]] for f in cleaning["findings"]]
-    done = table(["found", "in", "how often", "what was done"], found, numbers=(2,)) if found else paragraph("Nothing to clean.")
+    done = (
+        table(["found", "in", "how often", "what was done"], found, numbers=(2,)) if found else paragraph("Nothing to clean.")
+    )
     return section(
         "Data",
         paragraph(f"{data['name']}: {data['rows']:,} rows, {data['target']}" + _classes(data["classes"])),

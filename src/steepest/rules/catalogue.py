@@ -7,9 +7,10 @@ before the rule where torch has it so, and decoupled (after the rule) in `adamw`
 from __future__ import annotations
 
 from ..errors import InputError, at_least
-from ..schedules import Schedule, constant
+from ..schedules import Schedule
 from .core import Chain, Rule, chain, named
 from .transforms import (
+    ALWAYS,
     decay_weights,
     ema,
     heavy_ball,
@@ -22,8 +23,6 @@ from .transforms import (
     scale_by_rms,
 )
 
-_CONSTANT = constant()
-
 
 def _decay(weight_decay: float) -> tuple[Rule, ...]:
     at_least("weight_decay", weight_decay, 0)
@@ -31,7 +30,7 @@ def _decay(weight_decay: float) -> tuple[Rule, ...]:
 
 
 @named
-def sgd(lr: float = 1e-3, *, weight_decay: float = 0.0, schedule: Schedule = _CONSTANT) -> Chain:
+def sgd(lr: float = 1e-3, *, weight_decay: float = 0.0, schedule: Schedule = ALWAYS) -> Chain:
     """Gradient descent: `p <- p - lr g`. Full batch, mini-batch and single sample differ only in the batch size.
 
     Source: Cauchy, 1847; Robbins, Monro, A Stochastic Approximation Method, 1951.
@@ -44,7 +43,12 @@ def sgd(lr: float = 1e-3, *, weight_decay: float = 0.0, schedule: Schedule = _CO
 
 @named
 def momentum(
-    lr: float = 1e-3, *, momentum: float = 0.9, dampening: float = 0.0, weight_decay: float = 0.0, schedule: Schedule = _CONSTANT
+    lr: float = 1e-3,
+    *,
+    momentum: float = 0.9,
+    dampening: float = 0.0,
+    weight_decay: float = 0.0,
+    schedule: Schedule = ALWAYS,
 ) -> Chain:
     """Heavy-ball momentum: `B <- momentum B + g; p <- p - lr B` (Polyak, 1964). torch: `SGD(momentum=0.9)`.
 
@@ -55,7 +59,7 @@ def momentum(
 
 
 @named
-def ema_momentum(lr: float = 1e-2, *, momentum: float = 0.9, weight_decay: float = 0.0, schedule: Schedule = _CONSTANT) -> Chain:
+def ema_momentum(lr: float = 1e-2, *, momentum: float = 0.9, weight_decay: float = 0.0, schedule: Schedule = ALWAYS) -> Chain:
     """Averaged gradients: `v <- momentum v + (1 - momentum) g; p <- p - lr v`.
 
     Equal to `momentum` at `1 / (1 - momentum)` times its learning rate (once the average has warmed up).
@@ -67,7 +71,7 @@ def ema_momentum(lr: float = 1e-2, *, momentum: float = 0.9, weight_decay: float
 
 
 @named
-def nesterov(lr: float = 1e-3, *, momentum: float = 0.9, weight_decay: float = 0.0, schedule: Schedule = _CONSTANT) -> Chain:
+def nesterov(lr: float = 1e-3, *, momentum: float = 0.9, weight_decay: float = 0.0, schedule: Schedule = ALWAYS) -> Chain:
     """Nesterov momentum: `B <- momentum B + g; p <- p - lr (g + momentum B)` (Nesterov, 1983; Sutskever et al., 2013).
 
     >>> nesterov(0.01)
@@ -83,7 +87,7 @@ def adagrad(
     eps: float = 1e-10,
     initial_accumulator_value: float = 0.0,
     weight_decay: float = 0.0,
-    schedule: Schedule = _CONSTANT,
+    schedule: Schedule = ALWAYS,
 ) -> Chain:
     """Adagrad: `a <- a + g^2; p <- p - lr g / (sqrt(a) + eps)` (Duchi, Hazan, Singer, 2011).
 
@@ -95,7 +99,7 @@ def adagrad(
 
 @named
 def adadelta(
-    lr: float = 1.0, *, rho: float = 0.9, eps: float = 1e-6, weight_decay: float = 0.0, schedule: Schedule = _CONSTANT
+    lr: float = 1.0, *, rho: float = 0.9, eps: float = 1e-6, weight_decay: float = 0.0, schedule: Schedule = ALWAYS
 ) -> Chain:
     """Adadelta: steps scaled by the running size of past steps; the paper's learning rate is 1 (Zeiler, 2012).
 
@@ -114,7 +118,7 @@ def rmsprop(
     centered: bool = False,
     momentum: float = 0.0,
     weight_decay: float = 0.0,
-    schedule: Schedule = _CONSTANT,
+    schedule: Schedule = ALWAYS,
 ) -> Chain:
     """RMSprop: `v <- alpha v + (1 - alpha) g^2; p <- p - lr g / (sqrt(v) + eps)` (Tieleman, Hinton, 2012).
 
@@ -136,7 +140,7 @@ def adam(
     eps: float = 1e-8,
     bias_correction: bool = True,
     weight_decay: float = 0.0,
-    schedule: Schedule = _CONSTANT,
+    schedule: Schedule = ALWAYS,
 ) -> Chain:
     """Adam: a running mean over a running root mean square, both bias-corrected (Kingma, Ba, 2015, arXiv:1412.6980).
 
@@ -154,7 +158,7 @@ def adamw(
     b2: float = 0.999,
     eps: float = 1e-8,
     weight_decay: float = 1e-2,
-    schedule: Schedule = _CONSTANT,
+    schedule: Schedule = ALWAYS,
 ) -> Chain:
     """AdamW: Adam with decoupled weight decay, `p <- p - lr (adam + weight_decay p)` (Loshchilov, Hutter, 2019).
 
@@ -166,7 +170,7 @@ def adamw(
 
 @named
 def lion(
-    lr: float = 1e-4, *, b1: float = 0.9, b2: float = 0.99, weight_decay: float = 0.0, schedule: Schedule = _CONSTANT
+    lr: float = 1e-4, *, b1: float = 0.9, b2: float = 0.99, weight_decay: float = 0.0, schedule: Schedule = ALWAYS
 ) -> Chain:
     """Lion: the sign of an interpolated momentum (Chen et al., 2023, arXiv:2302.06675).
 
@@ -188,7 +192,7 @@ def muon(
     adjust: str = "original",
     dtype: str | None = None,
     weight_decay: float = 0.1,
-    schedule: Schedule = _CONSTANT,
+    schedule: Schedule = ALWAYS,
 ) -> Chain:
     """Muon, for matrices: momentum, orthogonalised by Newton-Schulz iteration (Jordan et al., 2024).
 

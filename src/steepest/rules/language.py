@@ -47,7 +47,7 @@ class Total:
 
 
 def total(x: Symbol) -> Total:
-    """Ask for one number over every tensor: `norm2 = yield total(u * u)`."""
+    """Ask for one number over every tensor, to be yielded."""
     return Total(x)
 
 
@@ -71,7 +71,7 @@ class Orthogonalize:
 
 
 def orthogonalize(u: Symbol, **options: Any) -> Orthogonalize:
-    """Ask for the orthogonal polar factor of a matrix: `u = yield orthogonalize(u)`."""
+    """Ask for the orthogonal polar factor of a matrix, to be yielded."""
     return Orthogonalize(u, **options)
 
 

@@ -18,6 +18,8 @@ from ..schedules import Schedule, constant
 from .core import Parameter, Transform
 from .language import NEWTON_SCHULZ, Formula, Symbol, clamp, lerp, orthogonalize, sign, sqrt, total
 
+ALWAYS = constant()
+
 
 def _slots(**initial: float) -> Mapping[str, float]:
     return MappingProxyType(initial)
@@ -98,7 +100,7 @@ class ScaleByLearningRate(Transform):
     """
 
     lr: float
-    schedule: Schedule = constant()
+    schedule: Schedule = ALWAYS
 
     def __post_init__(self) -> None:
         positive("lr", self.lr)
@@ -347,13 +349,17 @@ class Orthogonal(Transform):
     def refusal(self, parameter: Parameter) -> str | None:
         if len(parameter.shape) >= 2:
             return None
-        return f"muon takes matrices (got {parameter}); use split(matrices=muon(0.02), convolutions=muon(0.02), rest=adamw(3e-4))"
+        return (
+            f"muon takes matrices (got {parameter}); use split(matrices=muon(0.02), convolutions=muon(0.02), rest=adamw(3e-4))"
+        )
 
     def formula(self, u: Symbol, p: Symbol, s: Any, k: Any) -> Formula:
         rows, columns = u.shape[0], math.prod(u.shape[1:])
         larger = max(rows, columns)
         factor = 0.2 * math.sqrt(larger) if self.adjust == "match_rms_adamw" else math.sqrt(max(1.0, rows / max(columns, 1)))
-        return factor * (yield orthogonalize(u, steps=self.steps, coefficients=self.coefficients, eps=self.eps, dtype=self.dtype))
+        return factor * (
+            yield orthogonalize(u, steps=self.steps, coefficients=self.coefficients, eps=self.eps, dtype=self.dtype)
+        )
 
 
 clip_value = ClipValue

@@ -26,7 +26,13 @@ from .setup import Training, prepare
 
 log = logging.getLogger("steepest")
 
-FINISHED, TARGET, EARLY, DIVERGED, INTERRUPTED = "finished", "target reached", "stopped early", "diverged", "interrupted"
+FINISHED, TARGET, EARLY, DIVERGED, INTERRUPTED = (
+    "finished",
+    "target reached",
+    "stopped early",
+    "diverged",
+    "interrupted",
+)
 
 
 @dataclass
@@ -128,10 +134,10 @@ def fit(
     facts = _start_facts(training, command)
     if book is not None:
         book.append("start", **facts, interface=Interface.of(job.data).to_dict(), **_origin(training))
-    loop = steps(
-        job, evaluate_every=evaluate_every, max_steps=max_steps, gradient=gradient, training=training
+    loop = steps(job, evaluate_every=evaluate_every, max_steps=max_steps, gradient=gradient, training=training)
+    outcome = _follow(
+        loop, training, book, stop_at_target, min(max_steps or training.total_steps, training.total_steps), progress
     )
-    outcome = _follow(loop, training, book, stop_at_target, min(max_steps or training.total_steps, training.total_steps), progress)
     run = _finish(training, facts, outcome, book, start_s)
     if outcome.status == INTERRUPTED:
         kept = f"; kept as run {run.id}: steepest evaluate {run.id}" if run.id else ""
@@ -232,7 +238,7 @@ def _finish(training: Training, facts: dict[str, Any], outcome: Outcome, book: R
     held_out = next((name for name in ("test", "validation") if job.data.size(name)), "train")
     part = job.data.part(held_out, by="final evaluation", device=training.device)
     names = (*job.metric_names, "loss")
-    raw = evaluation.outputs(training.model, part)
+    raw = evaluation.outputs(training.model, part, job.data.input_shape)
     predictions = evaluation.as_predictions(raw, part, job.data, training.loss)
     measured = metrics.measure(names, predictions)
     clock.to("waiting")

@@ -5,7 +5,7 @@ A user whose loop differs copies it: it is forty lines over the same public func
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,6 +43,7 @@ class EvaluationEvent:
 
 
 Event = StepEvent | EvaluationEvent
+Events = Generator[Event, None, None]
 
 
 @dataclass
@@ -101,7 +102,7 @@ def steps(
     metrics: tuple[str, ...] | None = None,
     gradient: GradientFunction = plain,
     training: Training | None = None,
-) -> Iterator[Event]:
+) -> Events:
     """Train, yielding an event after every update and every evaluation of the validation part; stop by leaving the loop.
 
     Args:
@@ -132,7 +133,7 @@ def steps(
         yield from _train(training, names, every, last, gradient)
 
 
-def _train(t: Training, names: tuple[str, ...], every: int, last: int, gradient: GradientFunction) -> Iterator[Event]:
+def _train(t: Training, names: tuple[str, ...], every: int, last: int, gradient: GradientFunction) -> Events:
     clock, optimizer, part, parameters = t.clock, t.optimizer, t.train, t.parameters
     plateau = PlateauState(t.recipe.plateau) if t.recipe.plateau else None
     bounds = batch_bounds(len(part), t.batch)

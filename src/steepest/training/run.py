@@ -150,9 +150,12 @@ class Run:
 
     def _outputs(self, rows: Any) -> torch.Tensor:
         inputs = torch.from_numpy(encode_rows(rows, self.interface.preprocessing))
-        device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
+        first = next(self.model.parameters(), torch.zeros(0))
+        if inputs.is_floating_point():
+            inputs = inputs.to(first.dtype)
+        size = evaluation.rows_at_once(inputs.shape[1:])
         with evaluation.evaluating(self.model):
-            return torch.cat([self.model(piece.to(device)) for piece in inputs.split(evaluation.BATCH)])
+            return torch.cat([self.model(piece.to(first.device)) for piece in inputs.split(size)])
 
     def __repr__(self) -> str:
         shown = "  ".join(f"{name} {value:.4g}" for name, value in self.metrics.items() if isinstance(value, float))

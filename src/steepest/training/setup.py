@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -149,7 +148,8 @@ def _check_objective(objective: Objective, task: Task, num_outputs: int) -> None
         raise InputError("mse() is for numbers, but the label has classes; use cross_entropy(), or kind='regression'")
     if isinstance(objective, BinaryCrossEntropy) and (targets.num_classes != 2 or num_outputs != 1):
         raise InputError(
-            f"binary_cross_entropy needs two classes and one output (got {targets.num_classes} classes and {num_outputs} outputs)"
+            f"binary_cross_entropy needs two classes and one output "
+            f"(got {targets.num_classes} classes and {num_outputs} outputs)"
         )
     if isinstance(objective, CrossEntropy) and num_outputs != targets.num_classes:
         raise InputError(f"the network gives {num_outputs} numbers a row; the label has {targets.num_classes} classes")
