@@ -15,6 +15,9 @@ import torch
 
 import steepest
 from steepest.kernels import fused
+from steepest.kernels.matrix import newton_schulz
+from steepest.recipes import read
+from steepest.rules.language import Orthogonalize
 
 STEPS = 100
 TOLERANCE = {torch.float64: 1e-12}
@@ -139,3 +142,122 @@ def test_a_rule_equals_its_reference(name: str, execution: str, monkeypatch: pyt
         assert steepest.Optimizer([torch.zeros(1)], CASES[name][0]()).plan().rows[0]["reason"]
     for mine, theirs in zip(ours, reference(name, SHAPES), strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=0, atol=TOLERANCE[torch.float64])
+
+
+@pytest.mark.parametrize("shape", MATRICES)
+@pytest.mark.parametrize("adjust", ["original", "match_rms_adamw"])
+@pytest.mark.parametrize("nesterov", [True, False])
+def test_muon_equals_torch_in_its_own_precision(shape: tuple[int, ...], adjust: str, nesterov: bool) -> None:
+    rule = steepest.muon(0.02, adjust=adjust, nesterov=nesterov, dtype="bfloat16")
+    ours = train_torch(lambda ps: steepest.Optimizer(ps, rule), [shape])
+    theirs = train_torch(lambda ps: o.Muon(ps, lr=0.02, weight_decay=0.1, adjust_lr_fn=adjust, nesterov=nesterov), [shape])
+    np.testing.assert_allclose(ours[0], theirs[0], rtol=0, atol=1e-12)
+
+
+def test_muon_orthogonalizes_convolutions_as_matrices() -> None:
+    torch.manual_seed(0)
+    conv = torch.randn(8, 3, 3, 3, requires_grad=True)
+    conv.grad = torch.randn_like(conv)
+    flat = conv.detach().reshape(8, -1).clone().requires_grad_()
+    flat.grad = conv.grad.reshape(8, -1).clone()
+    for p in (conv, flat):
+        steepest.Optimizer([p], steepest.muon(0.1)).step()
+    torch.testing.assert_close(conv.detach().reshape(8, -1), flat.detach(), rtol=0, atol=0)
+
+
+def test_newton_schulz_makes_singular_values_nearly_one() -> None:
+    torch.manual_seed(0)
+    matrix = torch.randn(20, 30)
+    u = newton_schulz(Orthogonalize(matrix, steps=8, dtype="float32"))
+    singular = torch.linalg.svdvals(u)
+    assert singular.min() > 0.5
+    assert singular.max() < 1.3
+
+
+def test_adam_without_bias_correction_is_the_uncorrected_formula() -> None:
+    p, m, v = 1.0, 0.0, 0.0
+    tensor = torch.tensor([p], dtype=torch.float64, requires_grad=True)
+    optimizer = steepest.Optimizer([tensor], steepest.adam(0.1, bias_correction=False))
+    for g in (0.5, -2.0, 3.0):
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+        p -= 0.1 * m / (v**0.5 + 1e-8)
+        tensor.grad = torch.tensor([g], dtype=torch.float64)
+        optimizer.step()
+    assert abs(tensor.item() - p) < 1e-12
+
+
+def test_ema_and_heavy_ball_differ_by_one_minus_momentum() -> None:
+    """Under a constant gradient both settle, at steps whose ratio is 1 - momentum."""
+    steps = {}
+    for name, rule in {"ball": steepest.momentum(0.01), "ema": steepest.ema_momentum(0.01)}.items():
+        p = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+        optimizer = steepest.Optimizer([p], rule)
+        for _ in range(400):
+            before = p.item()
+            p.grad = torch.ones(1, dtype=torch.float64)
+            optimizer.step()
+        steps[name] = before - p.item()
+    assert abs(steps["ema"] / steps["ball"] - 0.1) < 1e-12
+
+
+def test_centered_rmsprop_survives_rounding() -> None:
+    """A constant gradient makes v - m^2 zero or slightly negative in float32, where torch gives NaN."""
+    p = torch.zeros(1, requires_grad=True)
+    optimizer = steepest.Optimizer([p], steepest.rmsprop(1e-3, alpha=0.5, centered=True, eps=1e-3))
+    for _ in range(200):
+        p.grad = torch.full((1,), 0.1)
+        optimizer.step()
+    assert torch.isfinite(p).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", [name for name in CASES if name != "clip norm"])
+def test_fused_equals_eager_in_lower_precision(name: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = []
+    for turned_off in (False, True):
+        if turned_off:
+            monkeypatch.setattr(fused, "recognise", lambda links: "turned off")
+        torch.manual_seed(0)
+        p = torch.randn(50).to(dtype).requires_grad_()
+        optimizer = steepest.Optimizer([p], CASES[name][0]())
+        for _ in range(10):
+            p.grad = torch.randn(50).to(dtype)
+            optimizer.step()
+        results.append(p.detach().float())
+    tolerance = 1e-5 if dtype == torch.float32 else 0.1
+    torch.testing.assert_close(*results, rtol=tolerance, atol=tolerance)
+
+
+def test_rules_print_as_the_python_that_makes_them() -> None:
+    for rule in (
+        steepest.adamw(3e-4, weight_decay=0.1, schedule=steepest.cosine(steps=100, warmup=10)),
+        steepest.chain(steepest.clip_global_norm(1.0), steepest.scale_by_adam(b2=0.95), steepest.scale_by_learning_rate(0.1)),
+        steepest.split({"head.*": steepest.sgd(0.1)}, matrices=steepest.muon(0.02), rest=steepest.adamw(1e-3)),
+        steepest.rmsprop(0.01, centered=True, momentum=0.9),
+    ):
+        assert repr(read(repr(rule))) == repr(rule)
+        assert read(repr(rule)) == rule
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: steepest.adamw(-0.1), "lr must be > 0 (got -0.1); did you mean 0.1?"),
+        (lambda: steepest.adamw(float("nan")), "lr must be > 0 (got nan)"),
+        (lambda: steepest.adam(0.1, b1=1.0), "b1 must be in [0, 1) (got 1.0)"),
+        (lambda: steepest.momentum(0.1, momentum=-1), "momentum must be in [0, 1) (got -1)"),
+        (lambda: steepest.adamw(0.1, weight_decay=-1), "weight_decay must be >= 0 (got -1)"),
+        (steepest.chain, "chain needs at least one rule (got none)"),
+        (lambda: steepest.chain(0.1), "chain takes rules such as adamw(1e-3) (got 0.1)"),
+        (lambda: steepest.split(matrix=steepest.sgd()), "did you mean 'matrices'?"),
+        (lambda: steepest.clip_global_norm(0), "clip_global_norm max_norm must be > 0 (got 0)"),
+        (lambda: steepest.muon(0.1, adjust="x"), "orthogonal adjust must be 'original' or 'match_rms_adamw' (got 'x')"),
+        (lambda: steepest.scale_by_learning_rate(0.1, 0.5), "schedule must be a schedule"),
+        (lambda: steepest.heavy_ball(nesterov=True, momentum=0.0), "nesterov needs momentum > 0"),
+    ],
+)
+def test_wrong_numbers_are_told_in_one_line(make: Callable[[], Any], message: str) -> None:
+    with pytest.raises(steepest.InputError) as caught:
+        make()
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)

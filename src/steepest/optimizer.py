@@ -138,10 +138,10 @@ class Optimizer(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         waiting: list[Block] = []
-        for i, group in enumerate(self._groups):
+        for i in range(len(self._groups)):
             for block in self._blocks(i):
-                if block.fusable and isinstance(group.fused, fused.Fused) and fused.runs(block):
-                    group.fused.run(block)
+                if block.fused is not None and fused.aligned(block):
+                    block.fused(block)
                 else:
                     waiting.append(block)
         if waiting:
@@ -171,11 +171,17 @@ class Optimizer(torch.optim.Optimizer):
                 state["step"] = int(state["step"]) + 1
                 by_count.setdefault(state["step"], []).append(p)
         for t, members in by_count.items():
-            columns = [{slot: [self.state[p][key] for p in members] for slot, key in names.items()} for names in mine.names]
-            block = Block(mine.links, members, columns, [p.grad for p in members], t, lr, fused.serves(members))  # type: ignore[misc]
+            block = self._gather(mine, members, t, lr)
             if len(members) == len(params):
                 mine.block = block
             yield block
+
+    def _gather(self, mine: _Group, members: list[Tensor], t: int, lr: float) -> Block:
+        """Return the block of these parameters, with their state in columns."""
+        columns = [{slot: [self.state[p][key] for p in members] for slot, key in names.items()} for names in mine.names]
+        grads = [p.grad for p in members if p.grad is not None]
+        run = mine.fused.run if isinstance(mine.fused, fused.Fused) and mine.fused.takes(members) else None
+        return Block(mine.links, members, columns, grads, t, lr, run)
 
     def _factor(self, group: dict[str, Any], mine: _Group) -> float:
         if "initial_lr" in group and not _is_constant(mine.schedule):
@@ -207,32 +213,23 @@ class Optimizer(torch.optim.Optimizer):
         for i, (group, mine) in enumerate(zip(self.param_groups, self._groups, strict=True)):
             params = group["params"]
             execution, reason = "eager", mine.fused
-            if isinstance(reason, fused.Fused):
-                execution, reason = (
-                    (reason.operation, "")
-                    if fused.serves(params)
-                    else ("eager", "tensors torch's fused operations do not take")
-                )
-            elements = sum(p.numel() for p in params)
-            rows.append(
-                {
-                    "group": i,
-                    "parameters": len(params),
-                    "elements": elements,
-                    "lr": float(group["lr"]),
-                    "execution": execution,
-                    "reason": reason,
-                }
-            )
+            if isinstance(mine.fused, fused.Fused):
+                takes = mine.fused.takes(params)
+                execution = mine.fused.operation if takes else "eager"
+                reason = "" if takes else f"{mine.fused.operation} does not take these tensors"
+            size = {"parameters": len(params), "elements": sum(p.numel() for p in params)}
+            rows.append({"group": i, **size, "lr": float(group["lr"]), "execution": execution, "reason": reason})
         return Plan(tuple(rows))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        for group in self._groups:
-            group.block = None  # the state tensors were replaced
+        for group, mine in zip(self.param_groups, self._groups, strict=True):
+            mine.block = None  # the state tensors were replaced
+            if "updates" not in group:  # the state of a torch optimizer
+                group["updates"] = int(max((self.state[p]["step"] for p in group["params"] if p in self.state), default=0))
 
     def __getstate__(self) -> dict[str, Any]:
-        groups = [dataclasses.replace(group, block=None, fused="") for group in self._groups]
+        groups = [dataclasses.replace(group, block=None) for group in self._groups]
         return {
             **super().__getstate__(),
             "rule": self.rule,

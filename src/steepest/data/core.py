@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import InputError, unknown
 from .cleaning import CleaningReport
 from .encoding import encode_rows
-from .preprocessing import ArrayPreprocessing, Preprocessing, fit_images, fit_table, scaler_numbers
+from .preprocessing import ArrayPreprocessing, Preprocessing, check_scaling, fit_images, fit_table, scaler_numbers
 from .splitting import PARTS
 from .targets import Targets
 
@@ -66,9 +66,9 @@ class Data:
     reads: list[Read] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        for name in PARTS:
-            if name == "train" and not len(self.parts[name]):
-                raise InputError(f"{self.name}: the training part is empty; it needs at least one row")
+        check_scaling(self.scaling)
+        if not len(self.parts["train"]):
+            raise InputError(f"{self.name}: the training part is empty; it needs at least one row")
 
     def __len__(self) -> int:
         return len(self.targets.values)

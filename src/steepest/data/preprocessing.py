@@ -103,7 +103,6 @@ def _smooth_clip(x: np.ndarray) -> np.ndarray:
 
 def fit_table(table: Table, scaling: str, report: CleaningReport) -> TablePreprocessing:
     """Fit on the rows given, which must be the training rows; columns that are constant there are left out."""
-    _check_scaling(scaling)
     numbers = dict(zip(table.names("number"), _number_steps(table, scaling), strict=True))
     steps: list[NumberStep | CategoryStep] = []
     for column in table.columns:
@@ -124,19 +123,21 @@ def _number_steps(table: Table, scaling: str) -> list[NumberStep | None]:
     if not names:
         return []
     values = np.column_stack([table[name].values for name in names])
-    absent = np.isnan(values)
+    absent: np.ndarray = np.isnan(values)
     fill = SimpleImputer(strategy="median", keep_empty_features=True).fit(values).statistics_
     filled = np.where(absent, fill, values)
     shift, scale = scaler_numbers(filled, scaling)
-    flagged = absent.any(axis=0)
-    informative = (np.ptp(filled, axis=0) > 0) | (flagged & ~absent.all(axis=0))  # that a cell is missing may tell something
-    return [
-        NumberStep(name, float(fill[i]), float(shift[i]), float(scale[i]), bool(flagged[i])) if informative[i] else None
-        for i, name in enumerate(names)
-    ]
+    steps: list[NumberStep | None] = []
+    for i, name in enumerate(names):
+        flagged = bool(absent[:, i].any())
+        tells_something = np.ptp(filled[:, i]) > 0 or (flagged and not absent[:, i].all())
+        step = NumberStep(name, float(fill[i]), float(shift[i]), float(scale[i]), flagged)
+        steps.append(step if tells_something else None)
+    return steps
 
 
-def _check_scaling(scaling: str) -> None:
+def check_scaling(scaling: str) -> None:
+    """Raise unless `scaling` is one we know."""
     if scaling not in SCALINGS:
         raise InputError(f"scaling must be one of {', '.join(SCALINGS)} (got {scaling!r})")
 
@@ -196,7 +197,6 @@ class ImagePreprocessing:
 
 def fit_images(images: np.ndarray, scaling: str) -> ImagePreprocessing:
     """Fit on training images of shape (rows, channels, height, width)."""
-    _check_scaling(scaling)
     every = max(1, len(images) // MAX_IMAGES_FITTED)
     pixels = images[::every].transpose(0, 2, 3, 1).reshape(-1, images.shape[1]).astype(np.float64)
     shift, scale = scaler_numbers(pixels, scaling)

@@ -56,8 +56,9 @@ def encode(labels: np.ndarray, source: str, name: str = "label", kind: str | Non
         return _numbers(labels, source, name)
     classes, codes, counts = np.unique(_as_keys(labels), return_inverse=True, return_counts=True)
     named: tuple[Any, ...] = tuple(_plain(value) for value in classes)
-    if len(named) < 2:
-        raise InputError(f"{source}: {name} is constant ({named[0]!r} in all {len(labels)} rows); nothing to tell apart")
+    if len(named) == 1:
+        (only,) = named
+        raise InputError(f"{source}: {name} is constant ({only!r} in all {len(labels)} rows); nothing to tell apart")
     if counts.min() < 2:
         single = named[int(np.argmin(counts))]
         hint = "; if the label is a quantity, add --kind regression" if labels.dtype.kind in "iuf" else ""

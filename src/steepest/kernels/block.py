@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -23,7 +24,7 @@ class Block:
     grads: list[Tensor]
     t: int
     lr: float
-    fusable: bool = False  # whether torch's fused operations take these tensors
+    fused: Callable[[Block], None] | None = None  # torch's operation for this block, where it has one
 
     def scalars(self) -> list[SimpleNamespace]:
         """Return the run-time scalars of each link for this step."""

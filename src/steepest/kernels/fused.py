@@ -18,15 +18,31 @@ from ..rules import Link, Transform
 from ..rules.transforms import DecayWeights, HeavyBall, ScaleByAdam, ScaleByLearningRate
 from .block import Block
 
-DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+FULL = (torch.float32, torch.float64)
+HALF = (torch.bfloat16, torch.float16)
 
 
 @dataclass(frozen=True)
 class Fused:
-    """A recognised chain: the name of torch's operation, and the function that runs it on a block."""
+    """A recognised chain: the name of torch's operation, the function that runs it on a block, the dtypes it takes."""
 
     operation: str
     run: Callable[[Block], None]
+    dtypes: tuple[torch.dtype, ...]
+
+    def takes(self, params: Sequence[Tensor]) -> bool:
+        """Return whether the operation takes these parameters: plain, dense, of its dtypes, on one device."""
+        first = params[0]
+        return all(
+            type(p) in (Tensor, Parameter)
+            and p.dtype == first.dtype
+            and p.dtype in self.dtypes
+            and p.device == first.device
+            and p.device.type in ("cpu", "cuda")
+            and p.layout == torch.strided
+            and (p.is_contiguous() or (p.ndim == 4 and p.is_contiguous(memory_format=torch.channels_last)))
+            for p in params
+        )
 
 
 # What stands before scale_by_learning_rate -> where the core link is, where the weight decay is.
@@ -54,30 +70,15 @@ def recognise(links: tuple[Link, ...]) -> Fused | str:
         if not link.bias_correction:
             return "torch has no fused Adam without bias correction"
         run = partial(_adam, link=link, i=core or 0, decay=decay, decoupled=at == 1)
-        return Fused("torch fused adamw" if at == 1 else "torch fused adam", run)
-    if not isinstance(link, HeavyBall):
-        return Fused("torch fused sgd", partial(_sgd, ball=None, i=None, decay=decay))
-    if link.momentum == 0:
+        return Fused("torch fused adamw" if at == 1 else "torch fused adam", run, FULL + HALF)
+    if isinstance(link, HeavyBall) and link.momentum == 0:
         return "torch keeps no buffer at momentum 0"
-    return Fused("torch fused sgd", partial(_sgd, ball=link, i=core, decay=decay))
+    ball = link if isinstance(link, HeavyBall) else None
+    # full precision only: on a CPU, torch 2.13's fused SGD takes wrong steps in bfloat16 and float16 (16 numbers or more)
+    return Fused("torch fused sgd", partial(_sgd, ball=ball, i=core, decay=decay), FULL)
 
 
-def serves(params: Sequence[Tensor]) -> bool:
-    """Return whether torch's fused operations take these parameters: plain, dense, floating point, on one device."""
-    first = params[0]
-    return all(
-        type(p) in (Tensor, Parameter)
-        and p.dtype == first.dtype
-        and p.dtype in DTYPES
-        and p.device == first.device
-        and p.device.type in ("cpu", "cuda")
-        and p.layout == torch.strided
-        and (p.is_contiguous() or (p.ndim == 4 and p.is_contiguous(memory_format=torch.channels_last)))
-        for p in params
-    )
-
-
-def runs(block: Block) -> bool:
+def aligned(block: Block) -> bool:
     """Return whether this step's gradients lie in memory as their parameters do, which the fused operations rely on."""
     return all(g.stride() == p.stride() for g, p in zip(block.grads, block.params, strict=True))
 

@@ -18,7 +18,7 @@ from ..records import Record, create, find
 from ..rules import Rule, adam
 from ..tasks import Task, task
 from ..training.run import Run, versions
-from ..training.setup import choose_device
+from ..training.setup import choose_device, prepare
 from . import plan as stages
 from . import workers
 from .contenders import BASELINE, contender, contenders
@@ -252,6 +252,7 @@ def race(
         evaluate_every=evaluate_every,
     )
     where = choose_device(device)
+    _check_networks(job, plan, where)
     count = processes if processes is not None else 1 if where.type != "cpu" else min(available_cores(), plan.num_trials())
     at_least("processes", count, 1)
     threads = max(1, available_cores() // count)
@@ -270,6 +271,16 @@ def race(
     if result.status == INTERRUPTED:
         raise Interrupted(_how_to_go_on(result, command))
     return result
+
+
+def _check_networks(job: Task, plan: Plan, device: Any) -> None:
+    """Build every network that will race once, so that one that does not fit is told before anything is started."""
+    seen: list[tuple[Any, Any]] = []
+    for one in plan.contenders:
+        recipe = one.recipes[0]
+        if (recipe.model, recipe.objective) not in seen:
+            seen.append((recipe.model, recipe.objective))
+            prepare(job, recipe, device=device, fresh=True)
 
 
 def _how_to_go_on(result: Race, command: str | None) -> str:

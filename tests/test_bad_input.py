@@ -1,0 +1,239 @@
+"""Bad input: one clear line - what was expected, what came, what to do - on the command line with exit code 2, and nothing
+half-written. The Python calls raise the same line.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import steepest
+from steepest.cli import main
+
+ROWS = [f"{i},{i % 7},{'yes' if i % 2 else 'no'}" for i in range(60)]
+
+
+def table(folder: Path, rows: list[str], head: str = "a,b,label") -> str:
+    (folder / "t.csv").write_text("\n".join([head, *rows]) + "\n")
+    return "t.csv"
+
+
+def with_row(at: int, row: str) -> Callable[[Path], str]:
+    return lambda folder: table(folder, [*ROWS[:at], row, *ROWS[at + 1 :]])
+
+
+def write(name: str, content: bytes) -> Callable[[Path], str]:
+    def make(folder: Path) -> str:
+        (folder / name).write_bytes(content)
+        return name
+
+    return make
+
+
+GZIP = gzip.compress(b"a,b,label\n" + b"1,2,yes\n" * 50)
+LABEL = ["--label", "label"]
+WITH_MSE = steepest.Recipe(steepest.sgd(), objective=steepest.mse())
+WITH_CROSS_ENTROPY = steepest.Recipe(steepest.sgd(), objective=steepest.cross_entropy())
+
+# what is wrong -> how to make it, further arguments, what the line must say
+CASES: dict[str, tuple[Callable[[Path], str], list[str], list[str]]] = {
+    "no such file": (write("churn.csv", b"x"), [], ["no such file: chrun.csv", "did you mean churn.csv?"]),
+    "no such task": (lambda _: "diggits", [], ["unknown task 'diggits'", "did you mean 'digits'?"]),
+    "empty file": (write("t.csv", b""), LABEL, ["t.csv is empty (0 bytes)"]),
+    "blank file": (write("t.csv", b"\n\n\n"), LABEL, ["is empty (only blank lines)"]),
+    "header only": (write("t.csv", b"a,b,label\n"), LABEL, ["has column names but no rows"]),
+    "no label named": (lambda f: table(f, ROWS), [], ["which column is to be predicted? add --label"]),
+    "absent label": (lambda f: table(f, ROWS), ["--label", "lable"], ["unknown label column 'lable'", "did you mean 'label'?"]),
+    "label out of range": (lambda f: table(f, ROWS), ["--label", "7"], ["label position 7 is outside the 3 columns"]),
+    "constant label": (
+        lambda f: table(f, [f"{i},{i % 7},yes" for i in range(60)]),
+        LABEL,
+        ["is constant ('yes' in all 60 rows)"],
+    ),
+    "label all missing": (lambda f: table(f, [f"{i},2,?" for i in range(60)]), LABEL, ["is missing in all 60 rows"]),
+    "single row of a class": (with_row(30, "1,2,maybe"), LABEL, ["class 'maybe'", "has a single row"]),
+    "ragged row": (with_row(4, "1,2"), LABEL, ["t.csv, line 6: expected 3 fields, got 2", "--on-bad-row skip"]),
+    "long row": (with_row(4, "1,2,yes,4"), LABEL, ["line 6: expected 3 fields, got 4"]),
+    "text among numbers": (
+        with_row(9, "1,two,yes"),
+        LABEL,
+        ["line 11, column 'b': expected a number", "got 'two'", "--missing b=two"],
+    ),
+    "infinite value": (with_row(9, "1,inf,yes"), LABEL, ["line 11, column 'b': expected a finite number, got inf"]),
+    "open quote": (with_row(9, '1,"2,yes'), LABEL, ["not readable as csv", "check the quotes"]),
+    "two columns of one name": (lambda f: table(f, ROWS, "a,a,label"), LABEL, ["line 1: two columns are called 'a'"]),
+    "no header": (
+        lambda f: table(f, ["1,2,3"] * 9, "4,5,6"),
+        ["--label", "-1"],
+        ["expected column names, got numbers", "--no-header"],
+    ),
+    "binary file": (write("t.csv", b"\x89PNG\x00\x00"), LABEL, ["is not text (it holds zero bytes)"]),
+    "damaged gzip": (write("t.csv.gz", GZIP[:40]), LABEL, ["t.csv.gz is a damaged gzip file"]),
+    "not gzip at all": (write("t.csv.gz", b"a,b\n1,2\n"), LABEL, ["ends in .gz but is not a gzip file"]),
+    "damaged parquet": (write("t.parquet", b"PAR1 nonsense"), LABEL, ["is not a readable parquet file"]),
+    "damaged npz": (write("t.npz", b"PK nonsense"), [], ["is not a readable npz archive"]),
+    "damaged idx header": (
+        write("a-images-idx3-ubyte", b"\x00\x01\x08\x03abcd"),
+        [],
+        ["is not an idx file", "got 00 01 08 03"],
+    ),
+    "idx cut off": (
+        write("a-images-idx3-ubyte", b"\x00\x00\x08\x01\x00\x00\x00\x09abc"),
+        [],
+        ["promises 9 values", "it holds 11"],
+    ),
+    "idx without labels": (
+        write("a-images-idx3-ubyte", b"\x00\x00\x08\x03" + np.array([2, 1, 1], dtype=">u4").tobytes() + b"ab"),
+        [],
+        ["the 'a' set has no labels file"],
+    ),
+    "folder": (lambda f: (f / "empty").mkdir() or "empty", LABEL, ["is a folder without idx image files"]),  # type: ignore[func-returns-value]
+    "too few rows": (lambda f: table(f, ROWS[:4]), LABEL, ["4 rows are too few to split"]),
+    "only the label": (lambda f: table(f, ["yes", "no"] * 9, "label"), LABEL, ["no column is left to learn from"]),
+    "unknown metric": (lambda _: "iris", ["--reach", "acuracy>=0.9"], ["unknown metric 'acuracy'", "did you mean 'accuracy'?"]),
+    "unreachable target": (lambda _: "iris", ["--reach", "accuracy>=1.2"], ["accuracy can never be >= 1.2", "between 0 and 1"]),
+    "percent meant": (lambda _: "iris", ["--reach", "accuracy>=97"], ["did you mean 0.97?"]),
+    "wrong direction": (
+        lambda _: "iris",
+        ["--reach", "accuracy<=0.9"],
+        ["write accuracy >= 0.9"],
+    ),
+    "metric of another kind": (lambda _: "iris", ["--reach", "rmse<=1"], ["metric 'rmse' is not for classification"]),
+    "no target at all": (lambda _: "iris", ["--reach", "good"], ["expected a target such as 'accuracy >= 0.97' (got 'good')"]),
+    "negative batch": (lambda _: "iris", ["--batch", "-4"], ["--batch must be >= 1 (got -4)"]),
+    "zero batch": (lambda _: "iris", ["--batch", "0"], ["--batch must be >= 1 (got 0)"]),
+    "zero epochs": (lambda _: "iris", ["--epochs", "0"], ["--epochs must be > 0 (got 0)"]),
+    "infinite epochs": (lambda _: "iris", ["--epochs", "inf"], ["--epochs must be > 0 (got inf)"]),
+    "negative seed": (lambda _: "iris", ["--seed", "-1"], ["--seed must be >= 0 (got -1)"]),
+    "unknown option": (lambda _: "iris", ["--epoch", "3"], ["no such option --epoch", "did you mean --epochs?"]),
+    "not a number": (lambda _: "iris", ["--epochs", "many"], ["'--epochs'", "valid number"]),
+    "not a model": (lambda _: "iris", ["--model", "adam(0.1)"], ["--model takes a network such as"]),
+    "wrong model": (lambda _: "iris", ["--model", "mlp((0,))"], ["hidden must be whole numbers above zero"]),
+    "image network on a table": (lambda _: "iris", ["--model", "residual_cnn()"], ["residual_cnn reads images"]),
+    "unknown kind": (lambda f: table(f, ROWS), [*LABEL, "--kind", "clasification"], ["did you mean 'classification'?"]),
+    "text as quantity": (lambda f: table(f, ROWS), [*LABEL, "--kind", "regression"], ["regression needs numbers"]),
+    "unknown column": (lambda f: table(f, ROWS), [*LABEL, "--drop", "aa"], ["unknown column 'aa'", "did you mean 'a'?"]),
+    "table options for a built-in": (lambda _: "iris", ["--drop", "a"], ["--drop: only for tables in files"]),
+    "no such test file": (lambda f: table(f, ROWS), [*LABEL, "--test", "u.csv"], ["no such file: u.csv"]),
+    "no such function": (write("t.py", b"def make(): pass"), [], ["unknown function in t.py 'mke'", "did you mean 'make'?"]),
+}
+
+
+@pytest.mark.parametrize("verb", ["fit", "race"])
+@pytest.mark.parametrize("name", CASES)
+def test_the_command_line_says_one_line_and_exits_with_2(
+    name: str, verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make, arguments, expected = CASES[name]
+    source = make(tmp_path)
+    source = {"no such file": "chrun.csv", "no such function": "t.py:mke"}.get(name, source)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    code = main([verb, source, *arguments])
+    out, err = capsys.readouterr()
+    assert code == 2
+    assert out == ""
+    assert err.startswith("steepest: ")
+    assert err.count("\n") == 1
+    for piece in expected:
+        assert piece in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["race", "iris", "--recipes", "adamm"], "unknown recipe 'adamm'; did you mean 'adam'?"),
+        (["race", "iris", "--recipes", "adam(lr=-1)"], "lr must be > 0 (got -1)"),
+        (["race", "iris", "--recipes", "adam(rate=1)"], "unexpected keyword argument 'rate'"),
+        (["race", "iris", "--recipes", "__import__('os')"], "unknown function '__import__'"),
+        (["race", "iris", "--recipes", "adam(lr=1 if 1 else 2)"], "expected calls such as adamw(0.003)"),
+        (["race", "iris", "--recipes", ","], "a race needs at least one recipe"),
+        (["race", "iris", "--baseline", "sdg"], "unknown baseline 'sdg'; did you mean 'sgd'?"),
+        (["race", "iris", "--seeds", "0"], "--seeds must be >= 1 (got 0)"),
+        (["race", "iris", "--budget", "soon"], "budget must be a time such as 90s, 5m or 2h (got 'soon')"),
+        (["race", "iris", "--processes", "0"], "--processes must be >= 1 (got 0)"),
+        (["race", "iris", "--evaluate-every", "0"], "--evaluate-every must be >= 1 (got 0)"),
+        (["race", "iris", "--resume", "r0000"], "no run or race 'r0000'"),
+        (["fit", "iris", "--recipe", "nothing"], "unknown recipe 'nothing'"),
+        (["fit", "iris", "--patience", "0"], "--patience must be >= 1 (got 0)"),
+        (["evaluate", "f0000"], "no run or race 'f0000'"),
+        (["evaluate", "f0000", "--part", "tset"], "no run or race"),
+        (["report", "nope"], "no run or race 'nope'"),
+        (["fly"], "No such command 'fly'"),
+        (["fit"], "Missing argument 'TASK'"),
+    ],
+)
+def test_wrong_arguments(arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    err = capsys.readouterr().err
+    assert expected in err
+    assert err.count("\n") == 1
+
+
+def test_an_unreadable_file_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "secret.csv"
+    path.write_text("a,b\n1,2\n")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    assert main(["fit", "secret.csv", "--label", "b"]) == 2
+    assert "secret.csv cannot be read: Permission denied" in capsys.readouterr().err
+
+
+def test_control_characters_in_names_stay_on_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table(tmp_path, ROWS, '"a\nb",c,label')
+    assert main(["fit", "t.csv", "--label", "x"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: steepest.arrays([[1.0], [2.0]], [0]), "X and y must have equally many rows (got 2 and 1)"),
+        (lambda: steepest.arrays([], []), "X is empty (0 rows)"),
+        (lambda: steepest.arrays([[1], [1, 2]], [0, 1]), "rows differ in length"),
+        (lambda: steepest.arrays([["a"], ["b"]], [0, 1]), "X: expected numbers, got text"),
+        (lambda: steepest.arrays(np.array([[np.inf], [1.0]]), [0, 1]), "X holds an infinite value at [0, 0]"),
+        (lambda: steepest.arrays(np.zeros((9, 2)), np.zeros(9)), "y is constant"),
+        (lambda: steepest.arrays(np.random.rand(60, 3), np.full(60, np.nan), kind="regression"), "not finite numbers"),
+        (lambda: steepest.arrays(np.zeros((60, 3)), np.arange(60) % 2).preprocessing, "every column is constant"),
+        (lambda: steepest.arrays(np.random.rand(60, 3), np.arange(60) % 2, scaling="z"), "scaling must be one of"),
+        (lambda: steepest.arrays(np.random.rand(60, 3), np.arange(60) % 2, parts=(1, 1, 0, 0)), "four shares"),
+        (lambda: steepest.arrays(np.array([[1j]] * 60), np.arange(60) % 2), "complex numbers are not supported"),
+        (lambda: steepest.Task("iris", metrics=("rmse",)), "is not for classification"),
+        (lambda: steepest.Task("iris", objective="mse"), "objective must be one such as"),
+        (
+            lambda: steepest.fit("iris", recipe=steepest.Recipe(steepest.sgd(), objective=steepest.mse()), record=False),
+            "mse() is for numbers",
+        ),
+        (
+            lambda: steepest.fit("diabetes", recipe=steepest.Recipe(steepest.sgd(), objective=steepest.cross_entropy())),
+            "is for classes",
+        ),
+        (lambda: steepest.fit("iris", max_steps=0), "max_steps must be >= 1 (got 0)"),
+        (lambda: steepest.fit("iris", evaluate_every=0), "evaluate_every must be >= 1 (got 0)"),
+        (lambda: steepest.Recipe(steepest.sgd(), batch=0), "batch must be a whole number >= 1, or 'full' (got 0)"),
+        (lambda: steepest.Recipe("sgd"), "a recipe needs a rule"),
+        (lambda: steepest.cross_entropy(label_smoothing=1.0), "label_smoothing must be in [0, 1)"),
+        (lambda: steepest.cross_entropy(class_weights="balance"), "class_weights must be 'balanced'"),
+        (lambda: steepest.plateau(factor=1.5), "plateau factor must be in [0, 1)"),
+        (lambda: steepest.race("iris", ["sgd"], seeds=0), "seeds must be between 1 and 400 (got 0)"),
+        (lambda: steepest.race(steepest.arrays(np.random.rand(60, 2), np.arange(60) % 2)), "a race needs a target"),
+        (lambda: steepest.cross_validate("iris", folds=1), "folds must be between 2 and"),
+        (lambda: steepest.find_lr("iris", low=1.0, high=0.1), "find_lr needs high > low"),
+        (lambda: steepest.load_run("f0000"), "no run or race 'f0000'"),
+    ],
+)
+def test_python_calls_raise_one_line(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(steepest.InputError) as caught:
+        make()
+    assert message in str(caught.value)
+    assert not list(Path(".steepest/runs").glob("*"))

@@ -1,0 +1,277 @@
+"""The optimizer shell: drop-in in any loop, one learning rate, nothing dropped in silence."""
+
+from __future__ import annotations
+
+import copy
+import io
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import steepest
+from steepest.kernels import fused
+
+
+def small_model() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 2))
+
+
+def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int, scheduler: Any = None) -> list[float]:
+    generator = torch.Generator().manual_seed(1)
+    losses = []
+    for _ in range(steps):
+        x = torch.randn(8, 4, generator=generator)
+        loss = (model(x) - x[:, :2]).square().mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        if scheduler is not None:
+            scheduler.step()
+        losses.append(loss.item())
+    return losses
+
+
+def test_it_is_a_torch_optimizer_and_learns() -> None:
+    model = small_model()
+    optimizer = steepest.Optimizer(model, steepest.adamw(0.01))
+    assert isinstance(optimizer, torch.optim.Optimizer)
+    losses = train(model, optimizer, 100)
+    assert losses[-1] < 0.5 * losses[0]
+
+
+@pytest.mark.parametrize("given", ["model", "named", "parameters", "groups"])
+def test_every_way_of_giving_parameters_trains_alike(given: str) -> None:
+    model = small_model()
+    params: Any = {
+        "model": model,
+        "named": model.named_parameters(),
+        "parameters": model.parameters(),
+        "groups": [{"params": list(model[0].parameters())}, {"params": list(model[2].parameters())}],
+    }[given]
+    reference = small_model()
+    expected = train(reference, torch.optim.AdamW(reference.parameters(), lr=0.01), 20)
+    assert train(model, steepest.Optimizer(params, steepest.adamw(0.01)), 20) == pytest.approx(expected, abs=1e-6)
+
+
+def test_group_lr_is_the_only_learning_rate() -> None:
+    model = small_model()
+    groups = [{"params": list(model[0].parameters()), "lr": 0.5}, {"params": list(model[2].parameters())}]
+    optimizer = steepest.Optimizer(groups, steepest.sgd(0.1))
+    assert [group["lr"] for group in optimizer.param_groups] == [0.5, 0.1]
+    before = model[2].weight.detach().clone()
+    optimizer.param_groups[1]["lr"] = 0.0
+    train(model, optimizer, 1)
+    assert torch.equal(before, model[2].weight.detach())
+
+
+def test_a_torch_scheduler_drives_the_learning_rate() -> None:
+    ours, theirs = small_model(), small_model()
+    mine = steepest.Optimizer(ours, steepest.momentum(0.1))
+    reference = torch.optim.SGD(theirs.parameters(), lr=0.1, momentum=0.9)
+    a = train(ours, mine, 30, torch.optim.lr_scheduler.StepLR(mine, 10, 0.1))
+    b = train(theirs, reference, 30, torch.optim.lr_scheduler.StepLR(reference, 10, 0.1))
+    assert a == pytest.approx(b, abs=1e-6)
+
+
+def test_a_torch_scheduler_on_top_of_a_schedule_is_an_error() -> None:
+    model = small_model()
+    optimizer = steepest.Optimizer(model, steepest.adamw(0.01, schedule=steepest.cosine(steps=10)))
+    torch.optim.lr_scheduler.StepLR(optimizer, 10)
+    with pytest.raises(steepest.InputError, match="keep one of the two"):
+        train(model, optimizer, 1)
+
+
+def test_a_schedule_in_the_rule_equals_a_torch_scheduler() -> None:
+    ours, theirs = small_model(), small_model()
+    mine = steepest.Optimizer(ours, steepest.momentum(0.1, schedule=steepest.exponential(0.9, steps=1)))
+    reference = torch.optim.SGD(theirs.parameters(), lr=0.1, momentum=0.9)
+    a = train(ours, mine, 30)
+    b = train(theirs, reference, 30, torch.optim.lr_scheduler.ExponentialLR(reference, 0.9))
+    assert a == pytest.approx(b, abs=1e-6)
+
+
+def test_durations_in_epochs_need_the_steps_of_an_epoch() -> None:
+    rule = steepest.adamw(0.01, schedule=steepest.cosine(epochs=2))
+    with pytest.raises(steepest.InputError, match="pass steps_per_epoch"):
+        steepest.Optimizer(small_model(), rule)
+    steepest.Optimizer(small_model(), rule, steps_per_epoch=10)
+    with pytest.raises(steepest.InputError, match="give steps="):
+        steepest.Optimizer(small_model(), steepest.adamw(0.01, schedule=steepest.cosine()))
+
+
+@pytest.mark.parametrize("turned_off", [False, True])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        steepest.adamw(0.01),
+        steepest.chain(steepest.clip_global_norm(0.1), steepest.rmsprop(0.01, momentum=0.9)),
+        steepest.sgd(),
+    ],
+    ids=str,
+)
+def test_a_checkpoint_continues_bit_for_bit(rule: steepest.Rule, turned_off: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if turned_off:
+        monkeypatch.setattr(fused, "recognise", lambda links: "turned off")
+    model = small_model()
+    optimizer = steepest.Optimizer(model, rule)
+    train(model, optimizer, 5)
+    buffer = io.BytesIO()
+    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, buffer)
+    expected = train(model, optimizer, 5)
+    buffer.seek(0)
+    saved = torch.load(buffer, weights_only=True)
+    again = small_model()
+    other = steepest.Optimizer(again, rule)
+    again.load_state_dict(saved["model"])
+    other.load_state_dict(saved["optimizer"])
+    assert train(again, other, 5) == expected
+
+
+def test_state_carries_torchs_names_and_shapes() -> None:
+    ours, theirs = small_model(), small_model()
+    mine, reference = steepest.Optimizer(ours, steepest.adam(0.01)), torch.optim.Adam(theirs.parameters(), lr=0.01)
+    train(ours, mine, 3)
+    train(theirs, reference, 3)
+    for a, b in zip(mine.state_dict()["state"].values(), reference.state_dict()["state"].values(), strict=True):
+        assert set(a) == set(b)
+        assert all(a[name].shape == b[name].shape for name in ("exp_avg", "exp_avg_sq"))
+    ours.load_state_dict(theirs.state_dict())
+    mine.load_state_dict(copy.deepcopy(reference.state_dict()))
+    assert train(ours, mine, 3) == pytest.approx(train(theirs, reference, 3), abs=1e-6)
+
+
+def test_slots_that_two_links_share_are_numbered() -> None:
+    p = torch.zeros(2, requires_grad=True)
+    optimizer = steepest.Optimizer([p], steepest.chain(steepest.heavy_ball(0.5), steepest.momentum(0.1)))
+    p.grad = torch.ones(2)
+    optimizer.step()
+    assert set(optimizer.state[p]) == {"step", "momentum_buffer", "momentum_buffer_2"}
+
+
+def test_parameters_without_a_gradient_wait_as_in_torch() -> None:
+    results = []
+    for make in (lambda ps: steepest.Optimizer(ps, steepest.adam(0.1)), lambda ps: torch.optim.Adam(ps, lr=0.1)):
+        a, b = torch.ones(2, requires_grad=True), torch.ones(2, requires_grad=True)
+        optimizer = make([a, b])
+        for step in range(6):
+            a.grad = torch.ones(2)
+            b.grad = torch.ones(2) if step % 2 else None
+            optimizer.step()
+        results.append(torch.cat([a, b]).detach())
+    torch.testing.assert_close(*results, rtol=0, atol=1e-6)
+
+
+def test_global_norm_runs_over_all_groups_and_stays_inside_a_branch() -> None:
+    def step(rule: steepest.Rule) -> tuple[float, float]:
+        matrix, vector = torch.zeros(1, 1, requires_grad=True), torch.zeros(1, requires_grad=True)
+        matrix.grad, vector.grad = torch.full((1, 1), 3.0), torch.full((1,), 4.0)
+        steepest.Optimizer([matrix, vector], rule).step()
+        return -matrix.item(), -vector.item()
+
+    clip = steepest.clip_global_norm(1.0)
+    split = steepest.split(matrices=steepest.sgd(1.0), rest=steepest.sgd(1.0))
+    assert step(steepest.chain(clip, split)) == pytest.approx((0.6, 0.8), abs=1e-5)
+    inside = steepest.split(matrices=steepest.chain(clip, steepest.sgd(1.0)), rest=steepest.chain(clip, steepest.sgd(1.0)))
+    assert step(inside) == pytest.approx((1.0, 1.0), abs=1e-5)
+
+
+def test_split_sends_each_kind_to_its_rule() -> None:
+    model = nn.Sequential(nn.Embedding(7, 4), nn.Linear(4, 3), nn.Conv1d(3, 3, 3), nn.LayerNorm(3))
+    rule = steepest.split(
+        {"1.bias": steepest.sgd(9.0)},
+        embeddings=steepest.sgd(1.0),
+        matrices=steepest.sgd(2.0),
+        convolutions=steepest.sgd(3.0),
+        rest=steepest.sgd(4.0),
+    )
+    optimizer = steepest.Optimizer(model, rule)
+    found = {name: group["lr"] for group in optimizer.param_groups for name in group["param_names"]}
+    assert found == {
+        "0.weight": 1.0, "1.weight": 2.0, "1.bias": 9.0, "2.weight": 3.0, "2.bias": 4.0, "3.weight": 4.0, "3.bias": 4.0,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: steepest.Optimizer(small_model(), steepest.split(matrices=steepest.sgd())), "split: nothing takes 0.bias"),
+        (lambda: steepest.Optimizer(small_model(), steepest.muon(0.1)), "muon takes matrices (got 0.bias"),
+        (lambda: steepest.Optimizer(small_model(), steepest.scale_by_adam()), "exactly once (got 0 times)"),
+        (
+            lambda: steepest.Optimizer(small_model(), steepest.chain(steepest.sgd(), steepest.sgd())),
+            "exactly once (got 2 times)",
+        ),
+        (
+            lambda: steepest.Optimizer(
+                small_model().parameters(), steepest.split({"0.*": steepest.sgd()}, rest=steepest.sgd())
+            ),
+            "needs names: pass the model or model.named_parameters()",
+        ),
+        (lambda: steepest.Optimizer([{"params": [torch.zeros(1)], "lrr": 1}], steepest.sgd()), "did you mean 'lr'?"),
+        (lambda: steepest.Optimizer([{"params": [torch.zeros(1)], "lr": -1.0}], steepest.sgd()), "lr must be > 0 (got -1.0)"),
+        (lambda: steepest.Optimizer(nn.ReLU(), steepest.sgd()), "no parameters that require gradients"),
+        (lambda: steepest.Optimizer([1.0], steepest.sgd()), "parameters must be tensors (got float)"),
+        (lambda: steepest.Optimizer(small_model(), "adam"), "Optimizer takes a rule such as adamw(1e-3) (got 'adam')"),
+    ],
+)
+def test_what_cannot_be_optimized_is_told_in_one_line(make: Any, message: str) -> None:
+    with pytest.raises(steepest.InputError) as caught:
+        make()
+    assert message in str(caught.value)
+
+
+def test_sparse_and_complex_gradients_are_refused() -> None:
+    embedding = nn.Embedding(5, 2, sparse=True)
+    embedding(torch.tensor([1])).sum().backward()
+    with pytest.raises(steepest.InputError, match="sparse=False"):
+        steepest.Optimizer(embedding, steepest.sgd()).step()
+    p = torch.zeros(2, dtype=torch.complex64, requires_grad=True)
+    p.grad = torch.zeros_like(p)
+    with pytest.raises(steepest.InputError, match="complex"):
+        steepest.Optimizer([p], steepest.sgd()).step()
+
+
+def test_closure_hooks_and_deepcopy() -> None:
+    model = small_model()
+    optimizer = steepest.Optimizer(model, steepest.adamw(0.01))
+    seen: list[str] = []
+    optimizer.register_step_post_hook(lambda *_: seen.append("after"))
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = model(torch.ones(2, 4)).square().sum()
+        loss.backward()
+        return loss
+
+    assert optimizer.step(closure).item() > 0
+    assert seen == ["after"]
+    both = copy.deepcopy((model, optimizer))
+    torch.manual_seed(3)
+    expected = train(model, optimizer, 3)
+    assert train(*both, 3) == expected
+    assert "eager" not in str(both[1].plan())
+
+
+def test_plan_names_the_execution_and_the_reason() -> None:
+    plan = steepest.Optimizer(small_model(), steepest.split(matrices=steepest.rmsprop(0.1), rest=steepest.adam(0.01))).plan()
+    assert [row["execution"] for row in plan.rows] == ["eager", "torch fused adam"]
+    assert "scale_by_rms" in plan.rows[0]["reason"]
+    assert str(plan).count("\n") == 1
+
+
+def test_channels_last_parameters_take_the_same_steps() -> None:
+    torch.manual_seed(0)
+    weights = torch.randn(4, 3, 3, 3)
+    grads = [torch.randn(4, 3, 3, 3) for _ in range(5)]
+    results = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        p = weights.clone(memory_format=layout).requires_grad_()
+        optimizer = steepest.Optimizer([p], steepest.adamw(0.1))
+        for i, grad in enumerate(grads):  # gradients come in either layout
+            p.grad = grad.clone(memory_format=layout if i % 2 else torch.contiguous_format)
+            optimizer.step()
+        results.append(p.detach().contiguous())
+    torch.testing.assert_close(*results, rtol=1e-5, atol=1e-6)
