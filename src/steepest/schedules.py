@@ -108,7 +108,7 @@ def _cosine(share: float, start: float, end: float) -> float:
 
 @dataclass(frozen=True, repr=False)
 class Constant(Schedule):
-    """Always `value`.
+    """Always the same factor, `value`.
 
     >>> constant()(1000)
     1.0

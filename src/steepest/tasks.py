@@ -21,7 +21,7 @@ USER_MODULE = "steepest_task_"  # modules made from a user's file are called thi
 
 @dataclass
 class Task:
-    """What to learn.
+    """What to learn: data, metrics, a target, and the model and objective used unless a recipe says otherwise.
 
     Args:
         data: a `Data`, or anything `steepest.task` takes.

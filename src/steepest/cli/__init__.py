@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from ..errors import InputError, Interrupted, MissingExtraError
 
@@ -20,10 +21,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(app(args=arguments, prog_name="steepest", standalone_mode=False) or OK)
     except (InputError, MissingExtraError) as error:
         return _say(str(error), WRONG_INPUT)
-    except Interrupted as stop:
-        return _say(str(stop), STOPPED)
-    except KeyboardInterrupt:
-        return _say("stopped; nothing was kept", STOPPED)
     except BrokenPipeError:  # the reader of our output went away, as `| head` does
         sys.stderr.close()
         return OK
@@ -37,6 +34,17 @@ def entry() -> None:
     """Start from the console script."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is as clean as Ctrl-C
     sys.exit(main())
+
+
+@contextmanager
+def saying_how_to_go_on() -> Iterator[None]:
+    """Turn an interruption into its line and exit code here: typer would swallow the line."""
+    import typer
+
+    try:
+        yield
+    except Interrupted as stop:
+        raise typer.Exit(_say(str(stop), STOPPED)) from None
 
 
 def _say(message: str, code: int) -> int:

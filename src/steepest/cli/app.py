@@ -11,7 +11,7 @@ import typer
 
 from ..clock import process_age_s
 from ..errors import InputError
-from . import NOT_REACHED, OK
+from . import NOT_REACHED, OK, saying_how_to_go_on
 from . import options as o
 from .printing import clock_line, metrics_line, print_json, print_leaderboard
 
@@ -84,15 +84,17 @@ def race(
     from ..reporting.report import report as write_report
     from ..training.fitting import fit as train
 
-    result = run_race(
-        job, recipes, baseline=baseline, seeds=seeds, seed=seed, budget=budget, batch=size, epochs=epochs,
-        evaluate_every=evaluate_every, processes=processes, home=home, resume=resume, command=_command(),
-        progress=False if quiet else None, start_s=process_age_s(), lines=not quiet,
-    )  # fmt: skip
-    run = None
-    if result.leaderboard().winner is not None:
-        run = train(job, result.best, seed=seed, home=home, progress=False if quiet else None, command=_command())
-        result.keep_winner(run)
+    shown = False if quiet else None
+    with saying_how_to_go_on():
+        result = run_race(
+            job, recipes, baseline=baseline, seeds=seeds, seed=seed, budget=budget, batch=size, epochs=epochs,
+            evaluate_every=evaluate_every, processes=processes, home=home, resume=resume, command=_command(),
+            progress=shown, start_s=process_age_s(), lines=not quiet,
+        )  # fmt: skip
+        run = None
+        if result.leaderboard().winner is not None:
+            run = train(job, result.best, seed=seed, home=home, progress=shown, command=_command())
+            result.keep_winner(run)
     page = write_report(result, run, home=home)
     if json:
         extra = {"run": run.to_dict() if run else None, "report": str(page)}
@@ -178,10 +180,11 @@ def fit(
     chosen = named(chosen, epochs=epochs, batch=size, patience=patience)
     if find_lr:
         print(search_lr(job, chosen, seed=seed), end="\n\n", file=sys.stderr if json else sys.stdout)
-    run = train(
-        job, chosen, seed=seed, home=home, stop_at_target=stop_at_target, command=_command(),
-        progress=False if quiet else None, start_s=process_age_s(),
-    )  # fmt: skip
+    with saying_how_to_go_on():
+        run = train(
+            job, chosen, seed=seed, home=home, stop_at_target=stop_at_target, command=_command(),
+            progress=False if quiet else None, start_s=process_age_s(),
+        )  # fmt: skip
     if json:
         print_json(run.to_dict())
     else:

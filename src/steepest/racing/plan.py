@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import InputError, unknown
 from .contenders import Contender, learning_rate
-from .statistics import median_interval
+from .statistics import centre
 from .trials import Outcome, Trial
 
 INF = float("inf")
@@ -135,12 +135,9 @@ def ranking(plan: Plan, outcomes: Sequence[Outcome], pace: dict[str, float]) -> 
     """
     cheapest = min(pace.values(), default=1.0)
 
-    def key(name: str) -> tuple[float, float, int]:
-        steps = times(outcomes, name, SCREENING)
+    def key(name: str) -> tuple[float, int]:
         cost = max(1.0, COST_CLASS * (pace.get(name, cheapest) / cheapest // COST_CLASS))
-        finite = [value for value in steps if value < INF]
-        mean = sum(finite) / len(finite) if finite else INF
-        return median_interval(steps)[0] * cost, mean * cost, plan.names.index(name)
+        return centre(times(outcomes, name, SCREENING)) * cost, plan.names.index(name)
 
     return sorted((name for name in plan.names if times(outcomes, name, SCREENING)), key=key)
 

@@ -240,7 +240,8 @@ def race(
     """
     began = time.perf_counter()
     job = task(subject, reach=reach)
-    deadline_s = parse_budget(budget)
+    seconds = parse_budget(budget)
+    deadline = None if seconds is None else time.time() + seconds
     plan = make_plan(
         job,
         recipes,
@@ -263,7 +264,7 @@ def race(
     result = Race(book.id if book else None, job, plan, [], {}, {"start": start_s} if start_s else {}, FINISHED, facts, book)
     result.seconds["data"] = time.perf_counter() - began
     with View(plan, headline(job, plan, count, threads), progress, lines=lines) as view:
-        Runner(result, book, known, view, None if deadline_s is None else began + deadline_s).run(count, threads, where)
+        Runner(result, book, known, view, deadline).run(count, threads, where)
     result.facts["data"] = job.data.to_dict()
     if book is not None:
         board = result.leaderboard()
@@ -332,7 +333,7 @@ class Runner:
     def run(self, processes: int, threads: int, device: Any) -> None:
         """Run search, pace, screening and finals; stop early on Ctrl-C or when time is up."""
         result, plan = self.result, self.result.plan
-        kill = True
+        kill = True  # unless all went well
         try:
             with _Timed(result.seconds, "workers"):
                 self.view.stage("starting processes")
@@ -349,7 +350,7 @@ class Runner:
             self._stage(SCREENING, [c for n, i in running.items() for c in stages.seeds(plan, SCREENING, n, i)])
             finalists = stages.finalists(plan, result.outcomes, result.pace)
             self._stage(FINALS, [c for n in finalists for c in stages.seeds(plan, FINALS, n, running[n])])
-            kill = result.status == OUT_OF_TIME
+            kill = False
         except KeyboardInterrupt:
             result.status = INTERRUPTED
         finally:
@@ -357,7 +358,7 @@ class Runner:
                 self.pool.close(kill)
 
     def _time_is_up(self) -> bool:
-        if self.deadline is not None and time.perf_counter() > self.deadline:
+        if self.deadline is not None and time.time() > self.deadline:
             self.result.status = OUT_OF_TIME
         return self.result.status == OUT_OF_TIME
 
@@ -372,24 +373,20 @@ class Runner:
         """Run chains side by side, in their order, never more at once than there are processes."""
         assert self.pool is not None
         waiting = chains[::-1]
-        running: dict[Future[Outcome], Chain] = {}
+        running: dict[Future[Outcome | None], Chain] = {}
         while waiting or running:
             while waiting and len(running) < self.pool.processes and not self._time_is_up():
                 self._advance(waiting.pop(), None, running)
             if not running:
                 return
-            done, _ = wait(running, return_when=FIRST_COMPLETED, timeout=self._left())
-            if not done and self._time_is_up():
-                return
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 chain, outcome = running.pop(future), future.result()
-                self._keep(outcome, new=True)
-                self._advance(chain, outcome, running)
+                if outcome is not None:
+                    self._keep(outcome, new=True)
+                    self._advance(chain, outcome, running)
 
-    def _left(self) -> float | None:
-        return None if self.deadline is None else max(self.deadline - time.perf_counter(), 0.01)
-
-    def _advance(self, chain: Chain, outcome: Outcome | None, running: dict[Future[Outcome], Chain]) -> None:
+    def _advance(self, chain: Chain, outcome: Outcome | None, running: dict[Future[Outcome | None], Chain]) -> None:
         """Send a chain its last outcome and start its next trial; known outcomes are handed in without running."""
         assert self.pool is not None
         while True:
@@ -402,7 +399,7 @@ class Runner:
             found = self.known.get(_key(job))
             if found is None:
                 recipe = self.result.plan.contender(job.contender).recipes[job.recipe]
-                running[self.pool.submit(workers.trial, recipe, job)] = chain
+                running[self.pool.submit(workers.trial, recipe, job, self.deadline)] = chain
                 return
             self._keep(found, new=False)
             outcome = found

@@ -66,6 +66,26 @@ def signed_rank_p(differences: Sequence[float] | np.ndarray) -> float:
     return float(min(1.0, ways[np.abs(sums) >= observed].sum()))
 
 
+def _walsh(d: np.ndarray) -> np.ndarray:
+    """Return the Walsh averages `(d_i + d_j) / 2`, sorted; a miss against a miss the other way round counts as 0."""
+    i, j = np.triu_indices(len(d))
+    with np.errstate(invalid="ignore"):
+        averages = (d[i] + d[j]) / 2
+    return np.sort(np.where(np.isnan(averages), 0.0, averages))
+
+
+def centre(values: Sequence[float]) -> float:
+    """Return a typical time: the exponential of the median of the Walsh averages of the logarithms.
+
+    Misses are infinite. With few seeds this is almost as precise as a geometric mean and as robust as a median, which is
+    what a ranking by five seeds needs (Hodges, Lehmann, 1963).
+
+    >>> round(centre([100.0, 100.0, 400.0]))
+    141
+    """
+    return float(np.exp(_median(_walsh(np.log(np.asarray(values, dtype=float))))))
+
+
 def ratio_interval(differences: Sequence[float] | np.ndarray, level: float = LEVEL) -> tuple[float, float, float]:
     """Return the estimated ratio and the ends of its interval, from log ratios.
 
@@ -73,10 +93,7 @@ def ratio_interval(differences: Sequence[float] | np.ndarray, level: float = LEV
     signed-rank distribution allows at this level (with five pairs none: it then covers 94%). Hodges, Lehmann, 1963.
     """
     d = np.asarray(differences, dtype=float)
-    i, j = np.triu_indices(len(d))
-    with np.errstate(invalid="ignore"):
-        walsh = (d[i] + d[j]) / 2
-    walsh = np.sort(np.where(np.isnan(walsh), 0.0, walsh))  # a miss against a miss the other way round
+    walsh = _walsh(d)
     cut = _walsh_cut(len(d), level)
     return float(np.exp(_median(walsh))), float(np.exp(walsh[cut])), float(np.exp(walsh[len(walsh) - 1 - cut]))
 

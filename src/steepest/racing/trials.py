@@ -58,8 +58,11 @@ def _number(value: Any) -> float:
     return math.nan if value is None else float(value)
 
 
-def run_trial(task: Task, recipe: Recipe, trial: Trial, device: Any = None) -> Outcome:
-    """Train until the target is met at two evaluations in a row, the steps run out, or the loss is no longer finite."""
+def run_trial(task: Task, recipe: Recipe, trial: Trial, device: Any = None, until: float | None = None) -> Outcome | None:
+    """Train until the target is met at two evaluations in a row, the steps run out, or the loss is no longer finite.
+
+    Returns None when the clock (`time.time()`) passes `until` first: half a trial says nothing.
+    """
     began = time.perf_counter()
     goal = task.goal
     assert goal is not None
@@ -77,6 +80,9 @@ def run_trial(task: Task, recipe: Recipe, trial: Trial, device: Any = None) -> O
         step = event.step
         if not isinstance(event, EvaluationEvent):
             continue
+        if until is not None and time.time() > until:
+            loop.close()
+            return None
         value = event.metrics[goal.metric]
         curve.append((event.step, event.train_loss, value))
         if not math.isfinite(event.train_loss):

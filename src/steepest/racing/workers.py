@@ -41,10 +41,10 @@ def _start(path: str, threads: int, device: Any) -> None:
     _task, _device = pickle.loads(Path(path).read_bytes()), device
 
 
-def trial(recipe: Recipe, job: Trial) -> Outcome:
-    """Run one trial on this process's task."""
+def trial(recipe: Recipe, job: Trial, until: float | None = None) -> Outcome | None:
+    """Run one trial on this process's task; None when time ran out first."""
     assert _task is not None
-    return run_trial(_task, recipe, job, _device)
+    return run_trial(_task, recipe, job, _device, until)
 
 
 def pace(recipes: Sequence[Recipe]) -> list[float]:

@@ -1,0 +1,153 @@
+"""The command line: verbs, documents, exit codes, and the time until the first word."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import steepest
+from steepest.cli import main
+
+QUICK_RACE = ["race", "iris", "--recipes", "sgd(0.1),momentum(0.05)", "--seeds", "1", "--epochs", "10", "--processes", "1"]
+
+
+def run(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    code = main(arguments)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def document(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    code, out, _ = run([*arguments, "--json", "--quiet"], capsys)
+    assert code == 0
+    return json.loads(out)
+
+
+def test_race_trains_the_winner_and_writes_the_report(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(QUICK_RACE, capsys)
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[0].startswith("iris   150 rows x 4 columns, 3 classes   reach accuracy >= 0.9")
+    assert "clock:" in out
+    assert "test part (21 rows): accuracy" in out
+    assert lines[-1].startswith("next: steepest fit iris --recipe r")
+    report = Path(lines[-1].split("report: ")[1])
+    assert report.stat().st_size > 1_000_000
+    race_id = lines[-1].split("--recipe ")[1].split()[0]
+    assert document(["fit", "iris", "--recipe", race_id], capsys)["label"] in ("sgd", "momentum")
+
+
+def test_race_json_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
+    found = document(QUICK_RACE, capsys)
+    assert {"id", "leaderboard", "best", "run", "report", "stages"} <= set(found)
+    assert found["run"]["metrics"]["accuracy"] > 0.5
+
+
+def test_race_on_the_users_own_file(churn: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["race", str(churn), "--label", "churned", "--reach", "auc>=0.8", *QUICK_RACE[2:]]
+    code, out, _ = run(arguments, capsys)
+    assert code == 0
+    assert "reach auc >= 0.8" in out
+    assert "--label churned" in out
+
+
+def test_a_target_that_was_not_reached_exits_with_3(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run([*QUICK_RACE, "--reach", "loss<=0.000001"], capsys)
+    assert code == 3
+    assert "no recipe reached loss <= 1e-06 (the nearest was" in out
+    assert run(["fit", "iris", "--reach", "loss<=0.000001", "--epochs", "1"], capsys)[0] == 3
+    assert run(["fit", "iris", "--reach", "accuracy>=0.5", "--stop-at-target"], capsys)[0] == 0
+
+
+def test_fit_json_has_the_keys_people_rely_on(capsys: pytest.CaptureFixture[str]) -> None:
+    found = document(["fit", "iris", "--epochs", "3", "--seed", "2"], capsys)
+    keys = {"id", "reached", "steps", "seconds", "samples_per_second", "metrics", "stages", "plan", "weights_sha256"}
+    assert keys <= set(found)
+    assert {"loss", "accuracy"} <= set(found["metrics"])
+    assert (found["seed"], found["steps"]) == (2, 9)
+    assert "start" in found["stages"]
+
+
+def test_fit_takes_recipes_models_and_options(capsys: pytest.CaptureFixture[str]) -> None:
+    found = document(
+        [
+            "fit",
+            "iris",
+            "--recipe",
+            "lion(1e-3, schedule=cosine())",
+            "--model",
+            "mlp((8,))",
+            "--batch",
+            "full",
+            "--patience",
+            "2",
+        ],
+        capsys,
+    )
+    assert "lion(0.001, schedule=cosine())" in found["recipe"]
+    assert "batch='full'" in found["recipe"]
+    code, out, _ = run(["fit", "iris", "--epochs", "1", "--find-lr"], capsys)
+    assert code == 0
+    assert "loss falls fastest at lr" in out
+
+
+def test_evaluate_runs_and_report(capsys: pytest.CaptureFixture[str]) -> None:
+    name = document(["fit", "wine", "--epochs", "3"], capsys)["id"]
+    assert document(["evaluate", name], capsys)["rows"] == 27
+    assert "validation part" in run(["evaluate", "last", "--part", "validation"], capsys)[1]
+    assert document(["evaluate", name, "--folds", "3"], capsys)["folds"]
+    assert document(["runs"], capsys)["records"][0]["id"] == name
+    assert name in run(["runs"], capsys)[1]
+    assert document(["report", name, "--out", "page.html"], capsys)["report"] == "page.html"
+    assert Path("page.html").exists()
+    assert run(["report", name, "--out", "."], capsys)[0] == 2
+
+
+def test_an_empty_home_lists_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(["runs", "--home", "nowhere"], capsys)
+    assert (code, out.strip()) == (0, "no runs in nowhere yet; try: steepest fit digits")
+    assert not Path("nowhere").exists()
+
+
+def test_pima_as_published(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [f"{i % 9},{0 if i % 5 == 0 else 80 + i % 60},{i % 2}" for i in range(120)]
+    (tmp_path / "pima.csv").write_text("\n".join(rows))
+    arguments = [
+        "fit",
+        "pima.csv",
+        "--no-header",
+        "--label",
+        "-1",
+        "--missing",
+        "c2=0",
+        "--model",
+        "mlp((10,))",
+        "--batch",
+        "32",
+    ]
+    found = document([*arguments, "--epochs", "2"], capsys)
+    assert any(f["what"] == "missing cells" and f["count"] == 24 for f in found["data"]["cleaning"]["findings"])
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"], capsys)[1] == f"steepest {steepest.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["race", "--help"], ["fit", "nofile.csv"], ["fit", "iris", "--nope"], ["race", "iris", "--recipes", "adamm"]],
+    ids=" ".join,
+)
+def test_help_and_complaints_come_without_torch(arguments: list[str]) -> None:
+    check = (
+        "import sys\nfrom steepest.cli import main\n"
+        f"main({arguments!r})\n"
+        "print([name for name in ('torch', 'sklearn', 'polars', 'plotly') if name in sys.modules], file=sys.stderr)"
+    )
+    result = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=False)
+    assert result.stderr.strip().splitlines()[-1] == "[]"

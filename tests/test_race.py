@@ -1,0 +1,198 @@
+"""Races run for real: determinism, workers, resuming, budgets, Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from torch import nn
+
+import steepest
+from steepest import records
+from steepest.racing import workers
+from steepest.racing.contenders import DEFAULT, SPACES, contenders, learning_rate, learning_rates
+from steepest.racing.plan import FINALS, SCREENING, SEARCH
+from steepest.recipes import Recipe
+from steepest.rules import adam
+
+SMALL: dict[str, Any] = {"seeds": 2, "epochs": 15, "processes": 1, "progress": False}
+
+
+def steps_of(race: steepest.Race) -> list[tuple[Any, ...]]:
+    """What must be the same when a race is run twice: every trial's steps, and who was judged on them."""
+    rows = {row.recipe: (row.lr, row.reached, row.seeds, row.steps_to_target, row.judged) for row in race.leaderboard().rows}
+    trials = sorted((o.trial.stage, o.trial.contender, o.trial.recipe, o.trial.seed, str(o.reached_at)) for o in race.outcomes)
+    return [tuple(sorted(rows.items())), *trials]
+
+
+def test_a_race_tunes_screens_and_judges() -> None:
+    race = steepest.race("iris", ["adam", "sgd(0.1)"], **SMALL)
+    stages = {(o.trial.contender, o.trial.stage) for o in race.outcomes}
+    assert stages >= {("adam", SEARCH), ("adam", SCREENING), ("sgd", SCREENING), ("momentum", SEARCH), ("momentum", FINALS)}
+    assert ("sgd", SEARCH) not in stages  # it came with its learning rate
+    board = race.leaderboard()
+    assert {row.recipe for row in board.rows} == {"momentum", "adam", "sgd"}
+    assert all(row.seeds == 4 for row in board.rows if row.judged)
+    assert isinstance(race.best, steepest.Recipe)
+    assert "against momentum" in str(race)
+    assert "<table>" in race._repr_html_()
+    tuned = [o for o in race.outcomes if o.trial.contender == "adam" and o.trial.stage == SEARCH]
+    assert len(tuned) == 5
+    chosen = next(row.lr for row in board.rows if row.recipe == "adam")
+    reached = {o.trial.lr: o.reached_at for o in tuned if o.reached_at is not None}
+    assert reached[chosen] == min(reached.values())
+
+
+def test_the_same_seed_gives_the_same_steps_whatever_the_processes() -> None:
+    task = steepest.task("iris")
+    alone = steepest.race(task, ["adam", "nesterov"], **SMALL)
+    again = steepest.race(task, ["adam", "nesterov"], **SMALL)
+    assert steps_of(alone) == steps_of(again)
+    other = steepest.race(task, ["adam", "nesterov"], **{**SMALL, "seed": 1})
+    assert steps_of(alone) != steps_of(other)
+
+
+def test_contenders_share_initial_weights_and_order() -> None:
+    """The same recipe under two names does exactly the same: what differs between contenders is the recipe alone."""
+    race = steepest.race("iris", ["adam(0.01)", "adam(0.01)"], baseline="adam", **SMALL)
+    one, two = ([o.curve for o in race.outcomes if o.trial.contender == name] for name in ("adam", "adam (2)"))
+    assert one == two
+    assert not any(row.verdict.startswith(("fast", "slow")) for row in race.leaderboard().rows)
+
+
+def test_networks_and_objectives_race_too() -> None:
+    entries = [
+        Recipe(adam(0.01), model=steepest.mlp((8,)), epochs=15, batch=32, name="narrow"),
+        Recipe(adam(0.01), model=steepest.mlp((64,)), epochs=15, batch=32, name="wide"),
+        Recipe(adam(0.01), objective=steepest.cross_entropy(label_smoothing=0.1), epochs=15, batch=32, name="smooth"),
+    ]
+    race = steepest.race("iris", entries, baseline="narrow", **SMALL)
+    assert {row.recipe for row in race.leaderboard().rows} == {"narrow", "wide", "smooth"}
+
+
+def test_warm_processes_run_lambdas_and_files(tmp_path: Path) -> None:
+    task = steepest.Task("iris", model=lambda: nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, 3)))
+    race = steepest.race(task, ["sgd(0.1)", "momentum(0.05)"], **{**SMALL, "processes": 2, "seeds": 1})
+    assert race.facts["processes"] == 2
+    (tmp_path / "mine.py").write_text(
+        "import steepest\nfrom torch import nn\n\n"
+        "def net():\n    return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))\n\n"
+        "def make():\n    return steepest.Task('iris', model=net)\n"
+    )
+    same = steepest.race("mine.py:make", ["sgd(0.1)", "momentum(0.05)"], **{**SMALL, "processes": 2, "seeds": 1})
+    assert len(same.outcomes) == len(race.outcomes)
+
+
+def test_a_race_from_a_plain_script_needs_no_main_guard(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import steepest\n"
+        "race = steepest.race('iris', ['sgd(0.1)', 'momentum(0.05)'], seeds=1, epochs=5, processes=2, record=False)\n"
+        "print(len(race.outcomes))\n"
+    )
+    result = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120, check=True, cwd=tmp_path)
+    assert result.stdout.strip() == "6"
+
+
+def test_a_resumed_race_runs_only_what_is_missing_and_ends_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = steepest.race("iris", ["adam", "nesterov"], **SMALL)
+    calls = 0
+    run = workers.trial
+
+    def stop_after(count: int) -> Any:
+        def trial(recipe: Recipe, job: Any, until: float | None) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == count:
+                raise KeyboardInterrupt
+            return run(recipe, job, until)
+
+        return trial
+
+    monkeypatch.setattr(workers, "trial", stop_after(9))
+    with pytest.raises(steepest.Interrupted, match=r"8 of about \d+ trials are kept as r\w+; go on with: race\(..., resume="):
+        steepest.race("iris", ["adam", "nesterov"], **SMALL)
+    name = records.listing()[0]["id"]
+    calls = 0
+    monkeypatch.setattr(workers, "trial", stop_after(10_000))
+    resumed = steepest.race("iris", ["adam", "nesterov"], resume=name, **SMALL)
+    assert calls == len(whole.outcomes) - 8
+    assert steps_of(resumed) == steps_of(whole)
+    with pytest.raises(steepest.InputError, match="was not a race of this task under this plan"):
+        steepest.race("iris", ["adam", "sgd"], resume=name, **SMALL)
+
+
+def test_a_budget_ends_the_race_and_says_so() -> None:
+    race = steepest.race("digits", ["sgd(1e-6)", "momentum(1e-6)"], budget="1s", seeds=3, epochs=400, processes=1)
+    assert race.status == "out of time"
+    assert not race.reached
+    with pytest.raises(steepest.InputError, match="no recipe reached accuracy"):
+        _ = race.best
+    assert race.to_dict()["best"] is None
+
+
+def test_nobody_reaches_an_impossible_target() -> None:
+    race = steepest.race("iris", ["adam", "sgd"], reach="loss <= 0", **{**SMALL, "epochs": 2})
+    assert race.leaderboard().winner is None
+    assert {o.trial.stage for o in race.outcomes} == {SEARCH}  # no learning rate reached it: seeds would be wasted
+    assert all("missed the target at every learning rate" in row.verdict for row in race.leaderboard().rows)
+
+
+def test_ranges_are_spread_evenly_and_have_a_source() -> None:
+    assert len(DEFAULT) == 10
+    for name in (*DEFAULT, "ema_momentum"):
+        space = SPACES[name]
+        rates = learning_rates(space)
+        assert len(rates) == 5
+        ratios = np.diff(np.log(rates))
+        assert ratios == pytest.approx(ratios.mean(), rel=0.1)
+        assert space.source
+        assert learning_rate(space.make(rates[0])) == rates[0]
+
+
+def test_names_are_made_unique_and_frames_are_shared() -> None:
+    frame = Recipe(adam(), batch=17, epochs=3)
+    found = contenders("adam, adam, muon, Recipe(sgd(0.1), batch=5)", frame)
+    assert [one.name for one in found] == ["adam", "adam (2)", "muon", "sgd"]
+    assert found[0].recipes[0].batch == 17
+    assert found[3].recipes[0].batch == 5
+
+
+def test_the_document_has_the_keys_people_rely_on() -> None:
+    race = steepest.race("iris", ["adam(0.01)"], **SMALL)
+    document = json.loads(json.dumps(records.jsonable(race.to_dict())))
+    assert {"id", "task", "reach", "leaderboard", "best", "search_seconds", "total_seconds", "stages"} <= set(document)
+    keys = {"recipe", "rule", "lr", "reached", "seeds", "steps_to_target", "seconds_to_target", "interval_s"}
+    assert keys | {"versus_baseline", "verdict", "p_value"} <= set(document["leaderboard"][0])
+    assert document["total_seconds"] == pytest.approx(sum(document["stages"].values()))
+    reads = {(read["part"], read["by"]) for read in document["data"]["reads"]}
+    assert not {part for part, _ in reads} & {"test", "certificate"}
+
+
+@pytest.mark.slow
+def test_ctrl_c_on_the_command_line_keeps_trials_and_says_how_to_go_on(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "steepest", "race", "digits", "--recipes", "sgd(1e-7),momentum(1e-7)", "--epochs", "60"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, start_new_session=True
+    )
+    record: list[Path] = []
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and not (record and '"event": "trial"' in record[0].read_text()):
+        time.sleep(0.2)
+        record = list(tmp_path.glob(".steepest/races/*/record.jsonl"))
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: parent and workers alike
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert out == ""
+    last = err.strip().splitlines()[-1]
+    assert "trials are kept as r" in last
+    assert f"--resume {record[0].parent.name}" in last
+    assert "Traceback" not in err
