@@ -19,6 +19,7 @@ FLOORS = (
     ("optimizer",),
     ("kernels",),
     ("rules", "schedules", "models", "data", "objectives", "metrics", "records", "sources"),
+    ("reach",),
     ("errors", "values", "clock", "progress"),
 )
 # On one floor, who may look at whom; anything else on the same floor is a stranger.

@@ -8,7 +8,8 @@ from sklearn import metrics as sk
 
 import steepest
 from steepest.assessment import calibration_error
-from steepest.metrics import METRICS, Predictions, Reach, confusion, measure
+from steepest.metrics import Predictions, confusion, measure, r2
+from steepest.reach import Reach
 
 
 def classification(num_classes: int, seed: int) -> Predictions:
@@ -57,7 +58,7 @@ def test_absent_classes_and_constant_labels_give_nan_or_leave_out_never_crash() 
     found = measure(["accuracy", "recall", "auc"], p)
     assert (found["accuracy"], found["recall"]) == (1.0, 1.0)
     assert np.isnan(found["auc"])
-    assert np.isnan(METRICS["r2"].function(Predictions(np.ones(3), values=np.ones(3))))
+    assert np.isnan(r2(Predictions(np.ones(3), values=np.ones(3))))
 
 
 def test_calibration_error_is_zero_for_honest_confidence_and_large_for_boasting() -> None:

@@ -28,7 +28,7 @@ _PUBLIC = {
     "data": ("Data", "arrays", "read_images", "read_table"),
     "models": ("ModelSpec", "linear_model", "mlp", "residual_cnn"),
     "objectives": ("Objective", "binary_cross_entropy", "cross_entropy", "mse"),
-    "metrics": ("Reach",),
+    "reach": ("Reach",),
     "tasks": ("Task", "task"),
     "recipes": ("Recipe", "parse_recipe", "plateau"),
     "optimizer": ("Optimizer",),

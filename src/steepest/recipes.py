@@ -38,7 +38,7 @@ class Plateau:
     min_factor: float = 0.0
 
     def __post_init__(self) -> None:
-        from .metrics import metric
+        from .reach import metric
 
         metric(self.metric)
         positive("plateau factor", self.factor)

@@ -15,15 +15,16 @@ import json
 import math
 import os
 import secrets
-import sqlite3
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import InputError, nearest
+
+if TYPE_CHECKING:
+    import sqlite3
 
 KINDS = {"run": ("runs", "f"), "race": ("races", "r")}
 RECORD = "record.jsonl"
@@ -119,6 +120,8 @@ def find(name: str, home: str | Path | None = None) -> Record:
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path that becomes `path` at the end, all at once; nothing half-written is ever seen."""
+    import tempfile
+
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
@@ -152,6 +155,8 @@ def summary(record: Record) -> dict[str, Any]:
 
 def listing(home: str | Path | None = None) -> list[dict[str, Any]]:
     """Return one row a record, newest first, from the index, which is brought up to date where a record has changed."""
+    import sqlite3
+
     root = home_folder(home)
     if not root.is_dir():
         return []
@@ -167,6 +172,8 @@ def listing(home: str | Path | None = None) -> list[dict[str, Any]]:
 
 
 def _connect(root: Path) -> sqlite3.Connection:
+    import sqlite3
+
     index = sqlite3.connect(root / "index.sqlite", timeout=5)
     columns = ", ".join(COLUMNS)
     index.execute(f"CREATE TABLE IF NOT EXISTS records ({columns}, changed REAL, size INTEGER, PRIMARY KEY (id))")

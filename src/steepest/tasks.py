@@ -11,9 +11,9 @@ from typing import Any
 
 from .data import Data, load
 from .errors import InputError, unknown
-from .metrics import DEFAULTS, Reach, check_kind
 from .models import ModelSpec, default_model
 from .objectives import Objective
+from .reach import DEFAULTS, Reach, check_kind
 from .sources import BUILTINS
 
 USER_MODULE = "steepest_task_"  # modules made from a user's file are called this and the file's name

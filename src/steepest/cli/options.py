@@ -62,7 +62,7 @@ class Source:
             if value not in known:
                 raise unknown(name, value, [str(item) for item in known if item])
         if self.reach is not None:
-            from ..metrics import Reach
+            from ..reach import Reach
 
             Reach.parse(self.reach)
 

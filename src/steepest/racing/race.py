@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -288,6 +289,8 @@ def _how_to_go_on(result: Race, command: str | None) -> str:
     done = f"stopped; {len(result.outcomes)} of about {result.plan.num_trials()} trials"
     if result.id is None:
         return f"{done} were finished (not recorded)"
+    if command:
+        command = re.sub(r" --resume[ =]\S+", "", command)
     again = f"{command} --resume {result.id}" if command else f"race(..., resume={result.id!r})"
     return f"{done} are kept as {result.id}; go on with: {again}"
 

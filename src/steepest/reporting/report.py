@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..metrics import Reach
 from ..progress import short_time
+from ..reach import Reach
 from ..records import Record, find, home_folder, jsonable, replacing
 from . import figures
 from .figures import number

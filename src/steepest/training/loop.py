@@ -14,7 +14,7 @@ import torch
 from .. import evaluation
 from ..data.batches import batch_bounds, epoch_order
 from ..gradient import GradientFunction, StepContext, StepResult, plain
-from ..metrics import METRICS, Reach
+from ..reach import METRICS, Reach
 from ..recipes import Plateau, Recipe, default_recipe
 from ..tasks import Task
 from .setup import Training, prepare, rng_devices

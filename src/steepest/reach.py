@@ -1,0 +1,107 @@
+"""What metrics there are - for which kind of task, in which range, which way is better - and targets such as
+`accuracy >= 0.97` that a race runs to. Nothing is computed here, so that names and targets are checked at once.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from .errors import InputError, unknown
+
+CLASSIFICATION, REGRESSION = "classification", "regression"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric: what it is for, its range, and whether larger is better. `steepest.metrics` computes it."""
+
+    name: str
+    kinds: tuple[str, ...]
+    larger_is_better: bool
+    low: float
+    high: float
+
+
+_C, _R, _INF = (CLASSIFICATION,), (REGRESSION,), float("inf")
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric("accuracy", _C, True, 0, 1),
+        Metric("precision", _C, True, 0, 1),
+        Metric("recall", _C, True, 0, 1),
+        Metric("f1", _C, True, 0, 1),
+        Metric("auc", _C, True, 0, 1),
+        Metric("log_loss", _C, False, 0, _INF),
+        Metric("mae", _R, False, 0, _INF),
+        Metric("rmse", _R, False, 0, _INF),
+        Metric("r2", _R, True, -_INF, 1),
+        Metric("loss", (*_C, *_R), False, -_INF, _INF),
+    )
+}
+DEFAULTS = {CLASSIFICATION: ("accuracy", "precision", "recall", "f1", "auc", "log_loss"), REGRESSION: ("mae", "rmse", "r2")}
+
+
+def metric(name: str) -> Metric:
+    """Return a metric by name, or raise naming the nearest."""
+    if name not in METRICS:
+        raise unknown("metric", name, METRICS)
+    return METRICS[name]
+
+
+def check_kind(name: str, kind: str) -> None:
+    """Raise unless the metric is meant for this kind of task."""
+    if kind not in metric(name).kinds:
+        fitting = ", ".join(other.name for other in METRICS.values() if kind in other.kinds)
+        raise InputError(f"metric {name!r} is not for {kind}; choose one of {fitting}")
+
+
+@dataclass(frozen=True)
+class Reach:
+    """A target: a metric and the value that it must reach.
+
+    >>> Reach.parse("accuracy>=0.97")
+    Reach('accuracy >= 0.97')
+    >>> Reach.parse("accuracy >= 0.97").met(0.98)
+    True
+    """
+
+    metric: str
+    value: float
+
+    @classmethod
+    def parse(cls, text: str | Reach) -> Reach:
+        """Read a target such as `"auc >= 0.85"` or `"rmse <= 50000"`; refuse one that the metric cannot reach."""
+        if isinstance(text, Reach):
+            return text
+        found = re.fullmatch(r"\s*([A-Za-z_][\w]*)\s*(>=|<=|=>|=<|>|<|==|=)\s*([-+.\deE%]+)\s*", str(text))
+        if not found:
+            raise InputError(f"expected a target such as 'accuracy >= 0.97' (got {text!r})")
+        name, sign, number = found.groups()
+        chosen = metric(name)
+        try:
+            value = float(number.rstrip("%")) / (100 if number.endswith("%") else 1)
+        except ValueError:
+            raise InputError(f"expected a number in the target {text!r} (got {number!r})") from None
+        right = ">=" if chosen.larger_is_better else "<="
+        if right[0] not in sign:
+            better = "larger" if chosen.larger_is_better else "smaller"
+            raise InputError(f"{better} is better for {name}: write {name} {right} {number} (got {text!r})")
+        if not chosen.low <= value <= chosen.high:
+            hint = f"; did you mean {value / 100:g}?" if chosen.high == 1 and 1 < value <= 100 else ""
+            raise InputError(f"{name} can never be {right} {value:g}: it lies between {chosen.low:g} and {chosen.high:g}{hint}")
+        return cls(name, value)
+
+    @property
+    def larger_is_better(self) -> bool:
+        return METRICS[self.metric].larger_is_better
+
+    def met(self, value: float) -> bool:
+        """Return whether a value meets the target; NaN does not."""
+        return value >= self.value if self.larger_is_better else value <= self.value
+
+    def __str__(self) -> str:
+        return f"{self.metric} {'>=' if self.larger_is_better else '<='} {self.value:g}"
+
+    def __repr__(self) -> str:
+        return f"Reach('{self}')"
