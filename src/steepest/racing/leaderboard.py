@@ -138,11 +138,12 @@ def _ratio(value: float) -> str:
 
 
 def leaderboard(plan: Plan, outcomes: Sequence[Outcome], pace: dict[str, float]) -> Leaderboard:
-    """Judge the outcomes of a race, whole or stopped half-way."""
+    """Judge the outcomes of a race, whole or stopped half-way; `pace` is what a step of each contender was measured to cost."""
+    screened = ranking(plan, outcomes, pace)
     judged = [name for name in finalists(plan, outcomes, pace) if times(outcomes, name, FINALS)]
+    pace = settled(pace, plan.baseline)
     verdicts, p_values, winner = judge(plan, outcomes, pace, judged)
     rows = [_row(plan, outcomes, pace, name, name in judged, verdicts, p_values) for name in plan.names]
-    screened = ranking(plan, outcomes, pace)
 
     def key(row: Row) -> tuple[bool, float, float, int]:
         place = screened.index(row.recipe) if row.recipe in screened else len(screened)
@@ -200,18 +201,21 @@ def versus_other(outcomes: Sequence[Outcome], pace: dict[str, float], name: str,
     shared = [seed for seed in mine if seed in theirs]
     if not shared or name not in pace or other not in pace:
         return None
-    cost = relative_cost(pace[name], pace[other])
-    return compare([theirs[seed] for seed in shared], [mine[seed] * cost for seed in shared])
+    return compare([theirs[seed] * pace[other] for seed in shared], [mine[seed] * pace[name] for seed in shared])
 
 
-def relative_cost(mine: float, theirs: float) -> float:
-    """Return what one's step costs in units of the other's, drawn 10% towards 1.
+def settled(pace: dict[str, float], baseline: str) -> dict[str, float]:
+    """Return what a step costs, every cost drawn 10% towards the baseline's.
 
-    Two measurements of the very same step differ by a few percent, and always in the same direction for every seed: taken
-    at face value, that alone would make one of two equal recipes "faster" with certainty.
+    Two measurements of the very same step differ by a few percent, and that difference meets every seed alike: taken at
+    face value, it alone would make one of two equal recipes "faster" with certainty.
     """
-    ratio = mine / theirs
-    return max(1.0, ratio / (1 + COST_TOLERANCE)) if ratio > 1 else min(1.0, ratio * (1 + COST_TOLERANCE))
+    usual = pace.get(baseline, min(pace.values(), default=1.0))
+
+    def draw(ratio: float) -> float:
+        return max(1.0, ratio / (1 + COST_TOLERANCE)) if ratio > 1 else min(1.0, ratio * (1 + COST_TOLERANCE))
+
+    return {name: usual * draw(cost / usual) for name, cost in pace.items()}
 
 
 def judge(
