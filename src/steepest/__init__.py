@@ -37,7 +37,8 @@ _PUBLIC = {
     "training.fitting": ("fit",),
     "training.finding": ("find_lr",),
     "assessment": ("cross_validate", "evaluate"),
-    "racing.race": ("Race", "race"),
+    "racing.race": ("race",),
+    "racing.result": ("Race",),
     "reporting.report": ("report",),
     "estimators": ("SteepestClassifier", "SteepestRegressor"),
 }  # fmt: skip

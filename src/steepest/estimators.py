@@ -10,8 +10,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from .data.core import Data
-from .data.loading import number_table
 from .data.splitting import PARTS, split_rows
+from .data.tables import number_table
 from .data.targets import Targets
 from .errors import InputError
 from .models import ModelSpec

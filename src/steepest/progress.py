@@ -20,7 +20,7 @@ def short_time(seconds: float) -> str:
     """Return a duration as people say it.
 
     >>> short_time(4.2), short_time(75), short_time(7300)
-    ('4.2 s', '1 min 15 s', '2 h 2 min')
+    ('4.2 s', '1 min 15 s', '2 h 1 min')
     """
     if seconds < 10:
         return f"{seconds:.1f} s"

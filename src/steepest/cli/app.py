@@ -39,10 +39,9 @@ def steepest(
 
 
 @app.command()
+@o.takes_source
 def race(
-    task: o.TaskName,
-    label: o.Label = None,
-    reach: o.Reached = None,
+    source: o.Source,
     recipes: Annotated[
         str | None, typer.Option(help='Who races, such as "adamw,muon,sgd(0.1)". A bare name tunes its learning rate.')
     ] = None,
@@ -54,21 +53,12 @@ def race(
     evaluate_every: Annotated[int | None, typer.Option(help="Steps between evaluations.")] = None,
     epochs: Annotated[float, typer.Option(help="A trial misses the target after these.")] = 40,
     batch: o.Batch = None,
-    model: o.Model = None,
     seed: o.Seed = 0,
-    header: o.Header = None,
-    test: o.TestFile = None,
-    missing: o.Missing = None,
-    categorical: o.Categorical = None,
-    drop: o.Drop = None,
-    on_bad_row: o.OnBadRow = "stop",
-    kind: o.Kind = None,
     home: o.Home = None,
     json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> int:
     """Race recipes to a target, print the leaderboard, train with the winner, write the report."""
-    source = o.Source(task, label, header, test, missing, categorical, drop, on_bad_row, kind, reach, model)
     o.at_least("--seeds", seeds, 1)
     o.at_least("--seed", seed, 0)
     o.at_least("--processes", processes, 1)
@@ -139,10 +129,9 @@ def _print_race(result: Any, run: Any, page: Path, source: o.Source) -> None:
 
 
 @app.command()
+@o.takes_source
 def fit(
-    task: o.TaskName,
-    label: o.Label = None,
-    reach: o.Reached = None,
+    source: o.Source,
     recipe: Annotated[
         str | None, typer.Option(help='How to learn: a rule such as "adamw(0.003)", a Recipe, or the id of a race.')
     ] = None,
@@ -150,22 +139,13 @@ def fit(
     stop_at_target: Annotated[bool, typer.Option("--stop-at-target", help="Stop when the target is reached.")] = False,
     epochs: Annotated[float | None, typer.Option(help="Passes over the data.")] = None,
     batch: o.Batch = None,
-    model: o.Model = None,
     patience: Annotated[int | None, typer.Option(help="Stop after this many evaluations without progress.")] = None,
     seed: o.Seed = 0,
-    header: o.Header = None,
-    test: o.TestFile = None,
-    missing: o.Missing = None,
-    categorical: o.Categorical = None,
-    drop: o.Drop = None,
-    on_bad_row: o.OnBadRow = "stop",
-    kind: o.Kind = None,
     home: o.Home = None,
     json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> int:
     """Train one network and measure it on held-out rows."""
-    source = o.Source(task, label, header, test, missing, categorical, drop, on_bad_row, kind, reach, model)
     o.above_zero("--epochs", epochs)
     o.at_least("--patience", patience, 1)
     o.at_least("--seed", seed, 0)
@@ -189,7 +169,7 @@ def fit(
         print_json(run.to_dict())
     else:
         _print_fit(run)
-    return NOT_REACHED if run.facts["reached"] is False and reach is not None else OK
+    return NOT_REACHED if run.facts["reached"] is False and source.reach is not None else OK
 
 
 def _recipe(text: str | None, home: Path | None) -> Any:
@@ -199,7 +179,7 @@ def _recipe(text: str | None, home: Path | None) -> Any:
     if text is None:
         return None
     if (home_folder(home) / "races" / text).is_dir():
-        from ..racing.race import winning_recipe
+        from ..racing.result import winning_recipe
 
         return winning_recipe(text, home)
     from ..recipes import parse_recipe

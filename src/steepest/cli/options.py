@@ -2,54 +2,46 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from ..errors import InputError, unknown
 from ..sources import BUILTINS, check_source
 
-TaskName = Annotated[
-    str,
-    typer.Argument(metavar="TASK", help=f"{', '.join(BUILTINS)}; a csv, parquet, npz or idx file; or file.py:function."),
-]
-Label = Annotated[str | None, typer.Option(help="Column to predict: name or position (-1: last).")]
-Header = Annotated[bool | None, typer.Option("--header/--no-header", help="Whether line 1 names the columns.")]
-TestFile = Annotated[str | None, typer.Option("--test", help="A file that becomes the test part.")]
-Missing = Annotated[
-    list[str] | None,
-    typer.Option(help="Another mark of a missing cell: MARK, or COLUMN=MARK for one column."),
-]
-Categorical = Annotated[list[str] | None, typer.Option(help="A column of categories, though numbers.")]
-Drop = Annotated[list[str] | None, typer.Option(help="A column to leave out.")]
-OnBadRow = Annotated[str, typer.Option(help="At a row that cannot be right: stop or skip.")]
-Kind = Annotated[str | None, typer.Option(help="classification or regression, if not as guessed.")]
-Reached = Annotated[str | None, typer.Option(help='The target, such as "accuracy>=0.97".')]
-Model = Annotated[str | None, typer.Option(help='The network, such as "mlp((64, 64))".')]
-Batch = Annotated[str | None, typer.Option(help="Rows a step, or full.")]
 Seed = Annotated[int, typer.Option(help="Everything random follows from it.")]
+Batch = Annotated[str | None, typer.Option(help="Rows a step, or full.")]
 Home = Annotated[Path | None, typer.Option(help="Folder of the records [./.steepest].")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
+
+_NAMES = ", ".join(BUILTINS)
+_HEADER = typer.Option("--header/--no-header", help="Whether line 1 names the columns.")
+_MISSING = typer.Option(help="Another mark of a missing cell: MARK, or COLUMN=MARK for one column.")
 
 
 @dataclass(frozen=True)
 class Source:
     """What to learn, as the command line said it; checked without importing anything heavy."""
 
-    task: str
-    label: str | None = None
-    header: bool | None = None
-    test: str | None = None
-    missing: list[str] | None = None
-    categorical: list[str] | None = None
-    drop: list[str] | None = None
-    on_bad_row: str = "stop"
-    kind: str | None = None
-    reach: str | None = None
-    model: str | None = None
+    task: Annotated[
+        str, typer.Argument(metavar="TASK", help=f"{_NAMES}; a csv, parquet, npz or idx file; or file.py:function.")
+    ]
+    label: Annotated[str | None, typer.Option(help="Column to predict: name or position (-1: last).")] = None
+    reach: Annotated[str | None, typer.Option(help='The target, such as "accuracy>=0.97".')] = None
+    test: Annotated[str | None, typer.Option(help="A file that becomes the test part.")] = None
+    header: Annotated[bool | None, _HEADER] = None
+    missing: Annotated[list[str] | None, _MISSING] = None
+    categorical: Annotated[list[str] | None, typer.Option(help="A column of categories, though numbers.")] = None
+    drop: Annotated[list[str] | None, typer.Option(help="A column to leave out.")] = None
+    on_bad_row: Annotated[str, typer.Option(help="At a row that cannot be right: stop or skip.")] = "stop"
+    kind: Annotated[str | None, typer.Option(help="classification or regression, if not as guessed.")] = None
+    model: Annotated[str | None, typer.Option(help='The network, such as "mlp((64, 64))".')] = None
 
     def __post_init__(self) -> None:
         check_source(self.task)
@@ -104,6 +96,28 @@ class Source:
             names = ", ".join(f"--{name.replace('_in', '').replace('_', '-')}" for name in given)
             raise InputError(f"{names}: only for tables in files; {self.task} is already complete")
         return given
+
+
+def takes_source(verb: Callable[..., int]) -> Callable[..., int]:
+    """Give a verb the options that say what to learn; it receives them as its first argument, one checked `Source`."""
+    shared = {field.name: field for field in fields(Source)}
+    hints = get_type_hints(Source, include_extras=True) | get_type_hints(verb, include_extras=True)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    first = [
+        inspect.Parameter(name, keyword, default=inspect.Parameter.empty if field.default is MISSING else field.default)
+        for name, field in shared.items()
+    ]
+    own = [parameter.replace(kind=keyword) for parameter in list(inspect.signature(verb).parameters.values())[1:]]
+
+    @functools.wraps(verb)
+    def command(**given: Any) -> int:
+        source = Source(**{name: given.pop(name) for name in shared})
+        return verb(source, **given)
+
+    parameters = [parameter.replace(annotation=hints[parameter.name]) for parameter in (*first, *own)]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return command
 
 
 def _model(value: Any) -> Any:

@@ -83,6 +83,11 @@ class Table:
         """Return the table of these rows, in this order."""
         return Table(tuple(column.take(rows) for column in self.columns))
 
+    def joined(self, other: Table) -> Table:
+        """Return this table with the rows of another of the same columns below."""
+        pairs = zip(self.columns, other.columns, strict=True)
+        return Table(tuple(Column(a.name, a.kind, np.concatenate([a.values, b.values])) for a, b in pairs))
+
     def names(self, kind: str) -> list[str]:
         return [column.name for column in self.columns if column.kind == kind]
 
@@ -103,72 +108,86 @@ def find_label(names: Sequence[str], label: str | int, source: str) -> str:
     return names[position]
 
 
+@dataclass(frozen=True)
+class Marks:
+    """What means a missing cell: in every column, and further marks per column such as `{"glucose": ["0"]}`."""
+
+    everywhere: Sequence[str] = MISSING_MARKS
+    by_column: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def of(self, column: str) -> tuple[str, ...]:
+        return (*self.everywhere, *self.by_column.get(column, ()))
+
+
 def clean(
     raw: RawTable,
     label: str,
     report: CleaningReport,
     *,
-    missing: Sequence[str] = MISSING_MARKS,
-    missing_in: Mapping[str, Sequence[str]] | None = None,
+    marks: Marks | None = None,
     categorical: Sequence[str] = (),
     drop: Sequence[str] = (),
     on_bad_row: str = "stop",
-) -> tuple[Table, Column, RawTable]:
-    """Type every column; return the inputs, the label column and the rows that remain.
+) -> tuple[Table, Column]:
+    """Type every column; return the inputs and the label column.
 
     Args:
         raw: the table as read.
         label: the name of the label column.
         report: takes the findings.
-        missing: marks that mean a missing cell, in every column.
-        missing_in: further marks per column, such as `{"glucose": ["0"]}`.
+        marks: what means a missing cell.
         categorical: columns of categories even where they look like numbers.
         drop: columns to leave out.
         on_bad_row: at text among numbers, `"stop"` or `"skip"` the row.
     """
-    for group in (missing_in or {}, categorical, drop):
-        for name in group:
-            if name not in raw.frame.columns:
-                raise InputError(f"{raw.source}: {unknown('column', name, raw.frame.columns)}")
+    marks = marks or Marks()
+    for name in (*marks.by_column, *categorical, *drop):
+        if name not in raw.frame.columns:
+            raise InputError(f"{raw.source}: {unknown('column', name, raw.frame.columns)}")
     report.rows, report.columns = raw.frame.height, raw.frame.width
     for note in raw.notes:
         report.findings.append(Finding("note", None, 1, note))
-    raw = _drop_unlabelled(raw, label, missing, missing_in or {}, report)
+    raw = _labelled(raw, label, marks, report)
+    bad = np.zeros(raw.frame.height, dtype=bool) if on_bad_row == "skip" else None
     columns: list[Column] = []
-    bad = np.zeros(raw.frame.height, dtype=bool)
     for name in raw.frame.columns:
-        marks = (*missing, *(missing_in or {}).get(name, ()))
-        cells, absent = _cells(raw.frame[name], marks)
-        column = _typed(raw, name, cells, name in categorical, bad if on_bad_row == "skip" else None)
-        if name == label:
-            columns.append(column)
-        elif name in drop:
+        if name in drop and name != label:
             report.add("column", 1, "left out as asked", name)
-        elif cells.null_count() == len(cells):
-            report.add("empty column", 1, "left out", name)
-        elif column.kind == "number" and _counts_rows(column.values):
-            report.add("consecutive whole numbers", len(cells), "left out: they count the rows", name)
-        elif column.kind == "category" and _names_rows(cells):
-            report.add("distinct texts", cells.n_unique(), "left out: it names the rows rather than describes them", name)
-        else:
-            filled = "filled with the training median" if column.kind == "number" else "a category of their own"
-            report.add("missing cells", absent, filled, name)
+            continue
+        cells, absent = _cells(raw.frame[name], marks.of(name))
+        column = _typed(raw, name, cells, name in categorical, bad)
+        if name == label or _worth_keeping(column, cells, absent, report):
             columns.append(column)
-    report.add("rows with text among numbers", int(bad.sum()), "skipped")
-    keep = np.flatnonzero(~bad)
-    raw = raw.take(keep) if bad.any() else raw
-    table = Table(tuple(columns)).take(keep)
+    table = Table(tuple(columns))
+    if bad is not None and bad.any():
+        report.add("rows with text among numbers", int(bad.sum()), "skipped")
+        raw, table = raw.take(np.flatnonzero(~bad)), table.take(np.flatnonzero(~bad))
     inputs = Table(tuple(column for column in table.columns if column.name != label))
     if not inputs.columns:
         raise InputError(f"{raw.source}: no column is left to learn from beside the label {label!r}")
-    _count_duplicates(raw, report)
-    return inputs, table[label], raw
+    report.add("rows equal to another row", raw.frame.height - raw.frame.unique().height, "kept (they may be real)")
+    return inputs, table[label]
 
 
-def _drop_unlabelled(
-    raw: RawTable, label: str, missing: Sequence[str], missing_in: Mapping[str, Sequence[str]], report: CleaningReport
-) -> RawTable:
-    cells, _ = _cells(raw.frame[label], (*missing, *missing_in.get(label, ())))
+def _worth_keeping(column: Column, cells: pl.Series, absent: int, report: CleaningReport) -> bool:
+    """Return whether a column can tell anything about new rows; the report says why not, or what fills its missing cells."""
+    if absent == len(cells):
+        report.add("empty column", 1, "left out", column.name)
+    elif column.kind == "number" and _counts_rows(column.values):
+        report.add("consecutive whole numbers", len(cells), "left out: they count the rows", column.name)
+    elif column.kind == "category" and _names_rows(cells):
+        why = "left out: it names the rows rather than describes them"
+        report.add("distinct texts", cells.n_unique(), why, column.name)
+    else:
+        filled = "filled with the training median" if column.kind == "number" else "a category of their own"
+        report.add("missing cells", absent, filled, column.name)
+        return True
+    return False
+
+
+def _labelled(raw: RawTable, label: str, marks: Marks, report: CleaningReport) -> RawTable:
+    """Return the rows that have a label."""
+    cells, _ = _cells(raw.frame[label], marks.of(label))
     keep = np.flatnonzero(cells.is_not_null().to_numpy())
     if not keep.size:
         raise InputError(f"{raw.source}: the label column {label!r} is missing in all {raw.frame.height} rows")
@@ -248,7 +267,3 @@ def _counts_rows(values: np.ndarray) -> bool:
     """Return whether a column is 1, 2, 3, ... in some order: a row number that says nothing about new rows."""
     ordered = np.sort(values)
     return len(values) >= FEW_ROWS and bool(np.all(np.diff(ordered) == 1))
-
-
-def _count_duplicates(raw: RawTable, report: CleaningReport) -> None:
-    report.add("rows equal to another row", raw.frame.height - raw.frame.unique().height, "kept (they may be real)")

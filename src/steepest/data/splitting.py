@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import InputError
+from .targets import Targets
 
 PARTS: tuple[str, ...] = ("train", "validation", "test", "certificate")
 SHARES = (0.6, 0.15, 0.15, 0.1)
@@ -46,3 +47,20 @@ def folds(rows: np.ndarray, codes: np.ndarray | None, count: int, seed: int) -> 
     if not 2 <= count <= smallest:
         raise InputError(f"folds must be between 2 and {smallest}, the rows of the smallest class (got {count})")
     return split_rows(rows, codes, (1 / count,) * count, seed)
+
+
+def deal(targets: Targets, shares: tuple[float, ...], seed: int, source: str, num_test: int = 0) -> dict[str, np.ndarray]:
+    """Deal rows out into the four parts; the last `num_test` rows, if any, are the test part given by a file."""
+    shares = check_shares(shares)
+    rows = np.arange(len(targets.values) - num_test)
+    if num_test:
+        left = 1 - shares[2]
+        shares = (shares[0] / left, shares[1] / left, 0.0, shares[3] / left)
+    codes = targets.values[rows] if targets.classes else None
+    parts = dict(zip(PARTS, split_rows(rows, codes, shares, seed), strict=True))
+    if num_test:
+        parts["test"] = np.arange(len(rows), len(rows) + num_test)
+    for name, share in zip(PARTS, shares, strict=True):
+        if share and not len(parts[name]):
+            raise InputError(f"{source}: {len(rows)} rows are too few to split in {', '.join(PARTS)}; the {name} part is empty")
+    return parts

@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from ..rules import Link, Transform
-from ..rules.transforms import DecayWeights, HeavyBall, ScaleByAdam, ScaleByLearningRate
+from ..rules.adaptive import ScaleByAdam
+from ..rules.transforms import DecayWeights, HeavyBall, ScaleByLearningRate
 from .block import Block
 
 FULL = (torch.float32, torch.float64)

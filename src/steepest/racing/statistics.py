@@ -192,4 +192,4 @@ def in_sequence(p_values: Sequence[float]) -> list[float]:
     >>> in_sequence([0.01, 0.2, 0.03])
     [0.01, 0.2, 0.2]
     """
-    return list(np.maximum.accumulate(np.asarray(p_values, dtype=float))) if len(p_values) else []
+    return np.maximum.accumulate(np.asarray(p_values, dtype=float)).tolist() if len(p_values) else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -11,6 +12,8 @@ from ..recipes import Recipe
 from ..tasks import Task
 from ..training.loop import EvaluationEvent, Hits, steps
 from ..training.setup import prepare
+
+FINISHED, REACHED, DIVERGED = "finished", "reached", "diverged"
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Outcome:
     seconds: float
     best: float
     curve: list[tuple[int, float, float]] = field(default_factory=list)  # step, training loss, watched metric
-    status: str = "finished"
+    status: str = FINISHED
 
     @property
     def step_seconds(self) -> float:
@@ -67,41 +70,25 @@ def run_trial(task: Task, recipe: Recipe, trial: Trial, device: Any = None, unti
     goal = task.goal
     assert goal is not None
     training = prepare(task, recipe, seed=trial.seed, device=device, fresh=True)
-    loop = steps(
-        task,
-        training=training,
-        evaluate_every=trial.evaluate_every,
-        max_steps=trial.max_steps,
-        metrics=(goal.metric,),
-    )
-    hits, curve, status, step = Hits(goal), [], "finished", 0
-    reached = False
-    for event in loop:
-        step = event.step
-        if not isinstance(event, EvaluationEvent):
-            continue
-        if until is not None and time.time() > until:
-            loop.close()
-            return None
-        value = event.metrics[goal.metric]
-        curve.append((event.step, event.train_loss, value))
-        if not math.isfinite(event.train_loss):
-            status = "diverged"
-            break
-        if hits.see(event.step, value):
-            reached, status = True, "reached"
-            break
-    loop.close()
-    seconds = training.clock.stop()
+    every, last = trial.evaluate_every, trial.max_steps
+    loop = steps(task, training=training, evaluate_every=every, max_steps=last, metrics=(goal.metric,))
+    hits, curve, status, step = Hits(goal), [], FINISHED, 0
+    with closing(loop):
+        for event in loop:
+            step = event.step
+            if not isinstance(event, EvaluationEvent):
+                continue
+            if until is not None and time.time() > until:
+                return None
+            value = event.metrics[goal.metric]
+            curve.append((event.step, event.train_loss, value))
+            if not math.isfinite(event.train_loss):
+                status = DIVERGED
+            elif hits.see(event.step, value):
+                status = REACHED
+            if status != FINISHED:
+                break
     values = [value for _, _, value in curve if math.isfinite(value)]
-    pick = max if goal.larger_is_better else min
-    return Outcome(
-        trial,
-        hits.first if reached else None,
-        step,
-        seconds.get("train", 0.0),
-        time.perf_counter() - began,
-        pick(values) if values else math.nan,
-        curve,
-        status,
-    )
+    best = (max if goal.larger_is_better else min)(values, default=math.nan)
+    train, whole = training.clock.stop().get("train", 0.0), time.perf_counter() - began
+    return Outcome(trial, hits.first if status == REACHED else None, step, train, whole, best, curve, status)

@@ -8,20 +8,9 @@ from __future__ import annotations
 
 from ..errors import InputError, at_least
 from ..schedules import Schedule
+from .adaptive import orthogonal, scale_by_adadelta, scale_by_adagrad, scale_by_adam, scale_by_lion, scale_by_rms
 from .core import Chain, Rule, chain, named
-from .transforms import (
-    ALWAYS,
-    decay_weights,
-    ema,
-    heavy_ball,
-    orthogonal,
-    scale_by_adadelta,
-    scale_by_adagrad,
-    scale_by_adam,
-    scale_by_learning_rate,
-    scale_by_lion,
-    scale_by_rms,
-)
+from .transforms import ALWAYS, decay_weights, ema, heavy_ball, scale_by_learning_rate
 
 
 def _decay(weight_decay: float) -> tuple[Rule, ...]:

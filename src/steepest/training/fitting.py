@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,15 @@ from torch import nn
 
 from .. import evaluation, metrics
 from ..data.core import Data
-from ..data.loading import arrays, from_dataset
+from ..data.loading import from_dataset
+from ..data.memory import arrays
 from ..errors import InputError, Interrupted
 from ..gradient import GradientFunction, plain
 from ..progress import Progress
 from ..recipes import Recipe, default_recipe, parse_recipe
 from ..records import Record, create
 from ..tasks import Task, task
-from .loop import EvaluationEvent, Hits, steps
+from .loop import EvaluationEvent, Events, Hits, steps
 from .run import Interface, Run, save_weights, versions, weights_sha256
 from .setup import Training, prepare
 
@@ -135,70 +136,82 @@ def fit(
     if book is not None:
         book.append("start", **facts, interface=Interface.of(job.data).to_dict(), **_origin(training))
     loop = steps(job, evaluate_every=evaluate_every, max_steps=max_steps, gradient=gradient, training=training)
-    outcome = _follow(
-        loop, training, book, stop_at_target, min(max_steps or training.total_steps, training.total_steps), progress
-    )
-    run = _finish(training, facts, outcome, book, start_s)
-    if outcome.status == INTERRUPTED:
+    follower = Follower(training, book, stop_at_target)
+    total = min(max_steps or training.total_steps, training.total_steps)
+    with Progress(total, f"fit {job.name}", progress) as bar:
+        follower.follow(loop, bar)
+    run = _finish(training, facts, follower, start_s)
+    if follower.status == INTERRUPTED:
         kept = f"; kept as run {run.id}: steepest evaluate {run.id}" if run.id else ""
-        raise Interrupted(f"stopped after {outcome.step} steps{kept}")
+        raise Interrupted(f"stopped after {follower.step} steps{kept}")
     return run
 
 
 @dataclass
-class Outcome:
-    """How the loop ended."""
+class Follower:
+    """Reads the events of one training: keeps the curve, watches target, early stopping and divergence."""
 
+    training: Training
+    book: Record | None
+    stop_at_target: bool
     status: str = FINISHED
     step: int = 0
     rows: int = 0
     reached_at: int | None = None
-    curve: list[dict[str, Any]] | None = None
+    curve: list[dict[str, Any]] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        goal, patience = self.training.task.goal, self.training.recipe.patience
+        self.hits = Hits(goal) if goal is not None and self.training.validation is not None else None
+        self.best = Best(patience) if patience else None
 
-def _follow(
-    loop: Any, training: Training, book: Record | None, stop_at_target: bool, total: int, progress: bool | None
-) -> Outcome:
-    """Pull events until the end, the target, early stopping, divergence or Ctrl-C."""
-    goal = training.task.goal
-    hits = Hits(goal) if goal is not None and training.validation is not None else None
-    best = Best(training.recipe.patience) if training.recipe.patience else None
-    outcome = Outcome(curve=[])
-    assert outcome.curve is not None
-    with Progress(total, f"fit {training.task.name}", progress) as bar:
+    def follow(self, loop: Events, bar: Progress) -> None:
+        """Pull events until the end, the target, early stopping, divergence or Ctrl-C."""
         try:
             for event in loop:
-                outcome.step = event.step
-                if not isinstance(event, EvaluationEvent):
-                    outcome.rows += event.result.weight
-                    bar.update(event.step)
-                    continue
-                point = {"step": event.step, "epoch": event.epoch, "train_loss": event.train_loss, **event.metrics}
-                if training.recipe.plateau is not None:
-                    point["lr_factor"] = event.lr_factor
-                outcome.curve.append(point)
-                if book is not None:
-                    book.append("evaluation", **point)
-                bar.update(event.step, _glance(event))
-                if not math.isfinite(event.train_loss):
-                    outcome.status = DIVERGED
-                    log.warning("diverged at step %d: the loss is not finite; try a lower learning rate", event.step)
-                    break
-                if hits is not None and outcome.reached_at is None and hits.see(event.step, event.metrics[hits.reach.metric]):
-                    outcome.reached_at = hits.first
-                    if stop_at_target:
-                        outcome.status = TARGET
+                self.step = event.step
+                if isinstance(event, EvaluationEvent):
+                    self._keep(event)
+                    bar.update(event.step, _glance(event))
+                    if self._is_over(event):
                         break
-                if best is not None and best.see(event):
-                    outcome.status = EARLY
-                    break
+                else:
+                    self.rows += event.result.weight
+                    bar.update(event.step)
         except KeyboardInterrupt:
-            outcome.status = INTERRUPTED
+            self.status = INTERRUPTED
         finally:
             loop.close()
-    if best is not None and best.weights is not None and outcome.status in (FINISHED, EARLY):
-        training.model.load_state_dict(best.weights)
-    return outcome
+        if self.best is not None and self.best.weights is not None and self.status in (FINISHED, EARLY):
+            self.training.model.load_state_dict(self.best.weights)
+
+    def _keep(self, event: EvaluationEvent) -> None:
+        point = {"step": event.step, "epoch": event.epoch, "train_loss": event.train_loss, **event.metrics}
+        if self.training.recipe.plateau is not None:
+            point["lr_factor"] = event.lr_factor
+        self.curve.append(point)
+        if self.book is not None:
+            self.book.append("evaluation", **point)
+
+    def _is_over(self, event: EvaluationEvent) -> bool:
+        """Settle the status that this evaluation brings, and return whether training ends with it."""
+        if not math.isfinite(event.train_loss):
+            self.status = DIVERGED
+            log.warning("diverged at step %d: the loss is not finite; try a lower learning rate", event.step)
+        elif self._reaches(event) and self.stop_at_target:
+            self.status = TARGET
+        elif self.best is not None and self.best.see(event):
+            self.status = EARLY
+        return self.status != FINISHED
+
+    def _reaches(self, event: EvaluationEvent) -> bool:
+        """Return whether the target is reached at this evaluation for the first time."""
+        if self.hits is None or self.reached_at is not None:
+            return False
+        if not self.hits.see(event.step, event.metrics[self.hits.reach.metric]):
+            return False
+        self.reached_at = self.hits.first
+        return True
 
 
 def _glance(event: EvaluationEvent) -> str:
@@ -230,9 +243,9 @@ def _origin(training: Training) -> dict[str, Any]:
     return {"model": model, "origin": data.origin}
 
 
-def _finish(training: Training, facts: dict[str, Any], outcome: Outcome, book: Record | None, start_s: float) -> Run:
+def _finish(training: Training, facts: dict[str, Any], outcome: Follower, start_s: float) -> Run:
     """Measure the held-out part, write weights and the last line of the record, and return the Run."""
-    job, clock = training.task, training.clock
+    job, clock, book = training.task, training.clock, outcome.book
     training.model.eval()
     clock.to("evaluate")
     held_out = next((name for name in ("test", "validation") if job.data.size(name)), "train")

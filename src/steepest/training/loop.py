@@ -125,7 +125,8 @@ def steps(
     if training is None:
         recipe = recipe or default_recipe(task.data.kind, task.data.size("train"))
         training = prepare(task, recipe, seed=seed, device=device)
-    names = (*(task.metric_names if metrics is None else metrics), "loss")
+    watched = (task.goal.metric,) if task.goal else ()
+    names = tuple(dict.fromkeys((*(task.metric_names if metrics is None else metrics), *watched, "loss")))
     last = min(training.total_steps, max_steps or training.total_steps)
     every = evaluate_every or training.steps_per_epoch
     with torch.random.fork_rng(devices=rng_devices(training.device)):

@@ -1,0 +1,122 @@
+"""Race: what came of it - every finished trial, the leaderboard, the winner."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..recipes import Recipe, read
+from ..records import Record, find
+from ..tasks import Task
+from ..training.run import Run
+from .leaderboard import Leaderboard, leaderboard
+from .plan import SEARCH, Plan, best_recipe
+from .trials import Outcome
+
+FINISHED, OUT_OF_TIME, INTERRUPTED = "finished", "out of time", "interrupted"
+
+
+@dataclass
+class Race:
+    """What came of a race.
+
+    Attributes:
+        id: the record's id, or None when nothing was recorded.
+        task: what was raced on.
+        plan: the conditions.
+        outcomes: every finished trial.
+        pace: the seconds of one update, by contender, measured in turns.
+        seconds: wall-clock seconds by stage.
+        status: `"finished"`, `"out of time"` or `"interrupted"`.
+    """
+
+    id: str | None
+    task: Task
+    plan: Plan
+    outcomes: list[Outcome]
+    pace: dict[str, float]
+    seconds: dict[str, float]
+    status: str
+    facts: dict[str, Any] = field(repr=False, default_factory=dict)
+    book: Record | None = field(repr=False, default=None)
+
+    def keep_winner(self, run: Run) -> None:
+        """Note in the record which run was trained with the winner, so that a report can show it."""
+        if self.book is not None and run.id is not None:
+            self.book.append("winner", run=run.id)
+
+    def leaderboard(self) -> Leaderboard:
+        """Return the table of who reached the target when, with intervals and verdicts."""
+        return leaderboard(self.plan, self.outcomes, self.pace)
+
+    @property
+    def best(self) -> Recipe:
+        """The winner's recipe, to train with: `fit(task, race.best)`."""
+        winner = self.leaderboard().winner
+        if winner is None:
+            raise InputError(f"no recipe reached {self.plan.reach}; lower the target, or raise epochs=")
+        chosen = best_recipe(self.plan, self.outcomes, winner)
+        return self.plan.contender(winner).recipes[chosen or 0]
+
+    @property
+    def reached(self) -> bool:
+        """Whether any recipe reached the target."""
+        return any(outcome.reached_at is not None for outcome in self.outcomes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the race as a document, the same as `steepest race --json`."""
+        board = self.leaderboard()
+        return {
+            "id": self.id,
+            "task": self.task.name,
+            "reach": self.plan.reach,
+            "leaderboard": board.to_list(),
+            "best": None if board.winner is None else {"recipe": board.winner, "text": repr(self.best)},
+            "status": self.status,
+            "search_seconds": self.seconds.get(SEARCH, 0.0),
+            "search_trials": sum(outcome.trial.stage == SEARCH for outcome in self.outcomes),
+            "total_seconds": sum(self.seconds.values()),
+            "stages": self.seconds,
+            "trial_seconds": self._trial_seconds(),
+            **self.facts,
+        }
+
+    def _trial_seconds(self) -> dict[str, float]:
+        """Seconds inside trials, added up over all processes."""
+        train = sum(outcome.train_seconds for outcome in self.outcomes)
+        return {"train": train, "evaluate and set up": sum(outcome.seconds for outcome in self.outcomes) - train}
+
+    def __repr__(self) -> str:
+        return f"Race({self.id}, {self.task.name}, {len(self.outcomes)} trials, winner {self.leaderboard().winner})"
+
+    def __str__(self) -> str:
+        return f"{self.headline()}\n\n{self.leaderboard()}"
+
+    def headline(self) -> str:
+        """Return what raced under which conditions, in one line."""
+        return headline(self.task, self.plan, self.facts["processes"], self.facts["threads"])
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        return f"<p>{escape(self.headline())}</p>{self.leaderboard()._repr_html_()}"
+
+
+def headline(job: Task, plan: Plan, processes: int, threads: int) -> str:
+    """Return what races under which conditions, in one line."""
+    side_by_side = f"{processes} process{'es' * (processes > 1)} x {threads} thread{'s' * (threads > 1)}"
+    return (
+        f"{job.data.describe()}   reach {plan.reach}   {len(plan.contenders)} recipes, {plan.seeds} seeds "
+        f"(finalists {plan.final_seeds} fresh), {side_by_side}"
+    )
+
+
+def winning_recipe(name: str, home: str | Path | None = None) -> Recipe:
+    """Return the winner's recipe of a recorded race."""
+    book = find(name, home)
+    end = book.last("end")
+    if book.kind != "race" or end is None or end.get("best") is None:
+        raise InputError(f"{name} is not a finished race with a winner")
+    return read(end["best"]["text"])
