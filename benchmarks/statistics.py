@@ -1,4 +1,4 @@
-"""Are the verdicts of a race right? Thousands of simulated races with the seed noise of real training, and real races of each kind.
+"""Are the verdicts of a race right? Thousands of simulated races with the seed noise of real training, and real races.
 
 The noise comes from a real measurement made first: steps to 97% on digits, 20 seeds, each classic rule at its best learning
 rate. Run: python -m benchmarks.statistics

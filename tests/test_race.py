@@ -196,3 +196,31 @@ def test_ctrl_c_on_the_command_line_keeps_trials_and_says_how_to_go_on(tmp_path:
     assert "trials are kept as r" in last
     assert f"--resume {record[0].parent.name}" in last
     assert "Traceback" not in err
+
+
+def test_a_worker_that_dies_leaves_the_finished_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = steepest.Task("iris", model=lambda: nn.Sequential(nn.Linear(4, 3)))
+    run = workers.trial
+
+    def trial(recipe: Recipe, job: Any, until: float | None) -> Any:
+        if job.stage == FINALS:
+            from concurrent.futures.process import BrokenProcessPool
+
+            raise BrokenProcessPool("a process ended abruptly")
+        return run(recipe, job, until)
+
+    monkeypatch.setattr(workers, "trial", trial)
+    with pytest.raises(steepest.InputError, match=r"a worker process died .* trials are kept as r"):
+        steepest.race(task, ["sgd(0.1)", "momentum(0.05)"], **SMALL)
+    assert records.listing()[0]["status"] == "a worker process died"
+
+
+def test_a_search_that_was_cut_short_says_so() -> None:
+    race = steepest.race("iris", ["adam", "sgd"], **SMALL)
+    searched = [o for o in race.outcomes if o.trial.stage == SEARCH]
+    from steepest.racing.leaderboard import leaderboard
+
+    board = leaderboard(race.plan, searched, {})
+    assert {row.verdict for row in board.rows} <= {"only searched", "missed the target at every learning rate"}
+    assert "only searched" in str(board)
+    assert board.winner is None

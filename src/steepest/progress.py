@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import time
 from typing import Any
@@ -14,6 +15,18 @@ def in_notebook() -> bool:
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     return shell is not None and type(shell).__name__ == "ZMQInteractiveShell"
+
+
+def way_to_show(show: bool | None, lines: bool) -> str:
+    """Return "bar", "lines" or "nothing", for what the caller asked and where this process runs.
+
+    A bar needs a terminal, or a notebook with ipywidgets; a notebook without them gets lines.
+    """
+    if show is False:
+        return "nothing"
+    if sys.stderr.isatty() or (in_notebook() and importlib.util.find_spec("ipywidgets") is not None):
+        return "bar"
+    return "lines" if lines or show or in_notebook() else "nothing"
 
 
 def short_time(seconds: float) -> str:
@@ -42,14 +55,12 @@ class Progress:
 
     def __init__(self, total: int, label: str, show: bool | None = None, *, lines: bool = False) -> None:
         self.total, self.label = total, label
-        watched = sys.stderr.isatty() or in_notebook()
         self._bar: Any = None
-        self._use_bar = watched if show is None else show and watched
-        self._use_lines = not watched and (lines or show is True) and show is not False
+        self._way = way_to_show(show, lines)
         self._began = self._told = self._drawn = time.monotonic()
 
     def __enter__(self) -> Progress:
-        if self._use_bar:
+        if self._way == "bar":
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as Bar
@@ -77,7 +88,7 @@ class Progress:
             self._drawn = now
             fields = {} if text is None else {"text": text}
             self._bar.update(self._task, completed=done, **fields)
-        elif self._use_lines and now - self._told >= LINE_EVERY_S:
+        elif self._way == "lines" and now - self._told >= LINE_EVERY_S:
             self._told = now
             left = (now - self._began) * (self.total - done) / max(done, 1)
             extra = f"  {text}" if text else ""

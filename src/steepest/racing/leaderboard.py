@@ -9,7 +9,7 @@ from html import escape
 from typing import Any
 
 from .contenders import learning_rate
-from .plan import FINALS, SCREENING, SEARCH, Plan, best_recipe, finalists, ranking, times, times_by_seed
+from .plan import FINALS, SCREENING, SEARCH, Plan, best_of_search, best_recipe, finalists, ranking, times, times_by_seed
 from .statistics import LEVEL, Comparison, compare, in_sequence, median_interval
 from .trials import Outcome
 
@@ -36,7 +36,8 @@ class Row:
 
     @property
     def seconds_to_target(self) -> float:
-        return self.steps_to_target * self.step_seconds
+        seconds = self.steps_to_target * self.step_seconds
+        return math.inf if math.isnan(seconds) else seconds
 
     @property
     def interval_s(self) -> tuple[float, float]:
@@ -162,7 +163,7 @@ def _row(
     p_values: dict[str, float],
 ) -> Row:
     stage = FINALS if judged else SCREENING if times(outcomes, name, SCREENING) else SEARCH
-    steps = times(outcomes, name, stage)
+    steps = times(outcomes, name, stage) if stage != SEARCH else best_of_search(outcomes, name)
     middle, low, high = median_interval(steps) if steps else (math.inf, math.inf, math.inf)
     recipe = plan.contender(name).recipes[best_recipe(plan, outcomes, name) or 0]
     versus = None
@@ -189,7 +190,7 @@ def _unjudged(steps: list[float], stage: str, is_baseline: bool) -> str:
         return "not run"
     misses = sum(math.isinf(value) for value in steps)
     if stage == SEARCH:
-        return f"{MISSED} at every learning rate"
+        return f"{MISSED} at every learning rate" if misses else "only searched"
     if misses:
         return f"{MISSED} in {misses} of {len(steps)}"
     return "baseline" if is_baseline else "not among the finalists"

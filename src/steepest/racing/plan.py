@@ -116,6 +116,12 @@ def times(outcomes: Iterable[Outcome], name: str, stage: str) -> list[float]:
     return list(times_by_seed(outcomes, name, stage).values())
 
 
+def best_of_search(outcomes: Iterable[Outcome], name: str) -> list[float]:
+    """Return the fewest steps that any learning rate of a contender took in the search: one number, or none before it."""
+    tried = [o.reached_at for o in outcomes if o.trial.contender == name and o.trial.stage == SEARCH]
+    return [min((float(steps) for steps in tried if steps is not None), default=INF)] if tried else []
+
+
 def best_recipe(plan: Plan, outcomes: Sequence[Outcome], name: str) -> int | None:
     """Return the recipe of a contender that reached the target in the fewest steps, or None when none did."""
     if not plan.contender(name).tuned:

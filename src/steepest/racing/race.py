@@ -22,7 +22,7 @@ from ..training.run import versions
 from ..training.setup import choose_device, prepare
 from .contenders import BASELINE, contender, contenders
 from .plan import Plan
-from .result import FINISHED, INTERRUPTED, Race, headline
+from .result import CRASHED, FINISHED, INTERRUPTED, Race, headline
 from .runner import Known, Runner, key_of
 from .trials import Outcome
 from .view import View
@@ -162,7 +162,10 @@ def race(
         board = result.leaderboard()
         book.append("end", **{**result.to_dict(), "result": f"winner {board.winner}"}, seconds=sum(result.seconds.values()))
     if result.status == INTERRUPTED:
-        raise Interrupted(_how_to_go_on(result, command))
+        raise Interrupted(_how_to_go_on(result, command, "stopped"))
+    if result.status == CRASHED:
+        fewer = f"{command} --processes 1" if command else None
+        raise InputError(_how_to_go_on(result, fewer, "a worker process died (out of memory?)"))
     return result
 
 
@@ -184,8 +187,8 @@ def _check_networks(job: Task, plan: Plan, device: Any) -> None:
             prepare(job, recipe, device=device, fresh=True)
 
 
-def _how_to_go_on(result: Race, command: str | None) -> str:
-    done = f"stopped; {len(result.outcomes)} of about {result.plan.num_trials()} trials"
+def _how_to_go_on(result: Race, command: str | None, what: str) -> str:
+    done = f"{what}; {len(result.outcomes)} of about {result.plan.num_trials()} trials"
     if result.id is None:
         return f"{done} were finished (not recorded)"
     if command:

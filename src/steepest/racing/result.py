@@ -15,7 +15,7 @@ from .leaderboard import Leaderboard, leaderboard
 from .plan import SEARCH, Plan, best_recipe
 from .trials import Outcome
 
-FINISHED, OUT_OF_TIME, INTERRUPTED = "finished", "out of time", "interrupted"
+FINISHED, OUT_OF_TIME, INTERRUPTED, CRASHED = "finished", "out of time", "interrupted", "a worker process died"
 
 
 @dataclass
@@ -29,7 +29,7 @@ class Race:
         outcomes: every finished trial.
         pace: the seconds of one update, by contender, measured in turns.
         seconds: wall-clock seconds by stage.
-        status: `"finished"`, `"out of time"` or `"interrupted"`.
+        status: `"finished"`, `"out of time"`, `"interrupted"` or `"a worker process died"`.
     """
 
     id: str | None

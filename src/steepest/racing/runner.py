@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from . import plan as stages
 from . import workers
 from .plan import FINALS, SCREENING, SEARCH, Chain
-from .result import FINISHED, INTERRUPTED, OUT_OF_TIME, Race
+from .result import CRASHED, FINISHED, INTERRUPTED, OUT_OF_TIME, Race
 from .trials import Outcome, Trial
 from .view import View
 from .workers import Workers
@@ -57,6 +57,8 @@ class Runner:
             kill = False
         except KeyboardInterrupt:
             result.status = INTERRUPTED
+        except BrokenExecutor:
+            result.status = CRASHED
         finally:
             if self.pool is not None:
                 self.pool.close(kill)

@@ -7,8 +7,8 @@ import time
 from collections import defaultdict
 from typing import Any
 
-from ..progress import LINE_EVERY_S, in_notebook, short_time
-from .plan import FINALS, SCREENING, SEARCH, Plan, times
+from ..progress import LINE_EVERY_S, short_time, way_to_show
+from .plan import FINALS, SCREENING, SEARCH, Plan, best_of_search, times
 from .statistics import median_interval
 from .trials import Outcome
 
@@ -17,23 +17,21 @@ class View:
     """Shows how far a race is. `show` None: where somebody watches; `lines`: a line every ten seconds elsewhere."""
 
     def __init__(self, plan: Plan, headline: str, show: bool | None = None, *, lines: bool = False) -> None:
-        watched = sys.stderr.isatty() or in_notebook()
         self.plan, self.headline = plan, headline
         self._live: Any = None
-        self._use_live = watched if show is None else show and watched
-        self._use_lines = not watched and (lines or show is True) and show is not False
+        self._way = way_to_show(show, lines)
         self._began = self._told = time.monotonic()
         self._outcomes: list[Outcome] = []
         self._total, self._stage = plan.num_trials(), "starting processes"
 
     def __enter__(self) -> View:
-        if self._use_live:
+        if self._way == "bar":
             from rich.console import Console
             from rich.live import Live
 
-            self._live = Live(self._table(), console=Console(stderr=True), refresh_per_second=8, transient=True)
+            self._live = Live(self.table(), console=Console(stderr=True), refresh_per_second=8, transient=True)
             self._live.start()
-        elif self._use_lines:
+        elif self._way == "lines":
             print(self.headline, file=sys.stderr, flush=True)
         return self
 
@@ -45,16 +43,16 @@ class View:
         """Say what is going on now."""
         self._stage = name
         if self._live is not None:
-            self._live.update(self._table())
-        elif self._use_lines:
+            self._live.update(self.table())
+        elif self._way == "lines":
             print(f"{name} ...", file=sys.stderr, flush=True)
 
     def see(self, outcome: Outcome) -> None:
         """Take one finished trial."""
         self._outcomes.append(outcome)
         if self._live is not None:
-            self._live.update(self._table())
-        elif self._use_lines and time.monotonic() - self._told >= LINE_EVERY_S:
+            self._live.update(self.table())
+        elif self._way == "lines" and time.monotonic() - self._told >= LINE_EVERY_S:
             self._told = time.monotonic()
             print(self._status(), file=sys.stderr, flush=True)
 
@@ -63,7 +61,8 @@ class View:
         left = short_time(spent * max(self._total - done, 0) / done) if done else "?"
         return f"{self._stage}: trial {done} of about {self._total}, {short_time(spent)} so far, about {left} left"
 
-    def _table(self) -> Any:
+    def table(self) -> Any:
+        """Return what the terminal shows now."""
         from rich import box
         from rich.console import Group
         from rich.table import Table
@@ -95,7 +94,7 @@ class View:
             return ""
         steps = times(self._outcomes, name, stage)
         if stage == SEARCH:
-            steps = [min(o.reached_at or float("inf") for o in self._outcomes if o.trial.contender == name)]
+            steps = best_of_search(self._outcomes, name)
         middle, low, high = median_interval(steps)
         if middle == float("inf"):
             return "-"
