@@ -27,7 +27,7 @@ test-gpu: $(VENV)/installed-test
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "steepest needs Python 3.11 or later on the PATH (or: make PYTHON=...)" >&2; exit 2; }
