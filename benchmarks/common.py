@@ -18,6 +18,7 @@ from steepest.records import jsonable
 from steepest.training.run import versions
 
 RESULTS = Path(__file__).parent / "results"
+CPU = torch.device("cpu")
 
 
 def arguments(description: str) -> argparse.Namespace:
@@ -57,8 +58,8 @@ def write(name: str, options: argparse.Namespace, **content: Any) -> None:
     document = {
         "benchmark": name,
         "command": f"python -m benchmarks.{name}",
-        "hardware": {"processor": versions()["device"], "cores": os.cpu_count(), "machine": platform.machine()},
-        "versions": versions() | {"executable": platform.python_implementation()},
+        "hardware": {"processor": versions(CPU)["device"], "cores": os.cpu_count(), "machine": platform.machine()},
+        "versions": versions(CPU) | {"executable": platform.python_implementation()},
         "threads": torch.get_num_threads(),
         **content,
     }

@@ -211,7 +211,7 @@ def test_split_sends_each_kind_to_its_rule() -> None:
             "needs names: pass the model or model.named_parameters()",
         ),
         (lambda: steepest.Optimizer([{"params": [torch.zeros(1)], "lrr": 1}], steepest.sgd()), "did you mean 'lr'?"),
-        (lambda: steepest.Optimizer([{"params": [torch.zeros(1)], "lr": -1.0}], steepest.sgd()), "lr must be > 0 (got -1.0)"),
+        (lambda: steepest.Optimizer([{"params": [torch.zeros(1)], "lr": -1.0}], steepest.sgd()), "lr must be >= 0 (got -1.0)"),
         (lambda: steepest.Optimizer(nn.ReLU(), steepest.sgd()), "no parameters that require gradients"),
         (lambda: steepest.Optimizer([1.0], steepest.sgd()), "parameters must be tensors (got float)"),
         (lambda: steepest.Optimizer(small_model(), "adam"), "Optimizer takes a rule such as adamw(1e-3) (got 'adam')"),

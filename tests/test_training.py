@@ -74,7 +74,6 @@ def test_an_own_gradient_function_is_called() -> None:
     def watching(context: StepContext) -> StepResult:
         result = plain(context)
         sizes.append(result.weight)
-        assert result.summed.item() == pytest.approx(result.loss.item() * result.weight)
         return result
 
     steepest.fit("iris", recipe=steepest.Recipe(steepest.sgd(0.1), batch=40, epochs=1), gradient=watching, record=False)

@@ -11,10 +11,11 @@ import numpy as np
 from . import evaluation, metrics
 from .data.splitting import folds as make_folds
 from .data.splitting import split_rows
-from .errors import InputError
+from .errors import InputError, check_seed, whole
 from .metrics import Predictions
 from .progress import Progress
-from .recipes import Recipe, default_recipe, parse_recipe
+from .recipes import Recipe, as_recipe, default_recipe
+from .rules import Rule
 from .tasks import Task, task
 from .training.fitting import fit
 from .training.run import Run, load_run
@@ -93,7 +94,10 @@ def evaluate(
     run = load_run(run, home=home) if isinstance(run, str) else run
     job = task(subject) if subject is not None else run.task
     if job is None:
-        raise InputError(f"the data of run {run.id} are not at hand; pass the task: evaluate(run, task)")
+        raise InputError(
+            f"the data of run {run.id} are not at hand; in Python, pass the task it was trained on: evaluate(run, task)"
+        )
+    job = job.with_data(run.interface.applied_to(job.data))
     device = next((str(p.device) for p in run.model.parameters()), "cpu")
     rows = job.data.part(part, by=record_as, device=device)
     raw = evaluation.outputs(run.model, rows, job.data.input_shape)
@@ -117,6 +121,8 @@ def calibration_error(predictions: Predictions, bins: int = CALIBRATION_BINS) ->
     """
     assert predictions.probabilities is not None
     confidence = predictions.probabilities.max(axis=1)
+    if np.isnan(confidence).any():  # of a network that diverged
+        return float("nan")
     right = predictions.classes == predictions.truth
     place = np.minimum((confidence * bins).astype(int), bins - 1)
     gaps = [abs(right[place == b].mean() - confidence[place == b].mean()) * (place == b).mean() for b in np.unique(place)]
@@ -152,7 +158,7 @@ class CrossValidation:
 
 def cross_validate(
     subject: Any,
-    recipe: Recipe | str | None = None,
+    recipe: Recipe | Rule | str | None = None,
     *,
     folds: int = 5,
     seed: int = 0,
@@ -176,13 +182,13 @@ def cross_validate(
     True
     """
     job = task(subject)
-    recipe = parse_recipe(recipe) if isinstance(recipe, str) else recipe
+    recipe = as_recipe(recipe)
     names = ("train", "validation") if job.data.test_given else ("train", "validation", "test")
     rows = np.concatenate([job.data.parts[name] for name in names])
     codes = job.data.targets.values if job.data.targets.classes else None
     found = []
-    if not isinstance(folds, int) or isinstance(folds, bool):
-        raise InputError(f"folds must be a whole number (got {folds!r})")
+    whole("folds", folds, 2)
+    check_seed(seed)
     with Progress(folds, f"cross-validate {job.name}", progress) as bar:
         for i, held_out in enumerate(make_folds(rows, None if codes is None else codes[rows], folds, seed)):
             rest = np.setdiff1d(rows, held_out)

@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import numbers
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
-__all__ = ["InputError", "Interrupted", "MissingExtraError", "at_least", "between", "nearest", "positive", "unknown"]
+__all__ = [
+    "InputError",
+    "Interrupted",
+    "MissingExtraError",
+    "at_least",
+    "between",
+    "blaming",
+    "check_seed",
+    "nearest",
+    "positive",
+    "unknown",
+    "whole",
+]
 
 
 class InputError(ValueError):
@@ -18,6 +32,25 @@ class MissingExtraError(ImportError):
 
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C, after what was finished had been kept; the message says how to go on."""
+
+
+@contextmanager
+def blaming(what: str) -> Iterator[None]:
+    """Turn whatever code of the caller's raises into one line that names it; the original error stays its cause.
+
+    >>> with blaming("the model function"):
+    ...     1 / 0
+    Traceback (most recent call last):
+    steepest.errors.InputError: the model function failed: ZeroDivisionError: division by zero
+    """
+    try:
+        yield
+    except (InputError, MissingExtraError):
+        raise
+    except (Exception, SystemExit) as error:
+        lines = str(error).strip().splitlines()
+        reason = type(error).__name__ + (f": {lines[0]}" if lines else "")
+        raise InputError(f"{what} failed: {reason}") from error
 
 
 def nearest(name: object, known: Iterable[str]) -> str | None:
@@ -40,7 +73,7 @@ def unknown(what: str, name: object, known: Iterable[str], listing: int = 12) ->
     """
     names = list(known)
     close = nearest(name, names)
-    hint = f"; did you mean {close!r}?" if close else ";"
+    hint = f"; did you mean {close!r}?" if close else ""
     shown = ", ".join(names[:listing]) + (f" and {len(names) - listing} more" if len(names) > listing else "")
     return InputError(f"unknown {what} {str(name)!r}{hint} (known: {shown})")
 
@@ -64,6 +97,27 @@ def at_least(name: str, value: float, low: float) -> None:
         raise InputError(f"{name} must be >= {low} (got {value!r})")
 
 
+def whole(name: str, value: object, low: int, high: int | None = None) -> None:
+    """Raise unless `value` is a whole number of at least `low` (and at most `high`).
+
+    >>> whole("folds", 2.5, 2)
+    Traceback (most recent call last):
+    steepest.errors.InputError: folds must be a whole number >= 2 (got 2.5)
+    """
+    number = int(value) if isinstance(value, numbers.Integral) and not isinstance(value, bool) else low - 1
+    if number < low or (high is not None and number > high):
+        bounds = f">= {low}" if high is None else f"from {low} to {high}"
+        raise InputError(f"{name} must be a whole number {bounds} (got {value!r})")
+
+
+MAX_SEED = 2**32 - 1  # as NumPy and scikit-learn have it
+
+
+def check_seed(seed: object, name: str = "seed") -> None:
+    """Raise unless `seed` is a whole number from 0 to 2**32 - 1."""
+    whole(name, seed, 0, MAX_SEED)
+
+
 def between(name: str, value: float, low: float, high: float, *, open_end: bool = False) -> None:
     """Raise unless `low <= value <= high` (`< high` with `open_end`)."""
     if not (_is_number(value) and low <= value and (value < high if open_end else value <= high)):
@@ -72,4 +126,4 @@ def between(name: str, value: float, low: float, high: float, *, open_end: bool 
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
@@ -16,8 +19,8 @@ from .data.targets import Targets
 from .errors import InputError
 from .models import ModelSpec
 from .objectives import Objective
-from .recipes import Recipe, named, parse_recipe
-from .rules import adamw
+from .recipes import Recipe, as_recipe, named
+from .rules import Rule, adamw
 from .schedules import cosine
 from .tasks import Task
 from .training.fitting import fit
@@ -31,7 +34,7 @@ class _SteepestEstimator(BaseEstimator):
 
     def __init__(
         self,
-        recipe: Recipe | str | None = None,
+        recipe: Recipe | Rule | str | None = None,
         *,
         model: ModelSpec | Any = None,
         objective: Objective | None = None,
@@ -39,7 +42,7 @@ class _SteepestEstimator(BaseEstimator):
         batch: int | str | None = None,
         patience: int | None = None,
         validation: float = 0.0,
-        random_state: int = 0,
+        random_state: int | np.random.RandomState | None = None,
         device: str | None = None,
     ) -> None:
         self.recipe = recipe
@@ -53,7 +56,7 @@ class _SteepestEstimator(BaseEstimator):
         self.device = device
 
     def _train(self, X: np.ndarray, targets: Targets) -> Self:
-        recipe = parse_recipe(self.recipe) if isinstance(self.recipe, str) else self.recipe or DEFAULT
+        recipe = (as_recipe(self.recipe) or DEFAULT).filled(DEFAULT)
         recipe = named(recipe, epochs=self.epochs, batch=self.batch, patience=self.patience)
         if len(X) < 2:
             raise InputError("got n_samples=1; training needs at least 2 rows")
@@ -62,13 +65,14 @@ class _SteepestEstimator(BaseEstimator):
         if recipe.patience and not self.validation:
             raise InputError("patience needs rows to watch: give validation=0.1 or so")
         shares = (1 - self.validation, self.validation, 0.0, 0.0) if self.validation else (1.0,)
-        dealt = split_rows(np.arange(len(X)), targets.values if targets.classes else None, shares, 0)
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        dealt = split_rows(np.arange(len(X)), targets.values if targets.classes else None, shares, seed)
         rows = {name: dealt[i] if i < len(dealt) else np.empty(0, dtype=np.int64) for i, name in enumerate(PARTS)}
         data = Data(type(self).__name__, "table", number_table(X), targets, rows)
         task = Task(data, model=self.model, objective=self.objective)
-        seed = int(np.random.default_rng(self.random_state).integers(2**31)) if self.random_state else 0
         self.run_: Run = fit(task, recipe=recipe, seed=seed, device=self.device, record=False, progress=False)
-        self.run_.model.double()  # predictions that do not depend on which rows are predicted together
+        # in float64, so that a prediction does not depend on which rows are predicted together
+        self._predictor = replace(self.run_, model=copy.deepcopy(self.run_.model).double())
         self.n_iter_ = self.run_.facts["steps"]
         return self
 
@@ -81,14 +85,15 @@ class SteepestClassifier(ClassifierMixin, _SteepestEstimator):
     """A neural network classifier with scikit-learn's interface.
 
     Args:
-        recipe: how to learn (a `Recipe` or its text, such as `"adamw(0.003)"`); None: AdamW with a cosine schedule.
-        model: the network; None: an MLP of 128 and 64 units.
+        recipe: how to learn (a `Recipe`, a rule, or its text, such as `"adamw(0.003)"`); None: AdamW with a cosine schedule.
+        model: the network: a value such as `mlp((64, 64))`, a function that returns an `nn.Module`, or a module, of which
+            every fit trains a copy; None: an MLP of 128 and 64 units.
         objective: such as `cross_entropy(label_smoothing=0.1)`; None: chosen by the classes.
         epochs: passes over the rows, in place of the recipe's.
         batch: rows a step, or `"full"`, in place of the recipe's.
         patience: stop after this many epochs without a better validation loss; needs `validation`.
         validation: share of rows held out to watch, in [0, 1).
-        random_state: initial weights and order of batches.
+        random_state: initial weights, order of batches and rows held out; None: different ones at each fit.
         device: where; None: CUDA when there is one.
 
     >>> from sklearn.datasets import load_iris
@@ -114,7 +119,7 @@ class SteepestClassifier(ClassifierMixin, _SteepestEstimator):
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return the probability of each class, in the order of `classes_`, shape (rows, classes)."""
         rows = self._rows(X)
-        return self.run_.predict_proba(rows)
+        return self._predictor.predict_proba(rows)
 
 
 class SteepestRegressor(RegressorMixin, _SteepestEstimator):
@@ -135,4 +140,4 @@ class SteepestRegressor(RegressorMixin, _SteepestEstimator):
     def predict(self, X: Any) -> np.ndarray:
         """Return the predicted number (or numbers) of each row."""
         rows = self._rows(X)
-        return self.run_.predict(rows)
+        return self._predictor.predict(rows)

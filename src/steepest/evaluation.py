@@ -28,13 +28,14 @@ def rows_at_once(row_shape: Sequence[int]) -> int:
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Switch dropout and batch normalisation to evaluation and back, without gradients."""
-    was_training = model.training
+    training = [module for module in model.modules() if module.training]  # one by one: some may be frozen
     model.eval()
     try:
         with torch.inference_mode():
             yield
     finally:
-        model.train(was_training)
+        for module in training:
+            module.training = True
 
 
 def outputs(model: nn.Module, part: Part, row_shape: Sequence[int]) -> Tensor:
@@ -45,10 +46,10 @@ def outputs(model: nn.Module, part: Part, row_shape: Sequence[int]) -> Tensor:
 
 def probabilities(raw: Tensor, num_classes: int) -> np.ndarray:
     """Return class probabilities, shape (rows, classes), from raw outputs: softmax, or the logistic function for one."""
-    raw = raw if raw.dtype == torch.float64 else raw.float()
+    raw = raw.double()  # in float32 a confident network's scores tie, and 1 - p is 0
     if raw.ndim == 1 or raw.shape[1] == 1:
-        second = torch.sigmoid(raw.reshape(len(raw)))
-        return torch.stack([1 - second, second], dim=1).cpu().numpy()
+        score = raw.reshape(len(raw))
+        return torch.stack([torch.sigmoid(-score), torch.sigmoid(score)], dim=1).cpu().numpy()
     assert raw.shape[1] == num_classes
     return torch.softmax(raw, dim=1).cpu().numpy()
 
@@ -66,6 +67,6 @@ def as_predictions(raw: Tensor, part: Part, data: Data, loss: LossFunction | Non
 
 
 def measure(model: nn.Module, part: Part, data: Data, names: Sequence[str], loss: LossFunction | None = None) -> dict[str, Any]:
-    """Return the named metrics of a network on a part; an empty cut of the data gives NaN, never an exception."""
+    """Return the named metrics of a network on a part; what is not defined there (AUC of a single class, say) is NaN."""
     predictions = as_predictions(outputs(model, part, data.input_shape), part, data, loss)
     return metrics.measure(names, predictions)

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .errors import InputError
+from .errors import whole
 from .objectives import LossFunction, Objective
 
 
 @dataclass(slots=True)
 class StepContext:
-    """What a gradient function is given: the network, the loss, one batch, and how to compute."""
+    """What a gradient function is given: the network, the loss and one batch."""
 
     model: nn.Module
     parameters: list[Tensor]
@@ -27,10 +26,6 @@ class StepContext:
     loss: LossFunction
     inputs: Tensor
     targets: Tensor
-    precision: Any = None  # a context manager factory such as torch.autocast, or None
-    scaler: Any = None  # a torch GradScaler, or None
-    placement: Any = None  # where work runs; None: this process
-    generator: torch.Generator | None = None
 
 
 @dataclass(slots=True)
@@ -40,11 +35,6 @@ class StepResult:
     loss: Tensor
     weight: int
     outputs: Tensor | None = None
-
-    @property
-    def summed(self) -> Tensor:
-        """The loss summed over the rows."""
-        return self.loss * self.weight
 
 
 GradientFunction = Callable[[StepContext], StepResult]
@@ -67,8 +57,7 @@ def accumulated(parts: int) -> GradientFunction:
 
     The result equals `plain` up to rounding, unless the network mixes rows (batch normalisation) or the loss weighs them.
     """
-    if parts < 1:
-        raise InputError(f"accumulated needs at least 1 part (got {parts})")
+    whole("parts", parts, 1)
 
     def gradient(context: StepContext) -> StepResult:
         for p in context.parameters:
@@ -81,8 +70,9 @@ def accumulated(parts: int) -> GradientFunction:
             total += loss.detach()
         if context.objective.l1 or context.objective.l2:
             penalty = context.objective.penalty(context.model)
-            penalty.backward()  # type: ignore[union-attr]
-            total += penalty.detach()  # type: ignore[union-attr]
+            if isinstance(penalty, Tensor):  # a network without matrices has none
+                penalty.backward()
+                total += penalty.detach()
         return StepResult(total, rows)
 
     return gradient

@@ -36,6 +36,16 @@ def confusion(truth: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.
     return np.bincount(flat, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
+def midranks(values: np.ndarray) -> np.ndarray:
+    """Return ranks from 1, equal values sharing their mean rank.
+
+    >>> midranks(np.array([5, 1, 5])).tolist()
+    [2.5, 1.0, 2.5]
+    """
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+
+
 def _counts(p: Predictions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return for each class the hits, how often it was predicted and how often it was true."""
     assert p.probabilities is not None
@@ -43,9 +53,9 @@ def _counts(p: Predictions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return table.diagonal(), table.sum(axis=0), table.sum(axis=1)
 
 
-def _averaged(share: np.ndarray, true: np.ndarray) -> float:
-    """Two classes: that of the second (the positive) class. More: the mean over classes that occur."""
-    return float(share[1]) if len(share) == 2 else float(share[true > 0].mean())
+def _averaged(share: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> float:
+    """Two classes: that of the second (the positive) class. More: the mean over classes that occur or are predicted."""
+    return float(share[1]) if len(share) == 2 else float(share[(true > 0) | (predicted > 0)].mean())
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
@@ -60,19 +70,19 @@ def accuracy(p: Predictions) -> float:
 def precision(p: Predictions) -> float:
     """Of the rows predicted as a class, the share that belongs to it."""
     hits, predicted, true = _counts(p)
-    return _averaged(_ratio(hits, predicted), true)
+    return _averaged(_ratio(hits, predicted), predicted, true)
 
 
 def recall(p: Predictions) -> float:
     """Of the rows that belong to a class, the share predicted so."""
-    hits, _, true = _counts(p)
-    return _averaged(_ratio(hits, true), true)
+    hits, predicted, true = _counts(p)
+    return _averaged(_ratio(hits, true), predicted, true)
 
 
 def f1(p: Predictions) -> float:
     """The harmonic mean of precision and recall, `2 hits / (predicted + true)` per class."""
     hits, predicted, true = _counts(p)
-    return _averaged(_ratio(2 * hits, predicted + true), true)
+    return _averaged(_ratio(2 * hits, predicted + true), predicted, true)
 
 
 def auc(p: Predictions) -> float:
@@ -82,7 +92,8 @@ def auc(p: Predictions) -> float:
     """
     assert p.probabilities is not None
     if p.probabilities.shape[1] == 2:
-        return _auc(p.truth == 1, p.probabilities[:, 1])
+        with np.errstate(divide="ignore"):  # the logarithm of the odds still tells apart what rounds to probability 1
+            return _auc(p.truth == 1, np.log(p.probabilities[:, 1]) - np.log(p.probabilities[:, 0]))
     present = [k for k in range(p.probabilities.shape[1]) if 0 < (p.truth == k).sum() < len(p.truth)]
     return float(np.mean([_auc(p.truth == k, p.probabilities[:, k]) for k in present])) if present else float("nan")
 
@@ -91,9 +102,9 @@ def _auc(positive: np.ndarray, score: np.ndarray) -> float:
     num_positive, num_negative = int(positive.sum()), int((~positive).sum())
     if not num_positive or not num_negative:
         return float("nan")
-    _, inverse, counts = np.unique(score, return_inverse=True, return_counts=True)
-    midranks = np.cumsum(counts) - (counts - 1) / 2
-    rank_sum = midranks[inverse][positive].sum()
+    if np.isnan(score).any():
+        return float("nan")
+    rank_sum = midranks(score)[positive].sum()
     return float((rank_sum - num_positive * (num_positive + 1) / 2) / (num_positive * num_negative))
 
 
@@ -101,7 +112,7 @@ def log_loss(p: Predictions) -> float:
     """Minus the mean logarithm of the probability given to the true class."""
     assert p.probabilities is not None
     chosen = p.probabilities[np.arange(len(p.truth)), p.truth]
-    return float(-np.log(np.clip(chosen, 1e-15, 1)).mean())
+    return float(-np.log(np.maximum(chosen, np.finfo(np.float64).tiny)).mean())
 
 
 def _errors(p: Predictions) -> np.ndarray:
@@ -120,9 +131,13 @@ def rmse(p: Predictions) -> float:
 
 
 def r2(p: Predictions) -> float:
-    """The share of the variance that is explained, `1 - sum(error^2) / sum((truth - mean)^2)`; below 0: worse than the mean."""
-    spread = np.square(p.truth - p.truth.mean(axis=0)).sum()
-    return float(1 - np.square(_errors(p)).sum() / spread) if spread > 0 else float("nan")
+    """The share of the variance that is explained, `1 - sum(error^2) / sum((truth - mean)^2)`; below 0: worse than the mean.
+
+    Of several targets, the mean of their shares.
+    """
+    spread = np.square(p.truth - p.truth.mean(axis=0)).sum(axis=0)
+    error = np.square(_errors(p)).sum(axis=0)
+    return float((1 - error / spread).mean()) if np.all(spread > 0) else float("nan")
 
 
 def loss(p: Predictions) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .errors import InputError, positive, unknown
+from .errors import InputError, at_least, unknown
 from .kernels import Block, eager, fused
 from .rules import Link, Parameter, Rule
 from .rules.transforms import ScaleByLearningRate
@@ -28,6 +28,8 @@ class _Group:
     schedule: Schedule
     fused: fused.Fused | str
     block: Block | None = None
+    states: list[dict[str, Any]] = dataclasses.field(default_factory=list)  # of the block's parameters, in its order
+    sizes: list[int] = dataclasses.field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,8 @@ class Optimizer(torch.optim.Optimizer):
         steps_per_epoch: the number of steps in an epoch, for schedules whose durations are in epochs.
         total_steps: the number of steps in all, for schedules that span the whole run.
 
-    `group["lr"]` is the only learning rate; the rule's schedule multiplies it. A torch scheduler on top of a rule that has
-    its own schedule is an error.
+    `group["lr"]` is the only learning rate; the rule's schedule multiplies it. A torch `LRScheduler`, which sets it outright,
+    on top of a rule that has its own schedule is an error; `ReduceLROnPlateau` multiplies, and goes with either.
 
     Raises:
         InputError: no or two learning rates in the rule, a parameter that no branch of a split takes, an unknown group key.
@@ -107,6 +109,8 @@ class Optimizer(torch.optim.Optimizer):
             raise InputError("parameters must come in an order; got a set, pass a list")
         entries = [entry if isinstance(entry, tuple) else (None, entry) for entry in given]
         shares: dict[tuple[Link, ...], list[Any]] = {}
+        if len({id(tensor) for _, tensor in entries}) < len(entries):
+            raise InputError("a parameter is given twice; give each once")
         for name, tensor in entries:
             if not isinstance(tensor, Tensor):
                 raise InputError(f"parameters must be tensors (got {type(tensor).__name__})")
@@ -117,7 +121,7 @@ class Optimizer(torch.optim.Optimizer):
         for links, share in shares.items():
             learning_rate = _learning_rate(links)
             lr = param_group.get("lr", learning_rate.lr)
-            positive("lr", float(lr))
+            at_least("lr", lr.item() if isinstance(lr, Tensor) else lr, 0)  # 0 at the start is what warm-ups by hand begin with
             group = {**param_group, "params": share, "lr": lr, "updates": 0}
             super().add_param_group(group)
             schedule = learning_rate.schedule.resolved(*self._lengths)
@@ -156,10 +160,10 @@ class Optimizer(torch.optim.Optimizer):
         grads = [p.grad for p in params]
         group["updates"] += 1
         block = mine.block
-        if block is not None and len(block.params) == len(params) and all(g is not None for g in grads):
+        if block is not None and self._is_current(mine, params) and all(g is not None and not g.is_sparse for g in grads):
             block.t, block.lr, block.grads = block.t + 1, lr, grads  # type: ignore[assignment]
-            for p in params:
-                self.state[p]["step"] = block.t
+            for state in mine.states:
+                state["step"] = block.t
             yield block
             return
         mine.block = None
@@ -173,8 +177,17 @@ class Optimizer(torch.optim.Optimizer):
         for t, members in by_count.items():
             block = self._gather(mine, members, t, lr)
             if len(members) == len(params):
-                mine.block = block
+                mine.block, mine.states = block, [self.state[p] for p in members]
+                mine.sizes = [p.numel() for p in members]
             yield block
+
+    def _is_current(self, mine: _Group, params: list[Tensor]) -> bool:
+        """Return whether the block still holds these very parameters with their state of now."""
+        known = mine.block.params if mine.block is not None else []
+        return len(known) == len(params) and all(
+            p is before and state and self.state.get(p) is state and p.numel() == size
+            for p, before, state, size in zip(params, known, mine.states, mine.sizes, strict=True)
+        )
 
     def _gather(self, mine: _Group, members: list[Tensor], t: int, lr: float) -> Block:
         """Return the block of these parameters, with their state in columns."""
@@ -184,7 +197,7 @@ class Optimizer(torch.optim.Optimizer):
         return Block(mine.links, members, columns, grads, t, lr, run)
 
     def _factor(self, group: dict[str, Any], mine: _Group) -> float:
-        if "initial_lr" in group and not _is_constant(mine.schedule):
+        if "initial_lr" in group and not mine.schedule.is_constant:
             raise InputError(
                 f"a torch scheduler on top of a rule with its own schedule ({mine.schedule!r}): keep one of the two, "
                 "for example by leaving out schedule="
@@ -192,13 +205,34 @@ class Optimizer(torch.optim.Optimizer):
         return mine.schedule(group["updates"])
 
     def _state(self, p: Tensor, mine: _Group) -> dict[str, Any]:
+        """Return the state of a parameter, with what is missing filled in (torch's SGD keeps its buffer without a count)."""
         state = self.state[p]
-        if "step" not in state:
-            state["step"] = 0
-            for link, names in zip(mine.links, mine.names, strict=True):
-                for slot, value in link.transform.initial_state().items():
+        state.setdefault("step", 1 if state else 0)
+        for link, names in zip(mine.links, mine.names, strict=True):
+            for slot, value in link.transform.initial_state().items():
+                known = state.get(names[slot])
+                if known is None:
                     state[names[slot]] = torch.full_like(p, value, memory_format=torch.preserve_format)
+                elif known.shape != p.shape:  # the fused operations would write past the end
+                    raise InputError(f"state {names[slot]!r} has shape {tuple(known.shape)}, its parameter {tuple(p.shape)}")
         return state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load a state; one of other parameters is refused before anything is changed."""
+        try:
+            packed, groups = state_dict["state"], state_dict["param_groups"]
+            counts = [len(group["params"]) for group in groups]
+        except (KeyError, TypeError):
+            raise InputError("expected the state_dict of an optimizer, with 'state' and 'param_groups'") from None
+        own = [len(group["params"]) for group in self.param_groups]
+        if counts != own:
+            raise InputError(f"the state is of param groups with {counts} parameters; this optimizer has {own}")
+        saved = (key for group in groups for key in group["params"])
+        for key, p in zip(saved, (p for group in self.param_groups for p in group["params"]), strict=True):
+            for slot, value in packed.get(key, {}).items():
+                if isinstance(value, Tensor) and value.ndim and value.shape != p.shape:
+                    raise InputError(f"state {slot!r} has shape {tuple(value.shape)}, its parameter {tuple(p.shape)}")
+        super().load_state_dict(state_dict)
 
     def ignore_schedules(self) -> None:
         """Turn the rule's schedules off: `group["lr"]` then is the learning rate itself."""
@@ -226,10 +260,12 @@ class Optimizer(torch.optim.Optimizer):
         for group, mine in zip(self.param_groups, self._groups, strict=True):
             mine.block = None  # the state tensors were replaced
             if "updates" not in group:  # the state of a torch optimizer
-                group["updates"] = int(max((self.state[p]["step"] for p in group["params"] if p in self.state), default=0))
+                group["updates"] = int(
+                    max((self.state[p].get("step", 1) for p in group["params"] if p in self.state), default=0)
+                )
 
     def __getstate__(self) -> dict[str, Any]:
-        groups = [dataclasses.replace(group, block=None) for group in self._groups]
+        groups = [dataclasses.replace(group, block=None, states=[], sizes=[]) for group in self._groups]
         return {
             **super().__getstate__(),
             "rule": self.rule,
@@ -263,10 +299,6 @@ def _state_names(links: tuple[Link, ...]) -> list[dict[str, str]]:
             mine[slot] = slot if seen[slot] == 1 else f"{slot}_{seen[slot]}"
         names.append(mine)
     return names
-
-
-def _is_constant(schedule: Schedule) -> bool:
-    return not hasattr(schedule, "steps")
 
 
 def _check_gradient(p: Tensor) -> None:

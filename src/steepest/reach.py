@@ -80,7 +80,7 @@ class Reach:
         name, sign, number = found.groups()
         chosen = metric(name)
         try:
-            value = float(number.rstrip("%")) / (100 if number.endswith("%") else 1)
+            value = float(number.removesuffix("%")) / (100 if number.endswith("%") else 1)
         except ValueError:
             raise InputError(f"expected a number in the target {text!r} (got {number!r})") from None
         right = ">=" if chosen.larger_is_better else "<="

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from . import models, objectives, rules, schedules
-from .errors import InputError, at_least, between, positive, unknown
+from .data.batches import batch_bounds
+from .errors import InputError, at_least, between, positive, unknown, whole
 from .models.specs import MANY_ROWS
 from .objectives import Objective
 from .rules import Rule
@@ -54,14 +56,21 @@ class Plateau:
 plateau = Plateau
 
 
+def check_batch(name: str, batch: Any) -> None:
+    """Raise unless a batch is a whole number >= 1, `"full"`, or None."""
+    if batch is not None and batch != "full" and (not isinstance(batch, int) or isinstance(batch, bool) or batch < 1):
+        raise InputError(f"{name} must be a whole number >= 1, or 'full' (got {batch!r})")
+
+
 @dataclass(frozen=True, repr=False)
 class Recipe:
     """How to learn: the rule, and what goes with it.
 
     Args:
         rule: such as `adamw(0.003)`.
-        batch: rows a step, >= 1, or `"full"`: full batch, mini-batch and single sample are three settings of one number.
-        epochs: how often every row is seen at most, > 0.
+        batch: rows a step, >= 1, or `"full"`: full batch, mini-batch and single sample are three settings of one number;
+            None: that of the default recipe for the data, or what a race gives everyone.
+        epochs: how often every row is seen at most, > 0; None: likewise.
         model: replaces the task's model, so that networks can race.
         objective: replaces the task's objective, so that regularisers can race.
         plateau: lowers the learning rate when a watched number stalls.
@@ -75,8 +84,8 @@ class Recipe:
     """
 
     rule: Rule
-    batch: int | str = 128
-    epochs: float = 10
+    batch: int | str | None = None
+    epochs: float | None = None
     model: Any = None
     objective: Objective | None = None
     plateau: Plateau | None = None
@@ -86,11 +95,15 @@ class Recipe:
     def __post_init__(self) -> None:
         if not isinstance(self.rule, Rule):
             raise InputError(f"a recipe needs a rule such as adamw(1e-3) (got {self.rule!r})")
-        if self.batch != "full" and (not isinstance(self.batch, int) or isinstance(self.batch, bool) or self.batch < 1):
-            raise InputError(f"batch must be a whole number >= 1, or 'full' (got {self.batch!r})")
-        positive("epochs", self.epochs)
+        check_batch("batch", self.batch)
+        if self.epochs is not None:
+            positive("epochs", self.epochs)
         if self.patience is not None:
-            at_least("patience", self.patience, 1)
+            whole("patience", self.patience, 1)
+        if self.plateau is not None and not isinstance(self.plateau, Plateau):
+            raise InputError(f"plateau must be one such as plateau(factor=0.5) (got {self.plateau!r})")
+        if self.name is not None and not isinstance(self.name, str):
+            raise InputError(f"a recipe's name must be text (got {self.name!r})")
         if self.objective is not None and not isinstance(self.objective, Objective):
             raise InputError(f"objective must be one such as cross_entropy() (got {self.objective!r})")
 
@@ -100,8 +113,19 @@ class Recipe:
         return self.name or str(self.rule).split("(")[0]
 
     def batch_size(self, num_rows: int) -> int:
-        """Return the rows a step takes of a part of this size."""
-        return num_rows if self.batch == "full" else min(int(self.batch), num_rows)
+        """Return the rows a step takes of a part of this size; all of them, where the recipe does not say."""
+        return num_rows if self.batch == "full" else min(int(self.batch or num_rows), num_rows)
+
+    def filled(self, frame: Recipe) -> Recipe:
+        """Return the recipe with the batch and the epochs of another where it does not say."""
+        if self.batch is not None and self.epochs is not None:
+            return self
+        return replace(self, batch=self.batch or frame.batch, epochs=self.epochs or frame.epochs)
+
+    def num_steps(self, num_rows: int) -> int:
+        """Return how many steps its epochs take over a part of this size."""
+        per_epoch = len(batch_bounds(num_rows, self.batch_size(num_rows)))
+        return max(1, math.ceil((self.epochs or 1) * per_epoch))
 
     def __repr__(self) -> str:
         return printed_call(self, "Recipe")
@@ -151,13 +175,31 @@ def _value(node: ast.expr, names: dict[str, Callable[..., Any]], text: str) -> A
         case ast.Call(func=ast.Name(id=name), args=args, keywords=keywords) if all(word.arg for word in keywords):
             if name not in names:
                 raise unknown("function", name, sorted(names))
+            words = [word.arg for word in keywords]
+            if twice := next((word for word in words if words.count(word) > 1), None):
+                raise InputError(f"{text}: {twice} is given twice")
             given = [_value(arg, names, text) for arg in args]
             options = {str(word.arg): _value(word.value, names, text) for word in keywords}
             try:
                 return names[name](*given, **options)
-            except TypeError as error:
+            except (TypeError, AttributeError) as error:
                 raise InputError(f"{text}: {error}") from None
     raise InputError(f"{text!r}: expected calls such as adamw(0.003), numbers and strings (got {ast.unparse(node)!r})")
+
+
+def as_recipe(value: Recipe | Rule | str | None) -> Recipe | None:
+    """Return the recipe that a recipe, a rule or a text stands for; None stays None.
+
+    >>> as_recipe(rules.adamw(0.003))
+    Recipe(adamw(0.003))
+    """
+    if isinstance(value, str):
+        return parse_recipe(value)
+    if isinstance(value, Rule):
+        return Recipe(value)
+    if value is None or isinstance(value, Recipe):
+        return value
+    raise InputError(f"a recipe is a Recipe, a rule or a text such as 'adamw(0.003)' (got {value!r})")
 
 
 def parse_recipe(text: str) -> Recipe:

@@ -15,6 +15,7 @@ import json
 import math
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -49,6 +50,23 @@ def jsonable(value: Any) -> Any:
 
 
 @dataclass(frozen=True)
+class Invocation:
+    """How the command line called a verb: for the record, the clock and plain logs.
+
+    `start_s` is how long the process took to get here, `data_s` how long the data took to read; `lines`: where nobody
+    watches, say every ten seconds how far it is.
+    """
+
+    command: str | None = None
+    start_s: float = 0.0
+    data_s: float = 0.0
+    lines: bool = False
+
+
+FROM_PYTHON = Invocation()
+
+
+@dataclass(frozen=True)
 class Record:
     """One run's or race's append-only file of events."""
 
@@ -63,16 +81,22 @@ class Record:
     def append(self, event: str, **content: Any) -> None:
         """Append one event; a single write of one line, so that a reader never sees half of two."""
         line = json.dumps(jsonable({"event": event, "at": round(time.time(), 3), **content}), ensure_ascii=False)
-        with self.path.open("ab") as file:
-            file.write(line.encode() + b"\n")
+        with self.path.open("ab+") as file:
+            torn = file.tell() > 0 and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n"
+            file.write(b"\n" * torn + line.encode() + b"\n")
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """Yield the events; a last line that was cut off (a kill in the middle of a write) is passed over."""
+        """Yield the events; a line that is none (cut off by a kill in the middle of a write, damaged) is passed over."""
         with self.path.open("rb") as file:
             for line in file:
-                if line.endswith(b"\n"):
-                    with contextlib.suppress(json.JSONDecodeError):
-                        yield json.loads(line)
+                with contextlib.suppress(ValueError, RecursionError):
+                    event = json.loads(line)
+                    if isinstance(event, dict) and isinstance(event.get("event"), str):
+                        yield event
+
+    def delete(self) -> None:
+        """Remove the record and all that lies beside it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def first(self, event: str) -> dict[str, Any] | None:
         """Return the first event of that name, or None."""
@@ -103,18 +127,33 @@ def create(kind: str, home: str | Path | None = None) -> Record:
         raise InputError(f"cannot write records to {parent} ({error.strerror}); name another folder with --home") from None
 
 
-def find(name: str, home: str | Path | None = None) -> Record:
-    """Return the record with this id, or `last` for the newest; name the nearest when there is none."""
+def find(name: str, home: str | Path | None = None, kind: str | None = None) -> Record:
+    """Return the record with this id, or `last` for the newest (of a kind); name the nearest when there is none."""
     root = home_folder(home)
-    known = {path.parent.name: path for folder, _ in KINDS.values() for path in (root / folder).glob(f"*/{RECORD}")}
-    if name == "last" and known:
-        name = max(known, key=lambda key: known[key].stat().st_mtime)
+    known = {record.id: (record, stat) for record, stat in _records(root)}
+    wanted = [record for record, _ in known.values() if kind in (None, record.kind)]
+    if name == "last" and wanted:  # a race ends after the training with its winner
+        name = max(wanted, key=lambda record: (known[record.id][1].st_mtime, record.kind == "race")).id
     if name not in known:
         close = nearest(name, known)
         hint = f"; did you mean {close!r}?" if close else f" ({len(known)} records there); `steepest runs` lists them"
-        raise InputError(f"no run or race {name!r} in {root}{hint}")
-    kind = "run" if known[name].parent.parent.name == "runs" else "race"
-    return Record(kind, name, known[name].parent)
+        raise InputError(f"no {kind or 'run or race'} {str(name)!r} in {root}{hint}")
+    found = known[name][0]
+    if kind not in (None, found.kind):
+        raise InputError(f"{name} is a {found.kind}, not a {kind}; `steepest runs` lists both")
+    return found
+
+
+@contextlib.contextmanager
+def reading(record: Record) -> Iterator[None]:
+    """Turn whatever a damaged record makes of the code that reads it into one line."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError, IndexError, OverflowError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise InputError(f"{record.path} is damaged, or was written by another version ({what})") from error
 
 
 @contextlib.contextmanager
@@ -141,15 +180,22 @@ COLUMNS = ("id", "kind", "task", "recipe", "status", "started", "seconds", "resu
 def summary(record: Record) -> dict[str, Any]:
     """Return the index row of a record, from its own lines alone."""
     start, end = record.first("start") or {}, record.last("end") or {}
+
+    def text(value: Any) -> str | None:
+        return None if value is None else str(value)
+
+    def number(value: Any) -> float | None:
+        return float(value) if isinstance(value, int | float) and 0 <= value < 1e11 else None
+
     return {
         "id": record.id,
         "kind": record.kind,
-        "task": start.get("task"),
-        "recipe": start.get("label"),
-        "status": end.get("status", "unfinished"),
-        "started": start.get("at"),
-        "seconds": end.get("seconds"),
-        "result": end.get("result"),
+        "task": text(start.get("task")),
+        "recipe": text(start.get("label")),
+        "status": text(end.get("status", "unfinished" if start else "damaged")),
+        "started": number(start.get("at")),
+        "seconds": number(end.get("seconds")),
+        "result": text(end.get("result")),
     }
 
 
@@ -160,15 +206,15 @@ def listing(home: str | Path | None = None) -> list[dict[str, Any]]:
     root = home_folder(home)
     if not root.is_dir():
         return []
-    try:
-        with contextlib.closing(_connect(root)) as index:
-            return _synchronised(index, root)
-    except sqlite3.DatabaseError:  # damaged: it is only an index
-        (root / "index.sqlite").unlink(missing_ok=True)
-        with contextlib.closing(_connect(root)) as index:
-            return _synchronised(index, root)
-    except OSError:
-        return [summary(record) for record, _ in _records(root)]
+    for _ in range(2):
+        try:
+            with contextlib.closing(_connect(root)) as index:
+                return _synchronised(index, root)
+        except (sqlite3.Error, OSError):  # damaged: it is only an index
+            with contextlib.suppress(OSError):
+                (root / "index.sqlite").unlink(missing_ok=True)
+    rows = [summary(record) for record, _ in _records(root)]  # a folder that cannot be written to
+    return sorted(rows, key=lambda row: row["started"] or 0, reverse=True)
 
 
 def _connect(root: Path) -> sqlite3.Connection:
@@ -183,7 +229,8 @@ def _connect(root: Path) -> sqlite3.Connection:
 def _records(root: Path) -> Iterator[tuple[Record, os.stat_result]]:
     for kind, (folder, _) in KINDS.items():
         for path in sorted((root / folder).glob(f"*/{RECORD}")):
-            yield Record(kind, path.parent.name, path.parent), path.stat()
+            if path.is_file():
+                yield Record(kind, path.parent.name, path.parent), path.stat()
 
 
 def _synchronised(index: sqlite3.Connection, root: Path) -> list[dict[str, Any]]:

@@ -42,6 +42,7 @@ class Schedule:
     """
 
     durations: ClassVar[tuple[str, ...]] = ()
+    is_constant: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         steps, epochs = self._length
@@ -53,7 +54,9 @@ class Schedule:
             if value is not None:
                 positive(name, value)
         for name in self.durations:
-            at_least(name, getattr(self, name), 0)
+            at_least(name, length := getattr(self, name), 0)
+            if steps is not None and steps >= 1 and 0 < length < 1:
+                raise InputError(f"{name} is in steps when steps= is given (got {length}); did you mean {length * steps:g}?")
         whole = steps if steps is not None else epochs if epochs is not None else 1.0
         if sum(getattr(self, name) for name in self.durations) > whole:
             parts = " + ".join(f"{name} {getattr(self, name)}" for name in self.durations)
@@ -80,7 +83,7 @@ class Schedule:
         if unit is None:
             missing = "in epochs: pass steps_per_epoch=" if epochs is not None else "without a length: give steps="
             raise InputError(f"{self!r} is {missing}...")
-        lengths = {name: getattr(self, name) * unit for name in self.durations}
+        lengths = {name: length if (length := getattr(self, name) * unit) >= 1 else 0.0 for name in self.durations}
         whole = (epochs if epochs is not None else 1.0) * unit
         return dataclasses.replace(self, steps=whole, epochs=None, **lengths)
 
@@ -114,6 +117,7 @@ class Constant(Schedule):
     1.0
     """
 
+    is_constant: ClassVar[bool] = True
     value: float = 1.0
 
     def __post_init__(self) -> None:

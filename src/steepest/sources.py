@@ -21,6 +21,9 @@ BUILTINS = {
 }
 
 
+MAX_PATH = 4_000  # characters; beyond, no file system takes it
+
+
 def read_bytes(path: str | Path) -> bytes:
     """Return a file's content, unpacked when it is gzipped; every failure is one line."""
     path = Path(path)
@@ -58,6 +61,8 @@ def check_source(source: str) -> None:
     if source in BUILTINS:
         return
     path = Path(source.rpartition(":")[0]) if ".py:" in source else Path(source)
+    if len(source) > MAX_PATH or "\0" in source:
+        raise InputError(f"expected the name of a task or file (got {source[:40]!r}..., {len(source)} characters)")
     if path.is_dir():
         return
     if not path.exists() and not path.suffix and len(path.parts) == 1:

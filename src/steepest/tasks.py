@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import sys
 from collections.abc import Callable
@@ -10,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from .data import Data, load
-from .errors import InputError, unknown
+from .data.splitting import PARTS
+from .errors import InputError, blaming, unknown
 from .models import ModelSpec, default_model
 from .objectives import Objective
 from .reach import DEFAULTS, Reach, check_kind
@@ -25,8 +27,9 @@ class Task:
 
     Args:
         data: a `Data`, or anything `steepest.task` takes.
-        model: a model value such as `mlp((64, 64))`, a function that returns an `nn.Module`, or a module (whose weights are
-            the start of every run); None: chosen by the kind of data.
+        model: a model value such as `mlp((64, 64))` or a function that returns an `nn.Module`, either drawn anew from each
+            seed; or a module, of which every training takes a copy, so that all start from its weights whatever their
+            seed; None: chosen by the kind of data.
         objective: such as `cross_entropy(label_smoothing=0.1)`; None: chosen by targets and outputs.
         metrics: names of the metrics to report; None: all that suit the task.
         reach: the target of a race, such as `"accuracy >= 0.97"`.
@@ -64,8 +67,9 @@ class Task:
 
     @property
     def metric_names(self) -> tuple[str, ...]:
-        """The metrics to report."""
-        return self.metrics or DEFAULTS[self.kind]
+        """The metrics to report; that of the target comes first."""
+        aimed = (self.goal.metric,) if self.goal is not None else ()
+        return tuple(dict.fromkeys((*aimed, *(self.metrics or DEFAULTS[self.kind]))))
 
     @property
     def goal(self) -> Reach | None:
@@ -75,6 +79,15 @@ class Task:
     def default_model(self) -> ModelSpec:
         """Return the network used when neither task nor recipe names one."""
         return default_model(self.data.kind, self.data.input_shape, self.data.size("train"))
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return what makes two tasks the same beside their name: rows, parts and labels, the network, the objective."""
+        digest = hashlib.sha256(self.data.targets.values.tobytes())
+        for name in PARTS:
+            digest.update(self.data.parts[name].tobytes())
+        known = self.model is None or isinstance(self.model, ModelSpec) or hasattr(self.model, "state_dict")
+        model = repr(self.model) if known else getattr(self.model, "__qualname__", type(self.model).__name__)
+        return {"data": digest.hexdigest()[:16], "model": model, "objective": repr(self.objective)}
 
     def with_data(self, data: Data) -> Task:
         """Return the same task on other data."""
@@ -135,14 +148,13 @@ def _from_file(source: str) -> Task:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    try:
+    with blaming(f"running {path}"):
         spec.loader.exec_module(module)
-    except Exception as error:
-        raise InputError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
     if not hasattr(module, function):
         names = [name for name in vars(module) if callable(getattr(module, name)) and not name.startswith("_")]
         raise unknown(f"function in {path}", function, names)
-    made = getattr(module, function)()
+    with blaming(source):
+        made = getattr(module, function)()
     if not isinstance(made, Task):
         raise InputError(f"{source} must return a steepest.Task (got {type(made).__name__})")
     return made

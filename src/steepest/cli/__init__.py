@@ -9,22 +9,44 @@ from contextlib import contextmanager
 
 from ..errors import InputError, Interrupted, MissingExtraError
 
-OK, WRONG_INPUT, NOT_REACHED, STOPPED = 0, 2, 3, 130
+OK, WRONG_INPUT, NOT_REACHED, PREEMPTED, STOPPED = 0, 2, 3, 75, 130
+
+
+class _Stop:
+    """The exit code of a stop: who asked for it, Ctrl-C or a scheduler."""
+
+    code = STOPPED
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0 done, 2 wrong input, 3 target not reached, 130 stopped by Ctrl-C."""
-    from .app import app
+    """Run one command and return its exit code.
 
+    0 done, 2 wrong input, 3 target not reached, 75 stopped by a scheduler (SIGTERM), 130 stopped by Ctrl-C.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        return int(app(args=arguments, prog_name="steepest", standalone_mode=False) or OK)
+        from .app import app
+
+        code = int(app(args=arguments, prog_name="steepest", standalone_mode=False) or OK)
+        sys.stdout.flush()
+        return code
     except (InputError, MissingExtraError) as error:
         return _say(str(error), WRONG_INPUT)
     except BrokenPipeError:  # the reader of our output went away, as `| head` does
         sys.stderr.close()
         return OK
+    except OSError as error:  # a full disk, say
+        sys.stdout = None  # type: ignore[assignment]  # what cannot be written is not to be tried again at exit
+        where = f": {error.filename}" if error.filename else ""
+        return _say(f"cannot write ({error.strerror or error}{where}); what was recorded before is kept", WRONG_INPUT)
+    except KeyboardInterrupt as stop:
+        return _stopped(stop)
     except Exception as error:
+        if isinstance(error.__context__, KeyboardInterrupt) or type(error).__name__ == "Abort":
+            return _stopped(error)
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error.format_message())  # type: ignore[attr-defined]
+            return OK
         if not hasattr(error, "format_message"):
             raise
         return _say(_usage(error), WRONG_INPUT)
@@ -32,19 +54,31 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def entry() -> None:
     """Start from the console script."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is as clean as Ctrl-C
+    signal.signal(signal.SIGTERM, _terminate)  # a scheduler's stop is as clean as Ctrl-C
     sys.exit(main())
 
 
+def _terminate(*_: object) -> None:
+    _Stop.code = PREEMPTED
+    raise KeyboardInterrupt
+
+
 @contextmanager
-def saying_how_to_go_on() -> Iterator[None]:
-    """Turn an interruption into its line and exit code here: typer would swallow the line."""
+def saying_how_to_go_on(kept: str = "") -> Iterator[None]:
+    """Turn an interruption into its line and exit code here: typer would swallow the line. `kept` is said beside it."""
     import typer
 
     try:
         yield
     except Interrupted as stop:
-        raise typer.Exit(_say(str(stop), STOPPED)) from None
+        raise typer.Exit(_stopped(stop, kept)) from None
+
+
+def _stopped(stop: BaseException, kept: str = "") -> int:
+    """Say that and how a verb was stopped; from here on further presses change nothing."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    said = str(stop) if isinstance(stop, Interrupted) else "stopped; nothing of it was kept"
+    return _say("; ".join(part for part in (said, kept) if part), _Stop.code)
 
 
 def _say(message: str, code: int) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -67,31 +69,40 @@ def race(
     size = o.batch_size(batch)
     if recipes is not None:
         _check_recipes(recipes)
-    job = source.make()
-    if job.goal is None:
-        raise InputError("a race needs a target: add --reach 'accuracy>=0.9'")
     from ..racing.race import race as run_race
     from ..reporting.report import report as write_report
     from ..training.fitting import fit as train
 
+    job, invocation = _made(source, quiet)
+    if job.goal is None:
+        raise InputError("a race needs a target: add --reach 'accuracy>=0.9'")
     shown = False if quiet else None
     with saying_how_to_go_on():
         result = run_race(
             job, recipes, baseline=baseline, seeds=seeds, seed=seed, budget=budget, batch=size, epochs=epochs,
-            evaluate_every=evaluate_every, processes=processes, home=home, resume=resume, command=_command(),
-            progress=shown, start_s=process_age_s(), lines=not quiet,
+            evaluate_every=evaluate_every, processes=processes, home=home, resume=resume, progress=shown, invocation=invocation,
         )  # fmt: skip
-        run = None
-        if result.leaderboard().winner is not None:
-            run = train(job, result.best, seed=seed, home=home, progress=shown, command=_command())
+    run = None
+    if result.leaderboard().winner is not None:
+        with saying_how_to_go_on(f"the race is complete: steepest report {result.id}"):
+            run = train(job, result.best, seed=seed, home=home, progress=shown, invocation=replace(invocation, start_s=0.0))
             result.keep_winner(run)
     page = write_report(result, run, home=home)
     if json:
         extra = {"run": run.to_dict() if run else None, "report": str(page)}
         print_json(result.to_dict() | extra)
     else:
-        _print_race(result, run, page, source)
-    return OK if result.reached else NOT_REACHED
+        _print_race(result, run, page)
+    return OK if run is not None else NOT_REACHED
+
+
+def _made(source: o.Source, quiet: bool) -> tuple[Any, Any]:
+    """Return the task, and how the command line called: what came before the data are read is start."""
+    from ..records import Invocation
+
+    start_s = process_age_s()
+    job = source.make()
+    return job, Invocation(_command(), start_s, process_age_s() - start_s, lines=not quiet)
 
 
 def _check_recipes(text: str) -> None:
@@ -103,7 +114,9 @@ def _check_recipes(text: str) -> None:
     contenders(text, Recipe(adam()))
 
 
-def _print_race(result: Any, run: Any, page: Path, source: o.Source) -> None:
+def _print_race(result: Any, run: Any, page: Path) -> None:
+    from ..racing.race import go_on
+
     print(result.headline(), end="\n\n")
     print_leaderboard(result.leaderboard())
     print()
@@ -114,18 +127,16 @@ def _print_race(result: Any, run: Any, page: Path, source: o.Source) -> None:
         f"{seconds.get('screening', 0):.0f} s   finals {seconds.get('finals', 0):.0f} s   {clock_line(seconds)}"
     )
     if result.status != "finished":
-        print(f"{result.status}: {len(result.outcomes)} of about {result.plan.num_trials()} trials")
+        done = f"{len(result.outcomes)} of about {result.plan.num_trials()} trials"
+        print(f"{result.status}: {done}; go on with: {go_on(result.id, result.facts['command'])}")
     if run is None:
-        closest = [outcome.best for outcome in result.outcomes if outcome.best == outcome.best]
-        best = (max if result.task.goal.larger_is_better else min)(closest, default=None)
-        nearest = f" (the nearest was {best:.4g})" if best is not None else ""
-        print(f"no recipe reached {result.plan.reach}{nearest}; lower the target, or raise --epochs or --budget")
+        print(f"{result.why_nobody_won()}\nreport: {page}")
     else:
         held = run.facts["measured_on"]
-        print(f"trained with {run.facts['label']}, run {run.id}: {metrics_line(run.metrics, held['part'], held['rows'])}")
-        again = f"steepest fit {shlex.quote(source.task)} --recipe {result.id}"
-        label = f" --label {shlex.quote(source.label)}" if source.label else ""
-        print(f"next: {again}{label}      report: {page}")
+        told = "" if result.proven else " (first, not proven fastest)"
+        print(f"trained with {run.facts['label']}{told}, run {run.id}:")
+        print(f"{metrics_line(run.metrics, held['part'], held['rows'])}")
+        print(f"next: steepest evaluate {run.id}      report: {page}")
 
 
 @app.command()
@@ -151,25 +162,26 @@ def fit(
     o.at_least("--seed", seed, 0)
     size = o.batch_size(batch)
     chosen = _recipe(recipe, home)
-    job = source.make()
     from ..recipes import default_recipe, named
     from ..training.finding import find_lr as search_lr
     from ..training.fitting import fit as train
 
+    job, invocation = _made(source, quiet)
     chosen = chosen or default_recipe(job.data.kind, job.data.size("train"))
     chosen = named(chosen, epochs=epochs, batch=size, patience=patience)
     if find_lr:
         print(search_lr(job, chosen, seed=seed), end="\n\n", file=sys.stderr if json else sys.stdout)
     with saying_how_to_go_on():
         run = train(
-            job, chosen, seed=seed, home=home, stop_at_target=stop_at_target, command=_command(),
-            progress=False if quiet else None, start_s=process_age_s(),
+            job, chosen, seed=seed, home=home, stop_at_target=stop_at_target, progress=False if quiet else None,
+            invocation=invocation,
         )  # fmt: skip
     if json:
         print_json(run.to_dict())
     else:
         _print_fit(run)
-    return NOT_REACHED if run.facts["reached"] is False and source.reach is not None else OK
+    missed = run.facts["reached"] is False and source.reach is not None
+    return NOT_REACHED if missed or run.status == "diverged" else OK
 
 
 def _recipe(text: str | None, home: Path | None) -> Any:
@@ -178,7 +190,7 @@ def _recipe(text: str | None, home: Path | None) -> Any:
 
     if text is None:
         return None
-    if (home_folder(home) / "races" / text).is_dir():
+    if re.fullmatch("last|r[0-9a-f]{4}", text) and (text == "last" or (home_folder(home) / "races" / text).is_dir()):
         from ..racing.result import winning_recipe
 
         return winning_recipe(text, home)
@@ -191,7 +203,9 @@ def _print_fit(run: Any) -> None:
     facts = run.facts
     print(f"{facts['task']}   {facts['recipe']}")
     speed = f"{run.samples_per_second:,.0f} rows/s in the training stage"
-    print(f"{facts['status']} after {facts['steps']} steps, {speed}   {clock_line(run.stages)}")
+    print(f"{run.status} after {facts['steps']} steps, {speed}   {clock_line(run.stages)}")
+    if run.status == "diverged":
+        print("the loss is no longer a finite number: lower the learning rate (--find-lr draws where it breaks)")
     if facts["reach"]:
         when = f"reached at step {facts['steps_to_target']}" if facts["reached"] else "not reached"
         print(f"target {facts['reach']}: {when} (validation part)")
@@ -213,8 +227,9 @@ def evaluate(
     """Measure a run on held-out rows, or cross-validate its recipe."""
     from ..records import find
 
-    book = find(run, home)
+    book = find(run, home, kind="run")
     o.at_least("--folds", folds, 2)
+    o.at_least("--seed", seed, 0)
     if part not in ("test", "validation", "train"):
         from ..errors import unknown
 

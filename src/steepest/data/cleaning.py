@@ -7,6 +7,7 @@ be true - text in a column of numbers, an infinite value - stops with the column
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -21,6 +22,8 @@ MISSING_MARKS = ("", "?", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NUL
 MOSTLY_NUMBERS = 0.9  # above this share of numbers, the rest of a column is taken for mistakes
 MAX_DISTINCT_SHARE = 0.5  # text that differs in more rows than this names the rows rather than describes them
 FEW_ROWS = 50
+LARGEST = 1e100  # beyond, the variance of a column overflows
+SIMPLE = (pl.String, pl.Boolean, pl.Categorical, pl.Enum, pl.Date, pl.Datetime, pl.Null)
 
 
 @dataclass(frozen=True)
@@ -71,22 +74,51 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Marks:
+    """What means a missing cell: in every column, and further marks per column such as `{"glucose": ["0"]}`."""
+
+    everywhere: Sequence[str] = MISSING_MARKS
+    by_column: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def of(self, column: str) -> tuple[str, ...]:
+        return (*self.everywhere, *self.by_column.get(column, ()))
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a table was read, kept so that new rows are read alike: missing marks, and whether line 1 named the columns."""
+
+    marks: Marks = field(default_factory=Marks)
+    header: bool | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        by_column = {name: list(marks) for name, marks in self.marks.by_column.items()}
+        return {"missing": list(self.marks.everywhere), "missing_in": by_column, "header": self.header}
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Reading:
+        return cls(Marks(tuple(value["missing"]), value["missing_in"]), value["header"])
+
+
+@dataclass(frozen=True)
 class Table:
     """Cleaned columns of equal length."""
 
     columns: tuple[Column, ...]
+    reading: Reading = field(default_factory=Reading)
 
     def __len__(self) -> int:
         return len(self.columns[0].values) if self.columns else 0
 
     def take(self, rows: np.ndarray) -> Table:
         """Return the table of these rows, in this order."""
-        return Table(tuple(column.take(rows) for column in self.columns))
+        return Table(tuple(column.take(rows) for column in self.columns), self.reading)
 
     def joined(self, other: Table) -> Table:
         """Return this table with the rows of another of the same columns below."""
         pairs = zip(self.columns, other.columns, strict=True)
-        return Table(tuple(Column(a.name, a.kind, np.concatenate([a.values, b.values])) for a, b in pairs))
+        columns = tuple(Column(a.name, a.kind, np.concatenate([a.values, b.values])) for a, b in pairs)
+        return Table(columns, self.reading)
 
     def names(self, kind: str) -> list[str]:
         return [column.name for column in self.columns if column.kind == kind]
@@ -100,7 +132,7 @@ def find_label(names: Sequence[str], label: str | int, source: str) -> str:
     if isinstance(label, str) and label in names:
         return label
     try:
-        position = int(label)
+        position = int(str(label))
     except ValueError:
         raise InputError(f"{source}: {unknown('label column', label, names)}") from None
     if not -len(names) <= position < len(names):
@@ -108,23 +140,12 @@ def find_label(names: Sequence[str], label: str | int, source: str) -> str:
     return names[position]
 
 
-@dataclass(frozen=True)
-class Marks:
-    """What means a missing cell: in every column, and further marks per column such as `{"glucose": ["0"]}`."""
-
-    everywhere: Sequence[str] = MISSING_MARKS
-    by_column: Mapping[str, Sequence[str]] = field(default_factory=dict)
-
-    def of(self, column: str) -> tuple[str, ...]:
-        return (*self.everywhere, *self.by_column.get(column, ()))
-
-
 def clean(
     raw: RawTable,
     label: str,
     report: CleaningReport,
     *,
-    marks: Marks | None = None,
+    reading: Reading | None = None,
     categorical: Sequence[str] = (),
     drop: Sequence[str] = (),
     on_bad_row: str = "stop",
@@ -135,15 +156,18 @@ def clean(
         raw: the table as read.
         label: the name of the label column.
         report: takes the findings.
-        marks: what means a missing cell.
+        reading: what means a missing cell.
         categorical: columns of categories even where they look like numbers.
         drop: columns to leave out.
         on_bad_row: at text among numbers, `"stop"` or `"skip"` the row.
     """
-    marks = marks or Marks()
+    reading = reading or Reading()
+    marks = reading.marks
     for name in (*marks.by_column, *categorical, *drop):
         if name not in raw.frame.columns:
             raise InputError(f"{raw.source}: {unknown('column', name, raw.frame.columns)}")
+    if label in drop:
+        raise InputError(f"{raw.source}: the label {label!r} cannot be dropped")
     report.rows, report.columns = raw.frame.height, raw.frame.width
     for note in raw.notes:
         report.findings.append(Finding("note", None, 1, note))
@@ -151,18 +175,18 @@ def clean(
     bad = np.zeros(raw.frame.height, dtype=bool) if on_bad_row == "skip" else None
     columns: list[Column] = []
     for name in raw.frame.columns:
-        if name in drop and name != label:
+        if name in drop:
             report.add("column", 1, "left out as asked", name)
             continue
         cells, absent = _cells(raw.frame[name], marks.of(name))
         column = _typed(raw, name, cells, name in categorical, bad)
         if name == label or _worth_keeping(column, cells, absent, report):
             columns.append(column)
-    table = Table(tuple(columns))
+    table = Table(tuple(columns), reading)
     if bad is not None and bad.any():
         report.add("rows with text among numbers", int(bad.sum()), "skipped")
         raw, table = raw.take(np.flatnonzero(~bad)), table.take(np.flatnonzero(~bad))
-    inputs = Table(tuple(column for column in table.columns if column.name != label))
+    inputs = Table(tuple(column for column in table.columns if column.name != label), reading)
     if not inputs.columns:
         raise InputError(f"{raw.source}: no column is left to learn from beside the label {label!r}")
     report.add("rows equal to another row", raw.frame.height - raw.frame.unique().height, "kept (they may be real)")
@@ -200,9 +224,21 @@ def _cells(series: pl.Series, marks: Sequence[str]) -> tuple[pl.Series, int]:
     if series.dtype == pl.String:
         series = series.str.strip_chars()
         series = series.set(series.is_in(list(marks)), None)
-    elif series.dtype.is_float():
+        return series, series.null_count()
+    if not (series.dtype.is_numeric() or series.dtype in SIMPLE):
+        raise InputError(f"column {series.name!r} holds {series.dtype}; expected numbers, text, booleans or dates; drop it")
+    if series.dtype.is_float():
         series = series.fill_nan(None)
+    if series.dtype.is_numeric() and (numbers := [float(mark) for mark in marks if _is_finite_number(mark)]):
+        series = series.set(series.cast(pl.Float64).is_in(numbers), None)
     return series, series.null_count()
+
+
+def _is_finite_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _typed(raw: RawTable, name: str, cells: pl.Series, as_category: bool, bad: np.ndarray | None) -> Column:
@@ -242,17 +278,17 @@ def _category(name: str, cells: pl.Series) -> Column:
 
 def _numbers(cells: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     """Return the column as float64 (NaN where missing), and where it holds text instead."""
-    if cells.dtype.is_temporal():
+    if cells.dtype in (pl.Date, pl.Datetime):
         cells = cells.cast(pl.Datetime("us")).cast(pl.Int64) / 86_400_000_000  # days
     numbers = cells.cast(pl.Float64, strict=False)
     return numbers.to_numpy().astype(np.float64, copy=True), (cells.is_not_null() & numbers.is_null()).to_numpy()
 
 
 def _finite(raw: RawTable, name: str, values: np.ndarray) -> Column:
-    if np.isinf(values).any():
-        at = int(np.flatnonzero(np.isinf(values))[0])
+    if (huge := np.abs(np.nan_to_num(values, posinf=np.inf)) > LARGEST).any():
+        at = int(np.flatnonzero(huge)[0])
         raise InputError(
-            f"{raw.source}, {raw.place(at)}, column {name!r}: expected a finite number, got {values[at]}; "
+            f"{raw.source}, {raw.place(at)}, column {name!r}: expected a finite number up to {LARGEST:g}, got {values[at]}; "
             "correct or remove the row"
         )
     return Column(name, "number", values)

@@ -12,7 +12,15 @@ import numpy as np
 from ..errors import InputError, unknown
 from .cleaning import CleaningReport
 from .encoding import encode_rows
-from .preprocessing import ArrayPreprocessing, Preprocessing, check_scaling, fit_images, fit_table, scaler_numbers
+from .preprocessing import (
+    ArrayPreprocessing,
+    Preprocessing,
+    TablePreprocessing,
+    check_scaling,
+    fit_images,
+    fit_table,
+    scaler_numbers,
+)
 from .splitting import PARTS
 from .targets import Targets
 
@@ -166,8 +174,7 @@ class Data:
             targets = torch.as_tensor(values)
         if self.kind == "items":
             return Part(name, Items(self.inputs, rows, torch.device(device)), targets.to(device))
-        raw = self.inputs.take(rows) if self.kind == "table" else self.inputs[rows]
-        return Part(name, torch.from_numpy(self.preprocessing(raw)).to(device), targets.to(device))
+        return Part(name, torch.from_numpy(self.preprocessing(self._inputs_of(rows))).to(device), targets.to(device))
 
     def with_parts(self, parts: Mapping[str, np.ndarray]) -> Data:
         """Return the same data dealt out anew; preprocessing is fitted again, on the new training part."""
@@ -180,13 +187,27 @@ class Data:
         rows = np.concatenate([self.parts[name] for name in names])
         at = np.cumsum([0, *(len(self.parts[name]) for name in names)])
         parts = {name: np.arange(at[i], at[i + 1]) for i, name in enumerate(names)}
-        if self.kind == "items":
-            parts, inputs, targets = {name: self.parts[name] for name in names}, self.inputs, self.targets
-        else:
-            inputs = self.inputs.take(rows) if self.kind == "table" else self.inputs[rows]
-            targets = self.targets.take(rows)
-        copy = replace(self, inputs=inputs, targets=targets, reads=[]).with_parts(parts)
+        copy = replace(self, inputs=self._inputs_of(rows), targets=self.targets.take(rows), reads=[]).with_parts(parts)
         copy.__dict__["preprocessing"] = self.preprocessing  # a cached property: fitted once, here
+        return copy
+
+    def _inputs_of(self, rows: np.ndarray) -> Any:
+        if self.kind == "items":
+            from torch.utils.data import Subset
+
+            return Subset(self.inputs, rows.tolist())
+        return self.inputs.take(rows) if self.kind == "table" else self.inputs[rows]
+
+    def prepared_by(self, preprocessing: Preprocessing, target_scale: tuple[Any, Any]) -> Data:
+        """Return the same data with the preprocessing and target scale of another, for a network trained there."""
+        if self.kind == "table" and isinstance(preprocessing, TablePreprocessing):
+            names = [column.name for column in self.inputs.columns]
+            if lacking := [step.name for step in preprocessing.steps if step.name not in names]:
+                raise InputError(f"{self.name} lacks the column {lacking[0]!r} that the model was trained on")
+        elif self.input_shape != preprocessing.shape:
+            raise InputError(f"the model takes rows of shape {preprocessing.shape}, {self.name} has {self.input_shape}")
+        copy = replace(self)
+        copy.__dict__ |= {"preprocessing": preprocessing, "target_scale": target_scale}  # cached: fitted there
         return copy
 
     # -- new rows -----------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from .cleaning import MISSING_MARKS, Table, typed_as
+from .cleaning import Table, typed_as
 from .frames import is_frame, to_numbers, to_polars
 from .preprocessing import CategoryStep, ImagePreprocessing, Preprocessing, TablePreprocessing
 from .reading import RawTable, read_frame
@@ -20,6 +20,8 @@ def encode_rows(rows: Any, preprocessing: Preprocessing) -> np.ndarray:
     if isinstance(rows, str) or is_frame(rows):
         raise InputError(f"this model reads arrays of shape (rows, {', '.join(map(str, preprocessing.shape))}), not tables")
     values = to_numbers(rows, "rows")
+    if values.dtype.kind == "f" and np.isnan(values).any():
+        raise InputError("rows hold NaN; only tables may have missing cells")
     if isinstance(preprocessing, ImagePreprocessing):
         values = channels_first(values, preprocessing.image_shape)
     if values.shape[1:] != preprocessing.shape:
@@ -48,9 +50,10 @@ def _table_like(rows: Any, preprocessing: TablePreprocessing) -> Table:
         values = to_numbers(rows, "rows")
         if values.ndim != 2:
             raise InputError(f"rows must have shape (n, {len(names)}); got {values.shape}")
-        raw = RawTable.of(to_polars({f"c{i + 1}": values[:, i] for i in range(values.shape[1])}), "rows")
+        taken = names if len(names) == values.shape[1] else [f"c{i + 1}" for i in range(values.shape[1])]  # in their order
+        raw = RawTable.of(to_polars({name: values[:, i] for i, name in enumerate(taken)}), "rows")
     elif isinstance(rows, str) or hasattr(rows, "__fspath__"):
-        raw = read_frame(rows)
+        raw = read_frame(rows, header=preprocessing.reading.header)
     else:
         raw = RawTable.of(to_polars(rows), "rows")
     columns = []
@@ -60,5 +63,5 @@ def _table_like(rows: Any, preprocessing: TablePreprocessing) -> Table:
                 f"rows lack the column {step.name!r} that the model was trained on (they have {', '.join(raw.frame.columns)})"
             )
         kind = "category" if isinstance(step, CategoryStep) else "number"
-        columns.append(typed_as(raw, step.name, kind, MISSING_MARKS))
+        columns.append(typed_as(raw, step.name, kind, preprocessing.reading.marks.of(step.name)))
     return Table(tuple(columns))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ..errors import InputError
+from ..errors import InputError, blaming
 
 
 def is_frame(value: Any) -> bool:
@@ -47,10 +47,17 @@ def _pandas_column(name: str, series: Any) -> pl.Series:
     return pl.Series(name, [None if item is None else str(item) for item in values], dtype=pl.String)
 
 
+LARGEST = np.finfo(np.float32).max  # of what becomes float32
+
+
 def to_numpy(value: Any, what: str) -> np.ndarray:
     """Return an array from an array, tensor, series or list; refuse ragged and empty ones."""
+    if type(value).__module__.startswith("scipy.sparse"):
+        raise InputError(f"{what} is a sparse matrix; pass {what}.toarray()")
     if hasattr(value, "detach"):
-        value = value.detach().cpu().numpy()
+        with blaming(f"taking {what} as an array"):
+            value = value.detach().cpu()
+            value = (value.float() if value.is_floating_point() and value.element_size() < 4 else value).numpy()
     elif is_frame(value) or hasattr(value, "to_numpy"):
         value = value.to_numpy()
     try:
@@ -74,7 +81,11 @@ def to_numbers(value: Any, what: str) -> np.ndarray:
             raise InputError(f"{what}: expected numbers, got text or objects ({error})") from None
     if array.dtype.kind == "c":
         raise InputError(f"{what}: complex numbers are not supported; pass real and imaginary parts as columns")
-    if array.dtype.kind == "f" and np.isinf(array).any():
-        place = tuple(int(i) for i in np.argwhere(np.isinf(array))[0])
-        raise InputError(f"{what} holds an infinite value at {list(place)}; correct or remove that row")
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"{what}: expected numbers (got {array.dtype})")
+    if array.dtype.kind == "f" and (huge := np.abs(np.nan_to_num(array, posinf=np.inf)) > LARGEST).any():
+        place = [int(i) for i in np.argwhere(huge)[0]]
+        raise InputError(
+            f"{what} holds an infinite value, or one too large for float32, at {place}; correct or remove that row"
+        )
     return array

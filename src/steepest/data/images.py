@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 import zipfile
 from dataclasses import dataclass
@@ -36,10 +37,14 @@ def read_idx(path: str | Path) -> np.ndarray:
         raise InputError(f"{path} is not an idx file: expected a header such as 00 00 08 03, got {content[:4].hex(' ')}")
     dimensions, dtype = content[3], np.dtype(IDX_TYPES[content[2]])
     begin = 4 + 4 * dimensions
-    shape = tuple(int(size) for size in np.frombuffer(content[4:begin], dtype=">u4"))
-    if len(shape) < dimensions:
+    if len(content) < begin:
         raise InputError(f"{path} is a damaged idx file: its header ends early, after {len(content)} bytes")
-    expected = begin + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    shape = tuple(int(size) for size in np.frombuffer(content[4:begin], dtype=">u4"))
+    expected = begin + math.prod(shape) * dtype.itemsize
+    if dimensions > 4 or 0 in shape:
+        raise InputError(
+            f"{path}: expected an idx file of 1 to 4 dimensions, none empty (got {' x '.join(map(str, shape[:8]))})"
+        )
     if expected != len(content):
         raise InputError(
             f"{path} is a damaged idx file: its header promises {' x '.join(map(str, shape))} values "
@@ -90,6 +95,8 @@ def _idx_pair(folder: Path, name: str, sets: dict[str, dict[str, Path]]) -> tupl
         if part not in files:
             raise InputError(f"{folder}: the {name!r} set has no {part} file; expected one such as {name}-{part}-idx1-ubyte.gz")
     images, labels = read_idx(files["images"]), read_idx(files["labels"])
+    if labels.ndim != 1:
+        raise InputError(f"{files['labels']}: expected one label an image (got {' x '.join(map(str, labels.shape))} values)")
     if len(images) != len(labels):
         raise InputError(f"{files['images']} holds {len(images)} images but {files['labels'].name} holds {len(labels)} labels")
     return images, labels
@@ -99,8 +106,8 @@ def _npz(path: Path) -> LabelledArrays:
     content = read_bytes(path)
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
+            arrays = {name: np.atleast_1d(archive[name]) for name in archive.files}
+    except (ValueError, TypeError, OSError, MemoryError, zipfile.BadZipFile, EOFError) as error:
         raise InputError(f"{path} is not a readable npz archive ({error})") from None
     for inputs, labels, test_inputs, test_labels in (
         ("x_train", "y_train", "x_test", "y_test"),

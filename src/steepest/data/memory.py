@@ -13,7 +13,7 @@ from .encoding import channels_first
 from .frames import is_frame, to_numbers, to_numpy, to_polars
 from .splitting import SHARES, deal
 from .tables import frame_columns, number_table
-from .targets import Targets, align, encode
+from .targets import Targets, align, encode, kind_of_whole_numbers
 
 
 def arrays(
@@ -54,7 +54,10 @@ def arrays(
         dealt = deal(targets, parts, seed, name)
         return Data(name, "table", frame_columns(frame, report), targets, dealt, report, scaling)
     values = to_numbers(X, "X")
-    targets = encode(_labels(y, len(values), "y"), name, "y", kind)
+    if images is None:
+        images = values.ndim == 4 or (values.ndim == 3 and values.dtype == np.uint8)
+    labels = _labels(y, len(values), "y")
+    targets = encode(labels, name, "y", kind or (kind_of_whole_numbers(labels) if images else None))
     report.rows, report.columns = len(values), int(np.prod(values.shape[1:]))
     num_test = 0
     if test is not None:
@@ -68,10 +71,8 @@ def arrays(
     return Data(name, data_kind, inputs, targets, dealt, report, scaling, integers, test_given=num_test > 0)
 
 
-def _shaped(values: np.ndarray, images: bool | None, scaling: str) -> tuple[str, Any]:
+def _shaped(values: np.ndarray, images: bool, scaling: str) -> tuple[str, Any]:
     """Return what kind of data an array is, and the array in the form of that kind."""
-    if images is None:
-        images = values.ndim == 4 or (values.ndim == 3 and values.dtype == np.uint8)
     if images:
         return "image", channels_first(values)
     if values.ndim <= 2 and scaling != "none":

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import blaming
 from .batches import batch_bounds, epoch_order
 
 
@@ -26,8 +27,9 @@ class Items:
 
     def index_select(self, dim: int, index: Tensor) -> Tensor:
         del dim
-        items = [self.dataset[int(self.rows[i])][0] for i in index.tolist()]
-        return torch.stack([torch.as_tensor(item) for item in items]).to(self.device)
+        with blaming("the dataset"):
+            items = [self.dataset[int(self.rows[i])][0] for i in index.tolist()]
+            return torch.stack([torch.as_tensor(item) for item in items]).to(self.device)
 
 
 @dataclass

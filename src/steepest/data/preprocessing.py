@@ -6,13 +6,13 @@ they can be written as JSON, read back without pickle, and applied without sciki
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ..errors import InputError
-from .cleaning import CleaningReport, Table
+from .cleaning import CleaningReport, Reading, Table
 
 SCALINGS = ("standard", "minmax", "robust", "none")
 MAX_CATEGORIES = 32  # further categories of a column share one place
@@ -62,6 +62,7 @@ class TablePreprocessing:
 
     steps: tuple[NumberStep | CategoryStep, ...]
     scaling: str = "standard"
+    reading: Reading = field(default_factory=Reading)  # how new rows are to be read
 
     @property
     def features(self) -> list[str]:
@@ -93,7 +94,8 @@ class TablePreprocessing:
         return matrix
 
     def to_dict(self) -> dict[str, Any]:
-        return {"kind": "table", "scaling": self.scaling, "steps": [asdict(step) for step in self.steps]}
+        steps = [asdict(step) for step in self.steps]
+        return {"kind": "table", "scaling": self.scaling, "reading": self.reading.to_dict(), "steps": steps}
 
 
 def _smooth_clip(x: np.ndarray) -> np.ndarray:
@@ -113,7 +115,7 @@ def fit_table(table: Table, scaling: str, report: CleaningReport) -> TablePrepro
             steps.append(step)
     if not steps:
         raise InputError("every column is constant in the training part; nothing to learn from")
-    return TablePreprocessing(tuple(steps), scaling)
+    return TablePreprocessing(tuple(steps), scaling, table.reading)
 
 
 def _number_steps(table: Table, scaling: str) -> list[NumberStep | None]:
@@ -230,7 +232,7 @@ def from_dict(value: dict[str, Any]) -> Preprocessing:
             else NumberStep(**step)
             for step in fields["steps"]
         )
-        return TablePreprocessing(steps, fields["scaling"])
+        return TablePreprocessing(steps, fields["scaling"], Reading.from_dict(fields["reading"]))
     for name in ("shape", "image_shape", "shift", "scale"):
         if name in fields:
             fields[name] = tuple(fields[name])

@@ -76,6 +76,8 @@ def _parquet(path: Path, content: bytes) -> RawTable:
 def _decode(path: Path, content: bytes) -> tuple[str, list[str]]:
     if b"\x00" in content[:65536]:
         raise InputError(f"{path} is not text (it holds zero bytes); expected a csv, parquet, npz or idx file")
+    if b"\r" in content and b"\n" not in content:  # lines as old Macs ended them
+        content = content.replace(b"\r", b"\n")
     try:
         return content.decode("utf-8-sig"), []
     except UnicodeDecodeError as error:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, check_seed
 from .targets import Targets
 
 PARTS: tuple[str, ...] = ("train", "validation", "test", "certificate")
@@ -16,6 +16,8 @@ SHARES = (0.6, 0.15, 0.15, 0.1)
 
 def check_shares(shares: tuple[float, ...]) -> tuple[float, ...]:
     """Return four shares that sum to 1, or raise."""
+    if not isinstance(shares, tuple | list) or not all(isinstance(share, int | float) for share in shares):
+        raise InputError(f"parts must be four shares of {', '.join(PARTS)} such as (0.6, 0.15, 0.15, 0.1) (got {shares!r})")
     if len(shares) != len(PARTS) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6 or shares[0] <= 0:
         raise InputError(f"parts must be four shares of {', '.join(PARTS)} that sum to 1, train above 0 (got {tuple(shares)})")
     return tuple(shares)
@@ -33,12 +35,28 @@ def split_rows(rows: np.ndarray, codes: np.ndarray | None, shares: tuple[float, 
     rng = np.random.default_rng(seed)
     groups = [rows] if codes is None else [rows[codes == code] for code in np.unique(codes)]
     parts: list[list[np.ndarray]] = [[] for _ in shares]
+    owed = np.zeros(len(shares))
     for group in groups:
         shuffled = rng.permutation(group)
-        cuts = np.floor(np.cumsum(shares)[:-1] * len(group) + 0.5).astype(int)
-        for part, piece in zip(parts, np.split(shuffled, cuts), strict=True):
+        exact = np.asarray(shares) * len(group) + owed
+        counts = _whole(exact, len(group))
+        owed = exact - counts
+        for part, piece in zip(parts, np.split(shuffled, np.cumsum(counts)[:-1]), strict=True):
             part.append(piece)
     return [np.sort(np.concatenate(part)) for part in parts]
+
+
+def _whole(exact: np.ndarray, total: int) -> np.ndarray:
+    """Round counts so that they sum to `total`, at least one in the first; what rounding leaves owed, later groups settle."""
+    counts = np.maximum(np.floor(exact + 1e-9), 0).astype(int)
+    counts[0] = max(counts[0], min(1, total))
+    while counts.sum() != total:
+        error = exact - counts
+        if counts.sum() < total:
+            counts[np.argmax(error)] += 1
+        else:
+            counts[np.argmin(np.where(counts > (np.arange(len(counts)) == 0), error, np.inf))] -= 1
+    return counts
 
 
 def folds(rows: np.ndarray, codes: np.ndarray | None, count: int, seed: int) -> list[np.ndarray]:
@@ -52,6 +70,7 @@ def folds(rows: np.ndarray, codes: np.ndarray | None, count: int, seed: int) -> 
 def deal(targets: Targets, shares: tuple[float, ...], seed: int, source: str, num_test: int = 0) -> dict[str, np.ndarray]:
     """Deal rows out into the four parts; the last `num_test` rows, if any, are the test part given by a file."""
     shares = check_shares(shares)
+    check_seed(seed)
     rows = np.arange(len(targets.values) - num_test)
     if num_test:
         left = 1 - shares[2]

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from ..errors import InputError
-from .cleaning import MISSING_MARKS, CleaningReport, Column, Marks, Table, clean, find_label, typed_as
+from .cleaning import MISSING_MARKS, CleaningReport, Column, Marks, Reading, Table, clean, find_label, typed_as
 from .core import Data
 from .frames import to_polars
 from .reading import RawTable, read_frame
@@ -58,13 +58,13 @@ def read_table(
     raw = _raw(source, header, on_bad_row)
     name = name or Path(raw.source).name.removesuffix(".gz").rsplit(".", 1)[0]
     label = find_label(raw.frame.columns, label, raw.source)
-    report, marks = CleaningReport(), Marks(missing, missing_in or {})
-    table, target = clean(raw, label, report, marks=marks, categorical=categorical, drop=drop, on_bad_row=on_bad_row)
+    report, reading = CleaningReport(), Reading(Marks(tuple(missing), missing_in or {}), header)
+    table, target = clean(raw, label, report, reading=reading, categorical=categorical, drop=drop, on_bad_row=on_bad_row)
     targets = encode(target.values, raw.source, f"label {label!r}", kind)
     num_test = 0
     if test is not None:
         other = _raw(test, header, on_bad_row)
-        test_table, labels = _conform(other, table, target, marks)
+        test_table, labels = _conform(other, table, target)
         codes = align(labels, targets.classes, other.source, report) if targets.classes else labels
         table = table.joined(test_table)
         targets = Targets(targets.kind, np.concatenate([targets.values, codes]), targets.classes)
@@ -82,11 +82,12 @@ def _raw(source: Any, header: bool | None, on_bad_row: str) -> RawTable:
     return RawTable.of(frame, "frame")
 
 
-def _conform(raw: RawTable, table: Table, target: Column, marks: Marks) -> tuple[Table, np.ndarray]:
+def _conform(raw: RawTable, table: Table, target: Column) -> tuple[Table, np.ndarray]:
     """Read a second file with the columns and kinds of the first; return its inputs and labels."""
     for column in (*table.columns, target):
         if column.name not in raw.frame.columns:
             raise InputError(f"{raw.source}: lacks the column {column.name!r} of the training file")
+    marks = table.reading.marks
     columns = tuple(typed_as(raw, column.name, column.kind, marks.of(column.name)) for column in table.columns)
     labels = typed_as(raw, target.name, target.kind, marks.of(target.name)).values
     absent = [i for i, value in enumerate(labels) if value is None or (isinstance(value, float) and np.isnan(value))]

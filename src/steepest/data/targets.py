@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from .cleaning import CleaningReport
+from .cleaning import LARGEST, CleaningReport
 
 KINDS = ("classification", "regression")
 MAX_CLASSES_OF_NUMBERS = 20  # whole numbers with more distinct values than this are taken for quantities
@@ -47,10 +47,20 @@ def guess_kind(labels: np.ndarray) -> str:
     return "classification" if whole and len(np.unique(labels)) <= MAX_CLASSES_OF_NUMBERS else "regression"
 
 
+def kind_of_whole_numbers(labels: np.ndarray) -> str | None:
+    """Return "classification" for one whole number a row, where such labels count classes; else None: to be guessed."""
+    return "classification" if labels.ndim == 1 and labels.dtype.kind in "iub" else None
+
+
 def encode(labels: np.ndarray, source: str, name: str = "label", kind: str | None = None) -> Targets:
     """Encode labels; refuse those nothing can be learned from (constant, infinite, a class with a single row)."""
     if kind is not None and kind not in KINDS:
         raise InputError(f"kind must be 'classification' or 'regression' (got {kind!r})")
+    if labels.dtype.kind == "c" or labels.ndim > 2 or (labels.ndim == 2 and labels.dtype.kind not in "iuf"):
+        shape = "x".join(map(str, labels.shape))
+        raise InputError(f"{source}: {name} must be one label a row, or numbers (rows, targets) (got {labels.dtype}, {shape})")
+    if labels.dtype == object and any(value is None for value in labels.flat):
+        raise InputError(f"{source}: {name} is missing (None) in some rows; leave them out")
     kind = kind or guess_kind(labels)
     if kind == "regression":
         return _numbers(labels, source, name)
@@ -73,8 +83,10 @@ def _numbers(labels: np.ndarray, source: str, name: str) -> Targets:
     if labels.dtype.kind not in "iuf":
         raise InputError(f"{source}: {name} holds text ({labels[:1]!s}, ...); regression needs numbers")
     values = labels.astype(np.float64)
-    if not np.isfinite(values).all():
-        raise InputError(f"{source}: {name} holds values that are not finite numbers; correct or remove those rows")
+    if not np.isfinite(values).all() or np.abs(values).max() > LARGEST:
+        raise InputError(
+            f"{source}: {name} holds values that are not finite, or beyond {LARGEST:g}; correct or remove those rows"
+        )
     if values.ndim == 1 and values.min() == values.max():
         raise InputError(f"{source}: {name} is constant ({values[0]:g} in all {len(values)} rows); nothing to learn")
     return Targets("regression", values)
@@ -82,7 +94,7 @@ def _numbers(labels: np.ndarray, source: str, name: str) -> Targets:
 
 def _as_keys(labels: np.ndarray) -> np.ndarray:
     """Whole numbers compare as integers, everything else as it is (objects as text)."""
-    if labels.dtype.kind == "f" and np.all(labels == np.round(labels)):
+    if labels.dtype.kind == "f" and np.all(labels == np.round(labels)) and np.abs(labels).max() < 2**53:
         return labels.astype(np.int64)
     return labels.astype(str) if labels.dtype == object else labels
 

@@ -20,6 +20,8 @@ SMALL_IMAGE = 12  # images no wider than this go to an MLP by default
 
 
 def _sizes(name: str, values: Sequence[int]) -> tuple[int, ...]:
+    if not isinstance(values, tuple | list):
+        raise InputError(f"{name} must be a tuple such as (64, 64) (got {values!r})")
     for value in values:
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise InputError(f"{name} must be whole numbers above zero (got {tuple(values)!r})")

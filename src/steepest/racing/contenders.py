@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ..errors import InputError
-from ..recipes import Recipe, parse_recipe, split_text
+from ..recipes import Recipe, as_recipe, split_text
 from ..rules import (
     Rule,
     adadelta,
@@ -69,10 +69,11 @@ BASELINE = "momentum"
 
 @dataclass(frozen=True)
 class Contender:
-    """One entry of a race: its name, and the recipes it may be run as - one a learning rate, or just one."""
+    """One entry of a race: its name, the recipes it may be run as - one a learning rate, or just one - and its last step."""
 
     name: str
     recipes: tuple[Recipe, ...]
+    max_steps: int = 1
 
     @property
     def tuned(self) -> bool:
@@ -106,19 +107,18 @@ def contender(entry: str | Recipe | Rule, frame: Recipe) -> Contender:
             space = SPACES[name]
             recipes = tuple(replace(frame, rule=space.make(lr), name=name) for lr in learning_rates(space))
             return Contender(name, recipes)
-        parsed = parse_recipe(name)
-        entry = parsed if name.startswith("Recipe(") else replace(frame, rule=parsed.rule, name=parsed.name)
-    if isinstance(entry, Rule):
-        entry = replace(frame, rule=entry, name=None)
-    if not isinstance(entry, Recipe):
+    recipe = as_recipe(entry)
+    if recipe is None:
         raise InputError(f"a race takes recipes, rules or their names (got {entry!r})")
-    return Contender(entry.label, (entry,))
+    return Contender(recipe.label, (recipe.filled(frame),))
 
 
-def contenders(entries: str | Sequence[str | Recipe | Rule] | None, frame: Recipe) -> list[Contender]:
+def contenders(entries: str | Recipe | Rule | Sequence[str | Recipe | Rule] | None, frame: Recipe) -> list[Contender]:
     """Return the contenders of a race, with names made unique; None: the ten classic rules."""
     if isinstance(entries, str):
         entries = split_text(entries)
+    elif isinstance(entries, Recipe | Rule):
+        entries = [entries]
     found = [contender(entry, frame) for entry in (DEFAULT if entries is None else entries)]
     if not found:
         raise InputError("a race needs at least one recipe (got none)")

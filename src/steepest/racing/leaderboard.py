@@ -9,17 +9,33 @@ from html import escape
 from typing import Any
 
 from .contenders import learning_rate
-from .plan import FINALS, SCREENING, SEARCH, Plan, best_of_search, best_recipe, finalists, ranking, times, times_by_seed
+from .pace import Pace
+from .plan import (
+    FINALS,
+    SCREENING,
+    SEARCH,
+    Plan,
+    best_of_search,
+    best_recipe,
+    complete,
+    finalists,
+    missed_everywhere,
+    ranking,
+    times,
+    times_by_seed,
+)
 from .statistics import LEVEL, Comparison, compare, in_sequence, median_interval
 from .trials import Outcome
 
-COST_TOLERANCE = 0.1
 FASTEST, FASTER, SLOWER, MISSED = "fastest", "faster", "slower", "missed the target"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One contender's line. Times are medians over seeds; `interval_*` are their intervals; infinite means a miss."""
+    """One contender's line. Times are medians over seeds; `interval_*` are their intervals; infinite means a miss.
+
+    `lr` is the learning rate that the search chose, NaN where none reached the target.
+    """
 
     recipe: str
     rule: str
@@ -88,7 +104,7 @@ class Leaderboard:
                 [
                     str(place),
                     row.recipe,
-                    f"{row.lr:g}",
+                    "-" if math.isnan(row.lr) else f"{row.lr:g}",
                     f"{row.reached}/{row.seeds}",
                     steps,
                     f"{row.seconds_to_target:.3g}" if math.isfinite(row.seconds_to_target) else "-",
@@ -138,50 +154,45 @@ def _ratio(value: float) -> str:
     return "inf" if math.isinf(value) else f"{value:.1f}" if value >= 0.95 else f"{value:.2f}"
 
 
-def leaderboard(plan: Plan, outcomes: Sequence[Outcome], pace: dict[str, float]) -> Leaderboard:
+def leaderboard(plan: Plan, outcomes: Sequence[Outcome], pace: Pace) -> Leaderboard:
     """Judge the outcomes of a race, whole or stopped half-way; `pace` is what a step of each contender was measured to cost."""
+    outcomes = complete(plan, outcomes)
     screened = ranking(plan, outcomes, pace)
     judged = [name for name in finalists(plan, outcomes, pace) if times(outcomes, name, FINALS)]
-    pace = settled(pace, plan.baseline)
-    verdicts, p_values, winner = judge(plan, outcomes, pace, judged)
-    rows = [_row(plan, outcomes, pace, name, name in judged, verdicts, p_values) for name in plan.names]
+    verdicts = judge(plan, outcomes, pace, judged)
+    rows = [_row(plan, outcomes, pace, name, verdicts) for name in plan.names]
 
-    def key(row: Row) -> tuple[bool, float, float, int]:
+    def key(row: Row) -> tuple[int, float, float, int]:
         place = screened.index(row.recipe) if row.recipe in screened else len(screened)
-        return (row.recipe not in judged, row.seconds_to_target, -row.reached / max(row.seeds, 1), place)
+        final = verdicts.order.index(row.recipe) if row.recipe in verdicts.order else len(verdicts.order)
+        return final, row.seconds_to_target, -row.reached / max(row.seeds, 1), place
 
-    return Leaderboard(tuple(sorted(rows, key=key)), plan.baseline, winner)
+    return Leaderboard(tuple(sorted(rows, key=key)), plan.baseline, verdicts.winner)
 
 
-def _row(
-    plan: Plan,
-    outcomes: Sequence[Outcome],
-    pace: dict[str, float],
-    name: str,
-    judged: bool,
-    verdicts: dict[str, str],
-    p_values: dict[str, float],
-) -> Row:
+def _row(plan: Plan, outcomes: Sequence[Outcome], pace: Pace, name: str, verdicts: Verdicts) -> Row:
+    judged = name in verdicts.order
     stage = FINALS if judged else SCREENING if times(outcomes, name, SCREENING) else SEARCH
     steps = times(outcomes, name, stage) if stage != SEARCH else best_of_search(outcomes, name)
     middle, low, high = median_interval(steps) if steps else (math.inf, math.inf, math.inf)
-    recipe = plan.contender(name).recipes[best_recipe(plan, outcomes, name) or 0]
+    chosen = best_recipe(plan, outcomes, name)
+    recipe = plan.contender(name).recipes[chosen or 0]
     versus = None
     if name != plan.baseline and stage != SEARCH:
         versus = versus_other(outcomes, pace, name, plan.baseline, stage)
     return Row(
         recipe=name,
         rule=repr(recipe.rule),
-        lr=learning_rate(recipe.rule),
+        lr=math.nan if chosen is None else learning_rate(recipe.rule),
         reached=sum(value < math.inf for value in steps),
         seeds=len(steps),
         steps_to_target=middle,
         interval_steps=(low, high),
-        step_seconds=pace.get(name, math.nan),
+        step_seconds=pace.seconds(name),
         judged=judged,
         versus_baseline=versus,
-        p_value=p_values.get(name),
-        verdict=verdicts.get(name) or _unjudged(steps, stage, name == plan.baseline),
+        p_value=verdicts.p_values.get(name),
+        verdict=verdicts.texts.get(name) or _unjudged(steps, stage, name == plan.baseline),
     )
 
 
@@ -196,55 +207,70 @@ def _unjudged(steps: list[float], stage: str, is_baseline: bool) -> str:
     return "baseline" if is_baseline else "not among the finalists"
 
 
-def versus_other(outcomes: Sequence[Outcome], pace: dict[str, float], name: str, other: str, stage: str) -> Comparison | None:
+def versus_other(outcomes: Sequence[Outcome], pace: Pace, name: str, other: str, stage: str) -> Comparison | None:
     """Compare a contender with another in seconds, over the seeds that both have run; None when there are none."""
     mine, theirs = times_by_seed(outcomes, name, stage), times_by_seed(outcomes, other, stage)
     shared = [seed for seed in mine if seed in theirs]
     if not shared or name not in pace or other not in pace:
         return None
-    return compare([theirs[seed] * pace[other] for seed in shared], [mine[seed] * pace[name] for seed in shared])
+    cost = pace.ratio(name, other)
+    return compare([theirs[seed] for seed in shared], [mine[seed] * cost for seed in shared])
 
 
-def settled(pace: dict[str, float], baseline: str) -> dict[str, float]:
-    """Return what a step costs, every cost drawn 10% towards the baseline's.
+@dataclass(frozen=True)
+class Verdicts:
+    """What is said of the finalists: texts and corrected p-values, their order, and the winner."""
 
-    Two measurements of the very same step differ by a few percent, and that difference meets every seed alike: taken at
-    face value, it alone would make one of two equal recipes "faster" with certainty.
+    texts: dict[str, str]
+    p_values: dict[str, float]
+    order: tuple[str, ...]
+    winner: str | None
+
+
+def judge(plan: Plan, outcomes: Sequence[Outcome], pace: Pace, judged: list[str]) -> Verdicts:
+    """Judge the finalists on their fresh seeds.
+
+    Against the baseline they are tested in the order of the screening, until one cannot be told apart. "Fastest" is said of
+    one that beats every other finalist too. Where nobody does, the winner is the first by steps among those whom nobody is
+    proven to beat: a fixed rule, so that the same race always ends alike.
     """
-    usual = pace.get(baseline, min(pace.values(), default=1.0))
+    texts, corrected = _against_baseline(plan, outcomes, pace, judged)
+    rivals = {a: {b: versus_other(outcomes, pace, a, b, FINALS) for b in judged if b != a} for a in judged}
+    beaten = {b for a in judged for b, c in rivals[a].items() if c is not None and c.faster}
+    ranked = ranking(plan, outcomes, pace, FINALS)
+    order = tuple(sorted((name for name in ranked if name in judged), key=lambda name: name in beaten))
+    winner = next((name for name in order if math.isfinite(median_interval(times(outcomes, name, FINALS))[0])), None)
+    if winner is None:
+        return Verdicts(texts, corrected, order, None)
+    proven = winner == plan.baseline or corrected.get(winner, 1.0) <= LEVEL or _missed(plan, outcomes)
+    if proven and rivals[winner] and all(c is not None and c.faster for c in rivals[winner].values()):
+        runner_up = next(name for name in order if name != winner)
+        worst = max(c.p for c in rivals[winner].values() if c is not None)
+        texts[winner] = f"{FASTEST} (p = {worst:.2g} against {runner_up})"
+    elif winner == plan.baseline:
+        texts[winner] = "baseline; nobody is proven faster"
+    return Verdicts(texts, corrected, order, winner)
 
-    def draw(ratio: float) -> float:
-        return max(1.0, ratio / (1 + COST_TOLERANCE)) if ratio > 1 else min(1.0, ratio * (1 + COST_TOLERANCE))
 
-    return {name: usual * draw(cost / usual) for name, cost in pace.items()}
+def _missed(plan: Plan, outcomes: Sequence[Outcome]) -> bool:
+    """Return whether the baseline never reached the target, at any learning rate."""
+    return missed_everywhere(plan, outcomes, plan.baseline)
 
 
-def judge(
-    plan: Plan, outcomes: Sequence[Outcome], pace: dict[str, float], judged: list[str]
-) -> tuple[dict[str, str], dict[str, float], str | None]:
-    """Return verdicts and corrected p-values of the finalists, and the winner: the lowest median time on fresh seeds.
-
-    Against the baseline the finalists are tested in the order of the screening, until one cannot be told apart. "Fastest"
-    is said of the winner only if it also beats every other finalist.
-    """
-    median = {name: median_interval(times(outcomes, name, FINALS))[0] * pace.get(name, math.nan) for name in judged}
-    winner = min(judged, key=lambda name: (median[name], judged.index(name)), default=None)
-    order = [name for name in judged if name != plan.baseline]
-    against = {name: versus_other(outcomes, pace, name, plan.baseline, FINALS) for name in order}
+def _against_baseline(
+    plan: Plan, outcomes: Sequence[Outcome], pace: Pace, judged: list[str]
+) -> tuple[dict[str, str], dict[str, float]]:
+    """Return what is said of each finalist beside the baseline, and its p-value corrected for the order of testing."""
+    others = [name for name in judged if name != plan.baseline]
+    against = {name: versus_other(outcomes, pace, name, plan.baseline, FINALS) for name in others}
     known = {name: comparison for name, comparison in against.items() if comparison is not None}
     corrected = dict(zip(known, in_sequence([comparison.p for comparison in known.values()]), strict=True))
-    verdicts = {name: _verdict(known[name], corrected[name], times(outcomes, name, FINALS)) for name in known}
-    if winner is None or math.isinf(median[winner]):
-        return verdicts, corrected, None
-    rivals = {name: versus_other(outcomes, pace, winner, name, FINALS) for name in judged if name != winner}
-    beaten = [c is not None and c.faster and corrected.get(winner, 0.0) <= LEVEL for c in rivals.values()]
-    if rivals and all(beaten):
-        runner_up = min(rivals, key=lambda name: median[name])
-        worst = max(c.p for c in rivals.values() if c is not None)
-        verdicts[winner] = f"{FASTEST} (p = {worst:.2g} against {runner_up})"
-    elif winner == plan.baseline:
-        verdicts[winner] = "baseline; nobody is proven faster"
-    return verdicts, corrected, winner
+    untold = f"{FASTER}: {plan.baseline} never reached the target" if _missed(plan, outcomes) else "not compared"
+    texts = {
+        name: _verdict(known[name], corrected[name], times(outcomes, name, FINALS)) if name in known else untold
+        for name in others
+    }
+    return texts, corrected
 
 
 def _verdict(against: Comparison, corrected: float, steps: list[float]) -> str:

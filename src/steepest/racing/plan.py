@@ -7,12 +7,13 @@ first three, and the baseline, run ten fresh seeds; these alone are judged.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..errors import InputError, unknown
+from ..errors import unknown, whole
 from .contenders import Contender, learning_rate
+from .pace import Pace
 from .statistics import centre
 from .trials import Outcome, Trial
 
@@ -28,7 +29,6 @@ class Plan:
     contenders: tuple[Contender, ...]
     baseline: str
     reach: str
-    max_steps: int
     evaluate_every: int
     seed: int = 0
     seeds: int = 5
@@ -37,8 +37,7 @@ class Plan:
     def __post_init__(self) -> None:
         if self.baseline not in self.names:
             raise unknown("baseline", self.baseline, self.names)
-        if not 1 <= self.seeds <= 400:
-            raise InputError(f"seeds must be between 1 and 400 (got {self.seeds})")
+        whole("seeds", self.seeds, 1, 400)
 
     @property
     def names(self) -> list[str]:
@@ -56,8 +55,9 @@ class Plan:
         return next(contender for contender in self.contenders if contender.name == name)
 
     def trial(self, stage: str, name: str, recipe: int, index: int, max_steps: int | None = None) -> Trial:
-        lr = learning_rate(self.contender(name).recipes[recipe].rule)
-        return Trial(name, recipe, lr, self.seed_of(stage, index), stage, max_steps or self.max_steps, self.evaluate_every)
+        contender = self.contender(name)
+        lr, last = learning_rate(contender.recipes[recipe].rule), max_steps or contender.max_steps
+        return Trial(name, recipe, lr, self.seed_of(stage, index), stage, last, self.evaluate_every)
 
     def num_trials(self) -> int:
         """Return about how many trials this takes."""
@@ -67,7 +67,10 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the conditions as a document; two races with the same one run the same trials."""
-        listed = [{"name": one.name, "recipes": [repr(recipe) for recipe in one.recipes]} for one in self.contenders]
+        listed = [
+            {"name": one.name, "max_steps": one.max_steps, "recipes": [repr(recipe) for recipe in one.recipes]}
+            for one in self.contenders
+        ]
         return {**{k: v for k, v in asdict(self).items() if k != "contenders"}, "contenders": listed}
 
 
@@ -90,19 +93,37 @@ def search(plan: Plan, name: str) -> Chain:
     contender = plan.contender(name)
     for recipe in middle_out(len(contender.recipes)) if contender.tuned else ():
         # the target must be met twice in a row, so a tie is confirmed one evaluation later
-        cap = plan.max_steps if best is None else min(plan.max_steps, best + plan.evaluate_every)
+        cap = contender.max_steps if best is None else min(contender.max_steps, best + plan.evaluate_every)
         outcome = yield plan.trial(SEARCH, name, recipe, 0, cap)
         if outcome.reached_at is not None and (best is None or outcome.reached_at < best):
             best = outcome.reached_at
 
 
-def seeds(plan: Plan, stage: str, name: str, recipe: int) -> list[Chain]:
-    """Return one chain a seed: they need not wait for each other."""
+def by_seed(plan: Plan, stage: str, recipes: Mapping[str, int]) -> list[Chain]:
+    """Return one chain a trial, seed by seed and in each the baseline first, so that a race cut short can be judged."""
 
-    def one(index: int) -> Chain:
-        yield plan.trial(stage, name, recipe, index)
+    def one(name: str, index: int) -> Chain:
+        yield plan.trial(stage, name, recipes[name], index)
 
-    return [one(index) for index in range(plan.final_seeds if stage == FINALS else plan.seeds)]
+    names = sorted(recipes, key=lambda name: name != plan.baseline)
+    return [one(name, index) for index in range(plan.final_seeds if stage == FINALS else plan.seeds) for name in names]
+
+
+def complete(plan: Plan, outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Return the outcomes without the seeds that not everyone in the stage has run.
+
+    Where time ran out in the middle of a seed, the trials still missing are the long ones; to judge without them would
+    favour who is slow.
+    """
+    kept = [o for o in outcomes if o.trial.stage == SEARCH]
+    runners = {name for name in plan.names if best_recipe(plan, outcomes, name) is not None}
+    for stage in (SCREENING, FINALS):
+        mine = [o for o in outcomes if o.trial.stage == stage]
+        if stage == FINALS:
+            runners = {o.trial.contender for o in mine}
+        seen = {seed: {o.trial.contender for o in mine if o.trial.seed == seed} for seed in {o.trial.seed for o in mine}}
+        kept += [o for o in mine if seen[o.trial.seed] >= runners]
+    return kept
 
 
 def times_by_seed(outcomes: Iterable[Outcome], name: str, stage: str) -> dict[int, float]:
@@ -133,22 +154,40 @@ def best_recipe(plan: Plan, outcomes: Sequence[Outcome], name: str) -> int | Non
     return min(hits, key=lambda o: (o.reached_at, order.index(o.trial.recipe))).trial.recipe
 
 
-def ranking(plan: Plan, outcomes: Sequence[Outcome], pace: dict[str, float]) -> list[str]:
-    """Return the contenders that were screened, fastest first.
+def ranking(plan: Plan, outcomes: Sequence[Outcome], pace: Pace, stage: str = SCREENING) -> list[str]:
+    """Return the contenders that ran a stage, fastest first, by the centre of their times over its seeds.
 
     They are ranked by steps, so that the same seed always ranks them alike; the cost of a step enters only where it is
-    several times that of the cheapest, since smaller differences change from one measurement to the next.
+    several times that of the cheapest, since smaller differences change from one measurement to the next - or where batch
+    or network differ from the baseline's, so that steps do not compare.
     """
-    cheapest = min(pace.values(), default=1.0)
+    cheapest = min((pace.seconds(name) for name in pace.rounds), default=1.0)
+
+    def kind(name: str) -> tuple[Any, ...]:
+        recipe = plan.contender(name).recipes[0]
+        return recipe.batch, recipe.model
+
+    def cost(name: str) -> float:
+        if name not in pace:
+            return 1.0
+        if plan.baseline in pace and kind(name) != kind(plan.baseline):
+            return pace.ratio(name, plan.baseline)
+        return max(1.0, COST_CLASS * (pace.seconds(name) / cheapest // COST_CLASS))
 
     def key(name: str) -> tuple[float, int]:
-        cost = max(1.0, COST_CLASS * (pace.get(name, cheapest) / cheapest // COST_CLASS))
-        return centre(times(outcomes, name, SCREENING)) * cost, plan.names.index(name)
+        return centre(times(outcomes, name, stage)) * cost(name), plan.names.index(name)
 
-    return sorted((name for name in plan.names if times(outcomes, name, SCREENING)), key=key)
+    return sorted((name for name in plan.names if times(outcomes, name, stage)), key=key)
 
 
-def finalists(plan: Plan, outcomes: Sequence[Outcome], pace: dict[str, float]) -> list[str]:
+def missed_everywhere(plan: Plan, outcomes: Sequence[Outcome], name: str) -> bool:
+    """Return whether a contender tried all its learning rates in the search and never reached the target."""
+    tried = [o for o in outcomes if o.trial.contender == name and o.trial.stage == SEARCH]
+    recipes = plan.contender(name).recipes
+    return len(tried) == len(recipes) > 1 and best_recipe(plan, outcomes, name) is None
+
+
+def finalists(plan: Plan, outcomes: Sequence[Outcome], pace: Pace) -> list[str]:
     """Return who runs the fresh seeds: the first three that ever reached the target, and the baseline."""
     ranked = [name for name in ranking(plan, outcomes, pace) if min(times(outcomes, name, SCREENING)) < INF]
     chosen = ranked[: plan.finalists]

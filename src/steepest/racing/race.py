@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import re
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..data.batches import batch_bounds
-from ..errors import InputError, Interrupted, at_least
-from ..recipes import Recipe
-from ..records import Record, create, find, jsonable
+from ..errors import InputError, Interrupted, check_seed, positive, whole
+from ..optimizer import Optimizer
+from ..recipes import Recipe, check_batch
+from ..records import FROM_PYTHON, Invocation, Record, create, find, jsonable, reading
 from ..rules import Rule, adam
 from ..tasks import Task, task
 from ..training.run import versions
 from ..training.setup import choose_device, prepare
 from .contenders import BASELINE, contender, contenders
+from .pace import Pace
 from .plan import Plan
 from .result import CRASHED, FINISHED, INTERRUPTED, Race, headline
 from .runner import Known, Runner, key_of
@@ -28,7 +31,10 @@ from .trials import Outcome
 from .view import View
 from .workers import available_cores
 
+log = logging.getLogger("steepest")
+
 EPOCHS = 40
+PATIENCE = 10  # of the training with the winner; a trial ends at the target, or at its last step
 
 
 def parse_budget(text: str | float | None) -> float | None:
@@ -42,9 +48,9 @@ def parse_budget(text: str | float | None) -> float | None:
     unit = {"s": 1, "m": 60, "h": 3600}.get(str(text)[-1:])
     try:
         seconds = float(str(text)[:-1]) * unit if unit else float(text)
-    except ValueError:
+    except (ValueError, TypeError):
         raise InputError(f"budget must be a time such as 90s, 5m or 2h (got {text!r})") from None
-    if not 0 < seconds < math.inf:
+    if isinstance(text, bool) or not 0 < seconds < math.inf:
         raise InputError(f"budget must be > 0 (got {text!r})")
     return seconds
 
@@ -61,25 +67,26 @@ def make_plan(
     evaluate_every: int | None,
 ) -> Plan:
     """Return the plan that the arguments of `race` mean for this task."""
-    at_least("seed", seed, 0)
+    check_seed(seed)
+    positive("epochs", epochs)
+    check_batch("batch", batch)
+    if evaluate_every is not None:
+        whole("evaluate_every", evaluate_every, 1)
     if job.goal is None:
         raise InputError("a race needs a target: add --reach 'accuracy >= 0.9' (in Python: reach=)")
     rows, held_out = job.data.size("train"), job.data.size("validation")
     if not held_out:
         raise InputError("a race needs a validation part to see the target reached; give it a share with parts=")
-    size = batch or (32 if rows < 10_000 else 128)
-    frame = Recipe(adam(), batch=size, epochs=epochs)
+    size = 32 if rows < 10_000 else 128
+    frame = Recipe(adam(), batch=batch or size, epochs=float(epochs), patience=PATIENCE)
     found = contenders(recipes, frame)
     name = baseline or BASELINE
     if name not in [one.name for one in found] and baseline is None:
-        found = [contender(BASELINE, frame), *found]
-    step = frame.batch_size(rows)
-    per_epoch = len(batch_bounds(rows, step))
-    if evaluate_every is not None and evaluate_every < 1:
-        raise InputError(f"evaluate_every must be >= 1 (got {evaluate_every})")
+        found = [contender(BASELINE, frame), *found]  # and says so: it is listed, and named as the baseline
     # an evaluation costs about a third of as many training rows; this keeps it at or below a fifth of the training
-    every = evaluate_every or max(5, math.ceil(held_out / step / 2))
-    return Plan(tuple(found), name, str(job.goal), math.ceil(epochs * per_epoch), every, seed, seeds)
+    every = evaluate_every or max(5, math.ceil(held_out / frame.batch_size(rows) / 2))
+    lasting = [replace(one, max_steps=every * math.ceil(one.recipes[0].num_steps(rows) / every)) for one in found]
+    return Plan(tuple(lasting), name, str(job.goal), every, seed, seeds)
 
 
 def race(
@@ -100,9 +107,7 @@ def race(
     record: bool = True,
     resume: str | None = None,
     progress: bool | None = None,
-    command: str | None = None,
-    start_s: float = 0.0,
-    lines: bool = False,
+    invocation: Invocation = FROM_PYTHON,
 ) -> Race:
     """Race recipes to a target and judge them.
 
@@ -118,7 +123,8 @@ def race(
         seeds: seeds that rank every contender; twice as many judge the finalists. Fewer than 3 can decide nothing.
         seed: everything random follows from it; the same seed gives the same steps.
         budget: stop starting trials after this time, such as `"5m"`; None: run the whole plan.
-        batch: rows a step for contenders that do not say; None: 32 below 10,000 rows, else 128.
+        batch: rows a step for contenders that do not say; None: 32 below 10,000 rows, else 128. Contenders of different
+            batch or network are ranked by the measured cost of their steps, all others by steps alone.
         epochs: a trial that has not reached the target by then has missed it.
         evaluate_every: updates between evaluations; None: chosen so that they cost at most about a fifth of the training.
         processes: how many trials run side by side; None: one a core (one in all on a GPU).
@@ -127,9 +133,7 @@ def race(
         record: whether to write a record.
         resume: the id of an interrupted race of the same plan; its finished trials are not run again.
         progress: show a live table; None: where somebody watches.
-        command: the command line that asked for this, for the record.
-        start_s: seconds of start-up to account for.
-        lines: where nobody watches, log a line every ten seconds.
+        invocation: how the command line called, for the record, the clock and plain logs.
 
     Raises:
         InputError: what cannot be raced, in one line.
@@ -140,27 +144,35 @@ def race(
     >>> result.leaderboard().rows[0].reached > 0
     True
     """
-    began = time.perf_counter()
+    began, command = time.perf_counter(), invocation.command
     job = task(subject, reach=reach)
     seconds = parse_budget(budget)
     deadline = None if seconds is None else time.time() + seconds
     conditions = {"batch": batch, "epochs": epochs, "evaluate_every": evaluate_every}
     plan = make_plan(job, recipes, baseline=baseline, seed=seed, seeds=seeds, **conditions)
     where = choose_device(device)
-    _check_networks(job, plan, where)
-    count, threads = _side_by_side(processes, where, plan)
-    book, known = _open(plan, job, home, record, resume)
-    facts = {"processes": count, "threads": threads, "seed": seed, "versions": versions(), "command": command}
-    if book is not None and resume is None:
-        book.append("start", task=job.name, label=f"{len(plan.contenders)} recipes", plan=plan.to_dict(), **facts)
-    spent = ({"start": start_s} if start_s else {}) | {"data": time.perf_counter() - began}
-    result = Race(book.id if book else None, job, plan, [], {}, spent, FINISHED, facts, book)
-    with View(plan, headline(job, plan, count, threads), progress, lines=lines) as view:
-        Runner(result, known, view, deadline).run(count, threads, where)
+    _check_contenders(job, plan, where)
+    earlier = _earlier(plan, job, home, resume)
+    count, threads = _side_by_side(processes, where, plan, earlier)
+    book = earlier.book if earlier else create("race", home) if record else None
+    facts = {"processes": count, "threads": threads, "seed": seed, "versions": versions(where), "command": command}
+    if book is not None and earlier is None:
+        label = f"{len(plan.contenders)} recipes"
+        book.append("start", task=job.name, label=label, plan=plan.to_dict(), fingerprint=job.fingerprint(), **facts)
+    spent = {"start": invocation.start_s} if invocation.start_s else {}
+    spent["data"] = invocation.data_s + time.perf_counter() - began
+    result = Race(book.id if book else None, job, plan, [], Pace({}), spent, FINISHED, facts, book)
+    with View(plan, headline(job, plan, count, threads), progress, lines=invocation.lines) as view:
+        try:
+            Runner(result, earlier.outcomes if earlier else {}, view, deadline).run(count, threads, where)
+        except Exception as error:
+            _give_up(result, error, command)
+            raise
     result.facts["data"] = job.data.to_dict()
     if book is not None:
         board = result.leaderboard()
-        book.append("end", **{**result.to_dict(), "result": f"winner {board.winner}"}, seconds=sum(result.seconds.values()))
+        found = f"winner {board.winner}" if board.winner else "no winner"
+        book.append("end", **{**result.to_dict(), "result": found}, seconds=sum(result.seconds.values()))
     if result.status == INTERRUPTED:
         raise Interrupted(_how_to_go_on(result, command, "stopped"))
     if result.status == CRASHED:
@@ -169,46 +181,77 @@ def race(
     return result
 
 
-def _side_by_side(processes: int | None, device: torch.device, plan: Plan) -> tuple[int, int]:
-    """Return how many trials run side by side, and with how many threads each: all cores are shared out."""
+def _give_up(result: Race, error: Exception, command: str | None) -> None:
+    """Close the record of a race that failed: nothing is left of one that never began, and what was finished is kept."""
+    if result.book is None:
+        return
+    if not result.outcomes:
+        result.book.delete()
+        return
+    result.book.append("end", status="failed", error=str(error), seconds=sum(result.seconds.values()))
+    log.error("%s", _how_to_go_on(result, command, "failed"))
+
+
+def _side_by_side(processes: int | None, device: torch.device, plan: Plan, earlier: Earlier | None) -> tuple[int, int]:
+    """Return how many trials run side by side, and with how many threads each: all cores are shared out.
+
+    A race that goes on keeps its number of threads, on which the last digits of a sum depend.
+    """
     if processes is None:
         processes = min(available_cores(), plan.num_trials()) if device.type == "cpu" else 1
-    at_least("processes", processes, 1)
+    whole("processes", processes, 1)
+    if earlier is not None:
+        return processes, earlier.threads
     return processes, torch.get_num_threads() if processes == 1 else max(1, available_cores() // processes)
 
 
-def _check_networks(job: Task, plan: Plan, device: Any) -> None:
-    """Build every network that will race once, so that one that does not fit is told before anything is started."""
-    seen: list[tuple[Any, Any]] = []
+def _check_contenders(job: Task, plan: Plan, device: Any) -> None:
+    """Build every network and every optimizer once, so that one that does not fit is told before anything is started."""
+    seen: list[tuple[Any, Any, Any]] = []
+    reads = len(job.data.reads)
     for one in plan.contenders:
         recipe = one.recipes[0]
-        if (recipe.model, recipe.objective) not in seen:
-            seen.append((recipe.model, recipe.objective))
-            prepare(job, recipe, device=device, fresh=True)
+        model = next((made for network, loss, made in seen if (network, loss) == (recipe.model, recipe.objective)), None)
+        if model is None:
+            model = prepare(job, recipe, device=device).model
+            seen.append((recipe.model, recipe.objective, model))
+        Optimizer(model, recipe.rule, steps_per_epoch=1, total_steps=one.max_steps)
+    del job.data.reads[reads:]  # only shapes were looked at
+
+
+def go_on(name: str, command: str | None) -> str:
+    """Return the command, or the call, that goes on with a race."""
+    if not command:
+        return f"race(..., resume={name!r})"
+    return re.sub(r" --(resume|budget)[ =]\S+", "", command) + f" --resume {name}"
 
 
 def _how_to_go_on(result: Race, command: str | None, what: str) -> str:
     done = f"{what}; {len(result.outcomes)} of about {result.plan.num_trials()} trials"
     if result.id is None:
         return f"{done} were finished (not recorded)"
-    if command:
-        command = re.sub(r" --resume[ =]\S+", "", command)
-    again = f"{command} --resume {result.id}" if command else f"race(..., resume={result.id!r})"
-    return f"{done} are kept as {result.id}; go on with: {again}"
+    return f"{done} are kept as {result.id}; go on with: {go_on(result.id, command)}"
 
 
-def _open(plan: Plan, job: Task, home: str | Path | None, record: bool, resume: str | None) -> tuple[Record | None, Known]:
-    """Return the record to write to, and the outcomes an earlier part of the race left in it."""
+@dataclass(frozen=True)
+class Earlier:
+    """What an interrupted race left: its record, its finished trials, its threads."""
+
+    book: Record
+    outcomes: Known
+    threads: int
+
+
+def _earlier(plan: Plan, job: Task, home: str | Path | None, resume: str | None) -> Earlier | None:
+    """Return what the race to go on with left, if it was one of this task under this plan."""
     if resume is None:
-        return (create("race", home) if record else None), {}
-    book = find(resume, home)
-    start = book.first("start") or {}
-    if book.kind != "race" or start.get("task") != job.name or start.get("plan") != _as_read(plan):
-        raise InputError(f"{resume} was not a race of this task under this plan; repeat its command, with --resume {resume}")
-    outcomes = [Outcome.from_dict(event["outcome"]) for event in book.events() if event["event"] == "trial"]
-    return book, {key_of(outcome.trial): outcome for outcome in outcomes}
-
-
-def _as_read(plan: Plan) -> dict[str, Any]:
-    """Return the plan as it comes back from JSON."""
-    return json.loads(json.dumps(jsonable(plan.to_dict())))
+        return None
+    book = find(resume, home, kind="race")
+    with reading(book):
+        start = book.first("start") or {}
+        before = {"task": start["task"], **start["fingerprint"], **start["plan"]}
+        now = json.loads(json.dumps(jsonable({"task": job.name, **job.fingerprint(), **plan.to_dict()})))
+        if changed := [name for name in now if now[name] != before.get(name)]:
+            raise InputError(f"{resume} was a race with other {', '.join(changed)}; repeat its command, with --resume {resume}")
+        outcomes = [Outcome.from_dict(event["outcome"]) for event in book.events() if event["event"] == "trial"]
+        return Earlier(book, {key_of(outcome.trial): outcome for outcome in outcomes}, int(start["threads"]))

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..reach import Reach
 from ..recipes import Recipe, read
-from ..records import Record, find
+from ..records import Record, find, reading
 from ..tasks import Task
 from ..training.run import Run
-from .leaderboard import Leaderboard, leaderboard
+from .leaderboard import FASTEST, Leaderboard, leaderboard
+from .pace import Pace
 from .plan import SEARCH, Plan, best_recipe
 from .trials import Outcome
 
@@ -27,7 +29,7 @@ class Race:
         task: what was raced on.
         plan: the conditions.
         outcomes: every finished trial.
-        pace: the seconds of one update, by contender, measured in turns.
+        pace: what an update of each contender costs, measured in turns.
         seconds: wall-clock seconds by stage.
         status: `"finished"`, `"out of time"`, `"interrupted"` or `"a worker process died"`.
     """
@@ -36,7 +38,7 @@ class Race:
     task: Task
     plan: Plan
     outcomes: list[Outcome]
-    pace: dict[str, float]
+    pace: Pace
     seconds: dict[str, float]
     status: str
     facts: dict[str, Any] = field(repr=False, default_factory=dict)
@@ -56,14 +58,27 @@ class Race:
         """The winner's recipe, to train with: `fit(task, race.best)`."""
         winner = self.leaderboard().winner
         if winner is None:
-            raise InputError(f"no recipe reached {self.plan.reach}; lower the target, or raise epochs=")
+            raise InputError(self.why_nobody_won())
         chosen = best_recipe(self.plan, self.outcomes, winner)
         return self.plan.contender(winner).recipes[chosen or 0]
 
+    def why_nobody_won(self) -> str:
+        """Return why there is no winner, with the nearest that anybody came."""
+        goal = Reach.parse(self.plan.reach)
+        if hits := [outcome for outcome in self.outcomes if outcome.reached_at is not None]:
+            first = min(hits, key=lambda outcome: outcome.reached_at or 0)
+            best = f"{first.trial.contender} at lr {first.trial.lr:g} after {first.reached_at} steps"
+            return f"{self.status} before anyone was judged; the first to reach {self.plan.reach} so far was {best}"
+        values = [outcome.best for outcome in self.outcomes if outcome.best == outcome.best]
+        best = (max if goal.larger_is_better else min)(values, default=None)
+        nearest = f" (the nearest was {best:.4g})" if best is not None else ""
+        return f"no recipe reached {self.plan.reach}{nearest}; lower the target, or allow more epochs or time"
+
     @property
-    def reached(self) -> bool:
-        """Whether any recipe reached the target."""
-        return any(outcome.reached_at is not None for outcome in self.outcomes)
+    def proven(self) -> bool:
+        """Whether the winner is proven to be the fastest of the finalists."""
+        board = self.leaderboard()
+        return board.winner is not None and board.rows[0].verdict.startswith(FASTEST)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the race as a document, the same as `steepest race --json`."""
@@ -72,8 +87,11 @@ class Race:
             "id": self.id,
             "task": self.task.name,
             "reach": self.plan.reach,
+            "baseline": self.plan.baseline,
             "leaderboard": board.to_list(),
             "best": None if board.winner is None else {"recipe": board.winner, "text": repr(self.best)},
+            "proven": self.proven,
+            "why_nobody": None if board.winner is not None else self.why_nobody_won(),
             "status": self.status,
             "search_seconds": self.seconds.get(SEARCH, 0.0),
             "search_trials": sum(outcome.trial.stage == SEARCH for outcome in self.outcomes),
@@ -108,15 +126,16 @@ def headline(job: Task, plan: Plan, processes: int, threads: int) -> str:
     """Return what races under which conditions, in one line."""
     side_by_side = f"{processes} process{'es' * (processes > 1)} x {threads} thread{'s' * (threads > 1)}"
     return (
-        f"{job.data.describe()}   reach {plan.reach}   {len(plan.contenders)} recipes, {plan.seeds} seeds "
-        f"(finalists {plan.final_seeds} fresh), {side_by_side}"
+        f"{job.data.describe()}   reach {plan.reach}   {len(plan.contenders)} recipes (baseline {plan.baseline}), "
+        f"{plan.seeds} seeds (finalists {plan.final_seeds} fresh), {side_by_side}"
     )
 
 
 def winning_recipe(name: str, home: str | Path | None = None) -> Recipe:
     """Return the winner's recipe of a recorded race."""
-    book = find(name, home)
-    end = book.last("end")
-    if book.kind != "race" or end is None or end.get("best") is None:
-        raise InputError(f"{name} is not a finished race with a winner")
-    return read(end["best"]["text"])
+    book = find(name, home, kind="race")
+    with reading(book):
+        end = book.last("end")
+        if end is None or end.get("best") is None:
+            raise InputError(f"{name} is not a finished race with a winner")
+        return read(end["best"]["text"])

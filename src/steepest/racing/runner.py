@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import plan as stages
-from . import workers
+from .pace import Pace, measure_pace
 from .plan import FINALS, SCREENING, SEARCH, Chain
 from .result import CRASHED, FINISHED, INTERRUPTED, OUT_OF_TIME, Race
-from .trials import Outcome, Trial
+from .trials import Outcome, Trial, run_trial
 from .view import View
 from .workers import Workers
 
@@ -42,6 +42,7 @@ class Runner:
             with timed(result.seconds, "workers"):
                 self.view.stage("starting processes")
                 self.pool = Workers(result.task, processes, threads, device)
+                self.pool.wait()
             self._stage(SEARCH, [stages.search(plan, name) for name in plan.names])
             chosen = {name: stages.best_recipe(plan, result.outcomes, name) for name in plan.names}
             running = {name: recipe for name, recipe in chosen.items() if recipe is not None}
@@ -49,11 +50,12 @@ class Runner:
                 return
             with timed(result.seconds, "pace"):
                 self.view.stage("measuring the cost of a step, in turns")
-                seconds = self.pool.submit(workers.pace, [plan.contender(n).recipes[i] for n, i in running.items()]).result()
-                result.pace.update(zip(running, seconds, strict=True))
-            self._stage(SCREENING, [c for n, i in running.items() for c in stages.seeds(plan, SCREENING, n, i)])
+                recipes = [plan.contender(name).recipes[i] for name, i in running.items()]
+                rounds = self.pool.submit(measure_pace, recipes).result()
+                result.pace = Pace(dict(zip(running, rounds, strict=True)))
+            self._stage(SCREENING, stages.by_seed(plan, SCREENING, running))
             finalists = stages.finalists(plan, result.outcomes, result.pace)
-            self._stage(FINALS, [c for n in finalists for c in stages.seeds(plan, FINALS, n, running[n])])
+            self._stage(FINALS, stages.by_seed(plan, FINALS, {name: running[name] for name in finalists}))
             kill = False
         except KeyboardInterrupt:
             result.status = INTERRUPTED
@@ -105,7 +107,7 @@ class Runner:
             found = self.known.get(key_of(job))
             if found is None:
                 recipe = self.result.plan.contender(job.contender).recipes[job.recipe]
-                running[self.pool.submit(workers.trial, recipe, job, self.deadline)] = chain
+                running[self.pool.submit(run_trial, recipe, job, self.deadline)] = chain
                 return
             self._keep(found, new=False)
             outcome = found

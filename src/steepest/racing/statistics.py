@@ -19,6 +19,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..metrics import midranks
+
 LEVEL = 0.05
 POWER = 0.8
 MAX_SEEDS = 200  # beyond this many seeds two recipes count as equal for all practical purposes
@@ -34,12 +36,6 @@ def log_ratios(baseline: Sequence[float], other: Sequence[float]) -> np.ndarray:
     both = np.isinf(a) & np.isinf(b)
     with np.errstate(invalid="ignore"):
         return np.where(both, 0.0, np.log(a) - np.log(b))
-
-
-def midranks(sizes: np.ndarray) -> np.ndarray:
-    """Return ranks from 1, equal sizes sharing their mean rank."""
-    _, inverse, counts = np.unique(sizes, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
 
 
 def signed_rank_p(differences: Sequence[float] | np.ndarray) -> float:
@@ -172,10 +168,6 @@ class Comparison:
     @property
     def faster(self) -> bool:
         return self.p <= LEVEL and self.ratio > 1
-
-    @property
-    def slower(self) -> bool:
-        return self.p <= LEVEL and self.ratio < 1
 
 
 def compare(baseline: Sequence[float], other: Sequence[float]) -> Comparison:

@@ -24,7 +24,7 @@ class Trial:
     recipe: int
     lr: float
     seed: int
-    stage: str  # "search" or "finals"
+    stage: str  # "search", "screening" or "finals"
     max_steps: int
     evaluate_every: int
 
@@ -42,11 +42,6 @@ class Outcome:
     curve: list[tuple[int, float, float]] = field(default_factory=list)  # step, training loss, watched metric
     status: str = FINISHED
 
-    @property
-    def step_seconds(self) -> float:
-        """What one update cost, gathering its batch included."""
-        return self.train_seconds / max(self.steps, 1)
-
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -61,7 +56,7 @@ def _number(value: Any) -> float:
     return math.nan if value is None else float(value)
 
 
-def run_trial(task: Task, recipe: Recipe, trial: Trial, device: Any = None, until: float | None = None) -> Outcome | None:
+def run_trial(task: Task, recipe: Recipe, trial: Trial, until: float | None = None, *, device: Any = None) -> Outcome | None:
     """Train until the target is met at two evaluations in a row, the steps run out, or the loss is no longer finite.
 
     Returns None when the clock (`time.time()`) passes `until` first: half a trial says nothing.
@@ -69,7 +64,7 @@ def run_trial(task: Task, recipe: Recipe, trial: Trial, device: Any = None, unti
     began = time.perf_counter()
     goal = task.goal
     assert goal is not None
-    training = prepare(task, recipe, seed=trial.seed, device=device, fresh=True)
+    training = prepare(task, recipe, seed=trial.seed, device=device)
     every, last = trial.evaluate_every, trial.max_steps
     loop = steps(task, training=training, evaluate_every=every, max_steps=last, metrics=(goal.metric,))
     hits, curve, status, step = Hits(goal), [], FINISHED, 0

@@ -41,6 +41,8 @@ class View:
 
     def stage(self, name: str) -> None:
         """Say what is going on now."""
+        if not self._outcomes:
+            self._began = time.monotonic()  # starting processes says nothing about how long a trial takes
         self._stage = name
         if self._live is not None:
             self._live.update(self.table())

@@ -82,11 +82,15 @@ def curves(
         drawing.add_scatter(y=middle, name=name, line=line, mode="lines", **common)
     _layout(drawing, "steps", label)
     if target is not None:
-        drawing.add_hline(y=target, line={"dash": "dot", "color": "#5d6b7a"}, annotation_text="target")
+        drawing.add_hline(y=target, line={"dash": "dot", "color": "#5d6b7a"})
+        drawing.add_annotation(
+            x=1, xref="paper", xanchor="left", y=target, text=f" {target:g}", showarrow=False, font={"color": "#5d6b7a"}
+        )
         if 0 < target < 1:  # a share: begin where it gets interesting; a double click shows the whole
             drawing.update_yaxes(range=[max(0.0, target - 5 * (1 - target)), 1.0])
     if log:
-        drawing.update_yaxes(type="log")
+        seen = [number(point[value]) for trials in by_name.values() for trial in trials for point in trial["curve"]]
+        drawing.update_yaxes(type="log", **ticks(seen))
     return drawing
 
 
@@ -142,9 +146,26 @@ def searches(by_name: dict[str, list[dict[str, Any]]]) -> Any:
             marker={"symbol": ["circle" if yes else "triangle-up-open" for yes in hit], "size": 9},
         )
     _layout(drawing, "learning rate", "steps to the target")
+    drawn = [trial for trials in by_name.values() for trial in trials]
     drawing.update_xaxes(type="log", exponentformat="power", dtick=1)
-    drawing.update_yaxes(type="log", dtick="D2")
+    drawing.update_yaxes(type="log", **ticks([float(trial["reached_at"] or trial["steps"]) for trial in drawn]))
     return drawing
+
+
+def ticks(values: Sequence[float]) -> dict[str, Any]:
+    """Return the ticks of a logarithmic axis over these values, at 1, 2 and 5 times powers of ten, written out.
+
+    >>> ticks([30.0, 400.0])["tickvals"]
+    [20.0, 50.0, 100.0, 200.0, 500.0]
+    """
+    known = [value for value in values if math.isfinite(value) and value > 0]
+    if not known:
+        return {}
+    low, high = math.floor(math.log10(min(known))), math.ceil(math.log10(max(known)))
+    steps = (1, 2, 5) if high - low <= 3 else (1,)
+    marks = [k * 10.0**e for e in range(low, high + 1) for k in steps]
+    shown = [mark for mark in marks if min(known) / 2 < mark < max(known) * 2]
+    return {"tickvals": shown, "ticktext": [f"{mark:g}" for mark in shown]}
 
 
 def stages(seconds: dict[str, float]) -> Any:

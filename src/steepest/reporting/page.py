@@ -87,7 +87,7 @@ def code(text: str) -> str:
 def figure(drawing: Any, caption: str, name: str) -> str:
     """Return a Plotly figure with its caption."""
     inside = drawing.to_html(
-        full_html=False, include_plotlyjs=False, div_id=name, config={"displaylogo": False, "responsive": True}
+        full_html=False, include_plotlyjs=False, div_id=name, config={"displayModeBar": False, "responsive": True}
     )
     return f"<figure>{inside}<figcaption>{escape(caption)}</figcaption></figure>"
 

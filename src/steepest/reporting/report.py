@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from ..errors import InputError
 from ..progress import short_time
 from ..reach import Reach
-from ..records import Record, find, home_folder, jsonable, replacing
+from ..records import Record, find, home_folder, jsonable, reading, replacing
 from . import figures
 from .figures import number
 from .page import Raw, code, coloured, facts, figure, page, paragraph, section, table
@@ -33,9 +34,12 @@ def report(subject: Any, run: Any = None, *, out: str | Path | None = None, home
     >>> report(run, out=tempfile.mkdtemp() + "/iris.html").stat().st_size > 1_000_000
     True
     """
-    document, trials = _read(subject, home)
-    trained = _read(run, home)[0] if run is not None else _winner(subject, home)
-    html = race_page(document, trials, trained) if "leaderboard" in document else run_page(document)
+    if not isinstance(subject, str) and not hasattr(subject, "to_dict"):
+        raise InputError(f"a report is about a Race, a Run or the id of one (got {subject!r})")
+    with reading(find(subject, home)) if isinstance(subject, str) else nullcontext():
+        document, trials = _read(subject, home)
+        trained = _read(run, home)[0] if run is not None else _winner(subject, home)
+        html = race_page(document, trials, trained) if "leaderboard" in document else run_page(document)
     path = Path(out) if out is not None else home_folder(home) / "reports" / f"{document['id'] or 'unrecorded'}.html"
     if path.is_dir():
         raise InputError(f"{path} is a folder; name the file to write")
@@ -54,7 +58,7 @@ def _read(subject: Any, home: str | Path | None) -> tuple[Document, list[Documen
         return jsonable(subject.to_dict()), jsonable(trials)
     book = find(subject, home)
     end = book.last("end")
-    if end is None:
+    if end is None or "versions" not in end:
         raise InputError(f"{book.id} was not finished; there is nothing to report yet")
     return end, [event["outcome"] for event in book.events() if event["event"] == "trial"]
 
@@ -88,17 +92,21 @@ def race_page(race: Document, trials: list[Document], run: Document | None) -> s
         title,
         f"steepest {race['versions']['steepest']}, {when}, race {race['id'] or '(not recorded)'}",
         _race_facts(race, rows, best, run),
-        section("Leaderboard", _board(rows), paragraph(_how_judged(rows), quiet=True)),
-        section("Time to the target", figure(figures.intervals(rows, [r["recipe"] for r in rows]), _INTERVALS, "intervals")),
+        section("Leaderboard", _board(rows, race["baseline"]), paragraph(_how_judged(rows), quiet=True)),
+        section("Time to the target", figure(figures.intervals(rows, [r["recipe"] for r in rows]), _INTERVALS, "intervals"))
+        if best
+        else "",
         section(
             "Curves",
             figure(figures.curves(judged, first, 2, f"validation {goal.metric}", goal.value, False), _CURVES, "metric"),
             figure(figures.curves(judged, first, 1, "training loss", None, True), "The same for the training loss.", "loss"),
-        ),
+        )
+        if any(trial["curve"] for trials in judged.values() for trial in trials)
+        else "",
         section("Search", figure(figures.searches(by_stage["search"]), _SEARCH, "search") if by_stage["search"] else ""),
         *_run_sections(run, f"Trained with the winner, {best}") if run else (),
         section("Where the time went", figure(figures.stages(race["stages"]), _STAGES, "stages")),
-        _data_section(race["data"]),
+        _data_section((run or race)["data"]),
         _reproduce(race),
     )
 
@@ -109,14 +117,17 @@ _CURVES = (
     "value. Click a name in the legend to show or hide it."
 )
 _SEARCH = (
-    "Steps to the target at each learning rate tried, one seed each. An open triangle was stopped there without having "
-    "reached it: it could no longer beat a learning rate tried before."
+    "Steps at each learning rate tried, one seed each. A filled dot reached the target there. An open triangle was stopped "
+    "without having reached it: at the last step, or as soon as it could no longer beat a learning rate tried before."
 )
 _STAGES = "Wall-clock seconds. Workers: starting processes. Pace: measuring the cost of a step, all recipes in turns."
 
 
 def _race_facts(race: Document, rows: list[Document], best: str | None, run: Document | None) -> str:
-    items = [(best or "nobody", f"reached {race['reach']} in the least time")]
+    if best is None:
+        return facts([("no winner", race["why_nobody"]), (short_time(race["total_seconds"]), "whole race")])
+    told = "proven fastest to" if race["proven"] else "first, not proven fastest, to"
+    items = [(best, f"{told} {race['reach']}")]
     if best:
         items.append(
             (
@@ -131,7 +142,7 @@ def _race_facts(race: Document, rows: list[Document], best: str | None, run: Doc
     return facts(items)
 
 
-def _board(rows: list[Document]) -> str:
+def _board(rows: list[Document], baseline: str) -> str:
     body = []
     for place, row in enumerate(rows, 1):
         versus = row["versus_baseline"]
@@ -144,7 +155,7 @@ def _board(rows: list[Document]) -> str:
         steps, low_s, high_s = number(row["steps_to_target"]), *(number(end) for end in row["interval_steps"])
         shown = f"{steps:.0f} [{low_s:.0f}, {_or_dash(high_s)}]" if math.isfinite(steps) else "-"
         seconds = number(row["seconds_to_target"])
-        lr = Raw(f"<span title='{_attribute(row['rule'])}'>{row['lr']:g}</span>")
+        lr = Raw(f"<span title='{_attribute(row['rule'])}'>{_or_dash(number(row['lr']), 'g')}</span>")
         reached = f"{row['reached']}/{row['seeds']}"
         body.append(
             [
@@ -159,12 +170,12 @@ def _board(rows: list[Document]) -> str:
             ]
         )
     dim = [i for i, row in enumerate(rows) if not row["finalist"]]
-    head = ["", "recipe", "learning rate", "reached", "steps to target", "seconds", "against baseline", "verdict"]
+    head = ["", "recipe", "learning rate", "reached", "steps to target", "seconds", f"against {baseline}", "verdict"]
     return table(head, body, numbers=(0, 2, 3, 5), dim=dim)
 
 
-def _or_dash(value: float) -> str:
-    return f"{value:.0f}" if math.isfinite(value) else "-"
+def _or_dash(value: float, form: str = ".0f") -> str:
+    return format(value, form) if math.isfinite(value) else "-"
 
 
 def _attribute(text: str) -> str:
@@ -175,6 +186,8 @@ def _attribute(text: str) -> str:
 
 def _how_judged(rows: list[Document]) -> str:
     finals = next((row["seeds"] for row in rows if row["finalist"]), 0)
+    if not finals:
+        return "Nobody was judged: no recipe came as far as the fresh seeds."
     return (
         "Every recipe tuned its learning rate over as many values of its own published range, one seed each. The best of each "
         f"then ran the same seeds, which rank. The first three and the baseline ran {finals} fresh seeds, on which alone they "

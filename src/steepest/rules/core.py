@@ -140,7 +140,12 @@ class Split(Rule):
     rest: Rule | None = None
 
     def __post_init__(self) -> None:
-        _rules("split", tuple(rule for _, rule in (*self.patterns, *self.kinds)))
+        if not all(isinstance(pattern, str) for pattern, _ in self.patterns):
+            raise InputError(f"split's name patterns are text (got {[pattern for pattern, _ in self.patterns]})")
+        if not (self.patterns or self.kinds or self.rest):
+            raise InputError("split needs at least one branch: a name pattern, a kind or rest=")
+        rest = () if self.rest is None else (self.rest,)
+        _rules("split", (*(rule for _, rule in (*self.patterns, *self.kinds)), *rest))
         for kind, _ in self.kinds:
             if kind not in KINDS:
                 hint = nearest(kind, KINDS)
@@ -191,6 +196,8 @@ def split(patterns: Mapping[str, Rule] | None = None, *, rest: Rule | None = Non
     >>> split(matrices=muon(0.02), rest=adamw(0.003))
     split(matrices=muon(0.02), rest=adamw(0.003))
     """
+    if patterns is not None and not isinstance(patterns, Mapping):
+        raise InputError(f"split takes name patterns as a dict such as {{'head.*': adamw(1e-3)}} (got {patterns!r})")
     return Split(tuple((patterns or {}).items()), tuple(kinds.items()), rest)
 
 

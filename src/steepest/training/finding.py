@@ -6,14 +6,14 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from ..data.batches import batch_bounds, epoch_order
-from ..errors import InputError, positive
+from ..errors import InputError, positive, whole
 from ..gradient import StepContext, plain
-from ..recipes import Recipe, default_recipe, parse_recipe
+from ..recipes import Recipe, as_recipe, default_recipe
+from ..rules import Rule
 from ..tasks import Task, task
-from .setup import Training, prepare, rng_devices
+from .randomness import RandomStream
+from .setup import Training, prepare
 
 SMOOTHING = 0.9
 GIVE_UP = 4.0  # stop when the smoothed loss is this many times the lowest
@@ -47,7 +47,7 @@ class LearningRateCurve:
 
 def find_lr(
     subject: Any,
-    recipe: Recipe | str | None = None,
+    recipe: Recipe | Rule | str | None = None,
     *,
     low: float = 1e-5,
     high: float = 10.0,
@@ -57,9 +57,8 @@ def find_lr(
 ) -> LearningRateCurve:
     """Train while the learning rate grows from `low` to `high` by the same factor every step, and return the curve.
 
-    Nothing of this training is kept, except where the caller's own module is trained in place: pass a model value or a
-    function to keep yours untouched. The loss is smoothed with a (bias-corrected) running mean; the search stops once it
-    is four times the lowest seen.
+    Nothing of this training is kept, and a module of the caller's is not touched. The loss is smoothed with a
+    (bias-corrected) running mean; the search stops once it is four times the lowest seen.
 
     Args:
         subject: a Task, or anything `steepest.task` takes.
@@ -76,15 +75,15 @@ def find_lr(
     True
     """
     positive("low", low)
-    if not high > low or num_steps < 10:
-        raise InputError(f"find_lr needs high > low and num_steps >= 10 (got {low}, {high}, {num_steps})")
+    positive("high", high)
+    whole("num_steps", num_steps, 10)
+    if not high > low:
+        raise InputError(f"find_lr needs high > low (got {high} and {low})")
     job: Task = task(subject)
-    recipe = parse_recipe(recipe) if isinstance(recipe, str) else recipe
-    recipe = recipe or default_recipe(job.data.kind, job.data.size("train"))
-    training = prepare(job, recipe, seed=seed, device=device, fresh=True)
+    recipe = as_recipe(recipe) or default_recipe(job.data.kind, job.data.size("train"))
+    training = prepare(job, recipe, seed=seed, device=device)
     lrs = [low * (high / low) ** (i / (num_steps - 1)) for i in range(num_steps)]
-    with torch.random.fork_rng(devices=rng_devices(training.device)):
-        torch.manual_seed(seed)
+    with RandomStream(seed, training.device):
         losses = _sweep(training, lrs)
     return LearningRateCurve(tuple(lrs[: len(losses)]), tuple(losses), _steepest(lrs, losses))
 

@@ -18,8 +18,9 @@ from ..data.memory import arrays
 from ..errors import InputError, Interrupted
 from ..gradient import GradientFunction, plain
 from ..progress import Progress
-from ..recipes import Recipe, default_recipe, parse_recipe
-from ..records import Record, create
+from ..recipes import Recipe, as_recipe, default_recipe
+from ..records import FROM_PYTHON, Invocation, Record, create
+from ..rules import Rule
 from ..tasks import Task, task
 from .loop import EvaluationEvent, Events, Hits, steps
 from .run import Interface, Run, save_weights, versions, weights_sha256
@@ -27,12 +28,13 @@ from .setup import Training, prepare
 
 log = logging.getLogger("steepest")
 
-FINISHED, TARGET, EARLY, DIVERGED, INTERRUPTED = (
+FINISHED, TARGET, EARLY, DIVERGED, INTERRUPTED, FAILED = (
     "finished",
     "target reached",
     "stopped early",
     "diverged",
     "interrupted",
+    "failed",
 )
 
 
@@ -80,7 +82,7 @@ def fit(
     X: Any = None,
     y: Any = None,
     *,
-    recipe: Recipe | str | None = None,
+    recipe: Recipe | Rule | str | None = None,
     seed: int = 0,
     device: Any = None,
     evaluate_every: int | None = None,
@@ -90,16 +92,17 @@ def fit(
     home: str | Path | None = None,
     record: bool = True,
     progress: bool | None = None,
-    command: str | None = None,
-    start_s: float = 0.0,
+    invocation: Invocation = FROM_PYTHON,
 ) -> Run:
     """Train one network and return the Run.
 
     Args:
-        subject: a Task or anything `steepest.task` takes - then the second argument may be the recipe - or a network.
+        subject: a Task or anything `steepest.task` takes - then the second argument may be the recipe - or a network,
+            which is trained in place. A module inside a Task is copied: every training starts from the same weights.
         X: with a network: inputs (array, frame, Dataset, DataLoader or Data), handed over as they are.
         y: with a network and arrays: labels.
-        recipe: how to learn; None: the default for this kind of data; or the text of one, such as `"adamw(0.003)"`.
+        recipe: how to learn: a Recipe, a rule, or the text of one, such as `"adamw(0.003)"`; what it leaves open (batch,
+            epochs) is taken from the default for this kind of data, as is all of it for None.
         seed: initial weights and order of batches follow from it.
         device: where; None: CUDA when there is one.
         evaluate_every: updates between evaluations of the validation part; None: once an epoch.
@@ -109,8 +112,7 @@ def fit(
         home: folder of the records; None: `STEEPEST_HOME`, else `./.steepest`.
         record: whether to write a record at all.
         progress: show a bar; None: where somebody watches.
-        command: the command line that asked for this, for the record.
-        start_s: seconds of start-up to account for.
+        invocation: how the command line called, for the record and the clock.
 
     Raises:
         InputError: what cannot be trained, in one line.
@@ -121,26 +123,30 @@ def fit(
     >>> run.metrics["accuracy"] > 0.8
     True
     """
-    if isinstance(X, Recipe | str) and not isinstance(subject, nn.Module) and y is None:
+    if isinstance(X, Recipe | Rule | str) and not isinstance(subject, nn.Module) and y is None:
         recipe, X = X, None
     job = as_task(subject, X, y)
-    recipe = parse_recipe(recipe) if isinstance(recipe, str) else recipe
-    recipe = recipe or default_recipe(job.data.kind, job.data.size("train"))
-    if max_steps is not None and max_steps < 1:
-        raise InputError(f"max_steps must be >= 1 (got {max_steps})")
-    if evaluate_every is not None and evaluate_every < 1:
-        raise InputError(f"evaluate_every must be >= 1 (got {evaluate_every})")
-    training = prepare(job, recipe, seed=seed, device=device)
+    recipe = as_recipe(recipe) or default_recipe(job.data.kind, job.data.size("train"))
+    if stop_at_target and (job.goal is None or not job.data.size("validation")):
+        raise InputError("stop_at_target needs a target (reach=) and a validation part to see it reached")
+    training = prepare(job, recipe, seed=seed, device=device, in_place=isinstance(subject, nn.Module))
     book = create("run", home) if record else None
-    facts = _start_facts(training, command)
+    facts = _start_facts(training, invocation.command)
     if book is not None:
         book.append("start", **facts, interface=Interface.of(job.data).to_dict(), **_origin(training))
     loop = steps(job, evaluate_every=evaluate_every, max_steps=max_steps, gradient=gradient, training=training)
     follower = Follower(training, book, stop_at_target)
     total = min(max_steps or training.total_steps, training.total_steps)
-    with Progress(total, f"fit {job.name}", progress) as bar:
-        follower.follow(loop, bar)
-    run = _finish(training, facts, follower, start_s)
+    try:
+        with Progress(total, f"fit {job.name}", progress, lines=invocation.lines) as bar:
+            follower.follow(loop, bar)
+        run = _finish(training, facts, follower, invocation)
+    except Exception as error:
+        if book is not None and follower.curve:
+            book.append("end", status=FAILED, error=str(error), steps=follower.step)
+        elif book is not None:
+            book.delete()
+        raise
     if follower.status == INTERRUPTED:
         kept = f"; kept as run {run.id}: steepest evaluate {run.id}" if run.id else ""
         raise Interrupted(f"stopped after {follower.step} steps{kept}")
@@ -229,7 +235,7 @@ def _start_facts(training: Training, command: str | None) -> dict[str, Any]:
         "reach": str(job.goal) if job.goal else None,
         "seed": training.seed,
         "plan": [dict(row) for row in training.optimizer.plan().rows],
-        "versions": versions(),
+        "versions": versions(training.device),
         "command": command,
     }
 
@@ -243,7 +249,7 @@ def _origin(training: Training) -> dict[str, Any]:
     return {"model": model, "origin": data.origin}
 
 
-def _finish(training: Training, facts: dict[str, Any], outcome: Follower, start_s: float) -> Run:
+def _finish(training: Training, facts: dict[str, Any], outcome: Follower, invocation: Invocation) -> Run:
     """Measure the held-out part, write weights and the last line of the record, and return the Run."""
     job, clock, book = training.task, training.clock, outcome.book
     training.model.eval()
@@ -257,7 +263,9 @@ def _finish(training: Training, facts: dict[str, Any], outcome: Follower, start_
     clock.to("waiting")
     if book is not None:
         save_weights(training.model, book)
-    stages = ({"start": start_s} if start_s else {}) | clock.stop()
+    stages = clock.stop()
+    stages["data"] += invocation.data_s
+    stages = ({"start": invocation.start_s} if invocation.start_s else {}) | stages
     document = {
         "id": book.id if book else None,
         **facts,

@@ -9,15 +9,19 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 
 from .. import evaluation
 from ..data.batches import batch_bounds, epoch_order
+from ..errors import blaming, whole
 from ..gradient import GradientFunction, StepContext, StepResult, plain
 from ..reach import METRICS, Reach
-from ..recipes import Plateau, Recipe, default_recipe
-from ..tasks import Task
-from .setup import Training, prepare, rng_devices
+from ..recipes import Plateau, Recipe, as_recipe, default_recipe
+from ..rules import Rule
+from ..tasks import task as as_task
+from .randomness import RandomStream
+from .setup import Training, prepare
 
 
 @dataclass(slots=True)
@@ -92,8 +96,8 @@ class Hits:
 
 
 def steps(
-    task: Task,
-    recipe: Recipe | None = None,
+    task: Any,
+    recipe: Recipe | Rule | str | None = None,
     *,
     seed: int = 0,
     device: Any = None,
@@ -106,8 +110,8 @@ def steps(
     """Train, yielding an event after every update and every evaluation of the validation part; stop by leaving the loop.
 
     Args:
-        task: what to learn.
-        recipe: how; None: the default for this kind of data.
+        task: what to learn: a Task, or anything `steepest.task` takes.
+        recipe: how, as `fit` takes it; None: the default for this kind of data.
         seed: initial weights and the order of batches follow from it.
         device: where; None: CUDA when there is one.
         evaluate_every: updates between two evaluations; None: once an epoch.
@@ -123,51 +127,64 @@ def steps(
     (2, True)
     """
     if training is None:
-        recipe = recipe or default_recipe(task.data.kind, task.data.size("train"))
+        task = as_task(task)
+        recipe = as_recipe(recipe) or default_recipe(task.data.kind, task.data.size("train"))
         training = prepare(task, recipe, seed=seed, device=device)
+    for name, value in (("evaluate_every", evaluate_every), ("max_steps", max_steps)):
+        if value is not None:
+            whole(name, value, 1)
     watched = (task.goal.metric,) if task.goal else ()
     names = tuple(dict.fromkeys((*(task.metric_names if metrics is None else metrics), *watched, "loss")))
     last = min(training.total_steps, max_steps or training.total_steps)
     every = evaluate_every or training.steps_per_epoch
-    with torch.random.fork_rng(devices=rng_devices(training.device)):
-        torch.manual_seed(training.seed)
-        yield from _train(training, names, every, last, gradient)
+    yield from _train(training, names, every, last, gradient)
 
 
 def _train(t: Training, names: tuple[str, ...], every: int, last: int, gradient: GradientFunction) -> Events:
     clock, optimizer, part, parameters = t.clock, t.optimizer, t.train, t.parameters
     plateau = PlateauState(t.recipe.plateau) if t.recipe.plateau else None
     bounds = batch_bounds(len(part), t.batch)
+    random = RandomStream(t.seed, t.device)
     t.model.train()
-    step, epoch, losses = 0, 0, []
+    step, epoch, results = 0, 0, []
     while step < last:
         order = epoch_order(len(part), t.seed, epoch).to(t.device)
         for begin, end in bounds:
             clock.to("train")
-            inputs, targets = part.take(order[begin:end])
-            result = gradient(StepContext(t.model, parameters, t.objective, t.loss, inputs, targets))
-            optimizer.step()
+            with random, blaming("training"):
+                inputs, targets = part.take(order[begin:end])
+                result = gradient(StepContext(t.model, parameters, t.objective, t.loss, inputs, targets))
+                optimizer.step()
             clock.to("waiting")
             step += 1
-            losses.append(result.loss)
+            results.append((result.loss, result.weight))
             yield StepEvent(step, epoch, result, t)
             if step % every == 0 or step == last:
-                yield _evaluate(t, names, plateau, step, epoch, losses)
-                losses = []
+                with random:
+                    evaluation_event = _evaluate(t, names, plateau, step, epoch, results)
+                yield evaluation_event
+                results = []
             if step == last:
                 return
         epoch += 1
 
 
 def _evaluate(
-    t: Training, names: tuple[str, ...], plateau: PlateauState | None, step: int, epoch: int, losses: list[torch.Tensor]
+    t: Training,
+    names: tuple[str, ...],
+    plateau: PlateauState | None,
+    step: int,
+    epoch: int,
+    results: list[tuple[torch.Tensor, int]],
 ) -> EvaluationEvent:
     """Measure the validation part, and lower the learning rate when a plateau asks for it."""
+    t.settle()
     t.clock.to("evaluate")
     measured = {}
     if t.validation is not None:
         measured = evaluation.measure(t.model, t.validation, t.task.data, names, t.loss)
-    train_loss = float(torch.stack(losses).mean())
+    losses, weights = zip(*results, strict=True)
+    train_loss = float(np.average(torch.stack(losses).double().cpu().numpy(), weights=weights))
     factor = 1.0
     if plateau is not None:
         change = plateau.see(measured.get(plateau.plateau.metric, train_loss))

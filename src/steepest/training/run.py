@@ -19,14 +19,14 @@ from ..data.encoding import encode_rows
 from ..data.preprocessing import Preprocessing, from_dict
 from ..errors import InputError
 from ..recipes import read
-from ..records import Record, find, replacing
+from ..records import Record, find, reading, replacing
 from ..tasks import Task, task
 
 WEIGHTS = "weights.safetensors"
 
 
-def versions() -> dict[str, str]:
-    """Return what a result depends on beside the seed: package versions, processor, threads."""
+def versions(device: torch.device) -> dict[str, str]:
+    """Return what a result depends on beside the seed: package versions, device, threads."""
     from .. import __version__
 
     return {
@@ -35,7 +35,7 @@ def versions() -> dict[str, str]:
         "torch": torch.__version__,
         "numpy": np.__version__,
         "platform": platform.platform(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else _processor(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "threads": str(torch.get_num_threads()),
     }
 
@@ -72,6 +72,12 @@ class Interface:
         shift, scale = data.target_scale
         return cls(data.preprocessing, data.targets.classes, shift, scale)
 
+    def applied_to(self, data: Data) -> Data:
+        """Return data prepared as the training data were: by numbers fitted there, never on the rows to be measured."""
+        if data.targets.classes != self.classes:
+            raise InputError(f"the model tells apart the classes {self.classes}, the data hold {data.targets.classes}")
+        return data.prepared_by(self.preprocessing, (self.shift, self.scale))
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "preprocessing": self.preprocessing.to_dict(),
@@ -103,6 +109,11 @@ class Run:
     model: nn.Module
     interface: Interface
     task: Task | None = field(default=None, repr=False)
+
+    @property
+    def status(self) -> str:
+        """How it ended: "finished", "target reached", "stopped early", "diverged" or "interrupted"."""
+        return self.facts["status"]
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -159,13 +170,15 @@ class Run:
 
     def __repr__(self) -> str:
         shown = "  ".join(f"{name} {value:.4g}" for name, value in self.metrics.items() if isinstance(value, float))
-        return f"Run({self.id}, {self.facts['task']}, {self.facts['label']}, {self.facts['steps']} steps: {shown})"
+        part = self.facts["measured_on"]["part"]
+        what = f"{self.facts['task']}, {self.facts['label']}, {self.status} after {self.facts['steps']} steps"
+        return f"Run({self.id}, {what}; {part} part: {shown})"
 
     def _repr_html_(self) -> str:
         from html import escape
 
         cells = "".join(f"<tr><td>{escape(k)}</td><td>{v:.4g}</td></tr>" for k, v in self.metrics.items())
-        return f"<b>{escape(repr(self).split(':')[0])})</b><table>{cells}</table>"
+        return f"<b>{escape(repr(self).split(';')[0])})</b><table>{cells}</table>"
 
 
 def save_weights(model: nn.Module, record: Record) -> None:
@@ -184,24 +197,31 @@ def load_run(name: str, *, home: str | Path | None = None, model: nn.Module | No
         home: the folder of the records; None: `STEEPEST_HOME`, else `./.steepest`.
         model: the network to load the weights into, for runs whose network was the caller's own module.
     """
+    record = find(name, home, kind="run")
+    with reading(record):
+        return _loaded(record, model)
+
+
+def _loaded(record: Record, model: nn.Module | None) -> Run:
+    from safetensors import SafetensorError
     from safetensors.torch import load_model
 
-    record = find(name, home)
     start, end = record.first("start"), record.last("end")
-    if record.kind != "run":
-        raise InputError(f"{name} is a race; its winner's run is shown by `steepest runs`")
     if start is None or end is None or not (record.folder / WEIGHTS).exists():
         raise InputError(f"run {record.id} was not finished; it has no weights to load")
     if model is None:
         if start["model"] is None:
-            raise InputError(f"run {record.id} trained a module of your own: pass load_run({name!r}, model=your_network)")
+            raise InputError(
+                f"run {record.id} trained a module of your own; in Python: load_run({record.id!r}, model=your_network)"
+            )
         built = start["model"]
         model = read(built["spec"]).build(tuple(built["input_shape"]), built["num_outputs"])
     assert model is not None
     try:
         load_model(model, str(record.folder / WEIGHTS))
-    except RuntimeError as error:
-        raise InputError(f"the weights of run {record.id} do not fit the network: {str(error).splitlines()[0]}") from None
+    except (RuntimeError, SafetensorError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"the weights of run {record.id} are damaged or do not fit the network: {reason[:200]}") from None
     facts = {key: value for key, value in end.items() if key not in ("event", "at", "result")}
     return Run(record.id, facts, model.eval(), Interface.from_dict(start["interface"]), _task_of(start))
 

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from ..clock import Clock
 from ..data.batches import batch_bounds
 from ..data.parts import Part
-from ..errors import InputError
+from ..errors import InputError, blaming, check_seed
 from ..models import ModelSpec
 from ..objectives import BinaryCrossEntropy, CrossEntropy, LossFunction, Mse, Objective, default_objective
 from ..optimizer import Optimizer
-from ..recipes import Recipe
+from ..recipes import Recipe, default_recipe
 from ..tasks import Task
+from .randomness import RandomStream
 
 
 @dataclass
@@ -44,21 +45,28 @@ class Training:
     def parameters(self) -> list[Tensor]:
         return [p for group in self.optimizer.param_groups for p in group["params"]]
 
+    def settle(self) -> None:
+        """Wait until the device has done what it was asked to, and count that as training; then nothing is being done."""
+        self.clock.to("train")
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self.clock.to("waiting")
+
 
 def choose_device(device: str | torch.device | None = None) -> torch.device:
     """Return the device named, else the first CUDA device, else the CPU."""
     if device is not None:
-        return torch.device(device)
+        with blaming(f"device {str(device)!r}"):
+            where = torch.device(device)
+            torch.zeros(1, device=where)  # asks the backend whether it is there
+        if where.type == "meta":
+            raise InputError("a meta device holds no numbers to train; name one such as 'cpu'")
+        return where
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def rng_devices(device: torch.device) -> list[int]:
-    """Return the CUDA devices whose random state a training on this device touches."""
-    return [device.index or 0] if device.type == "cuda" else []
-
-
 def prepare(
-    task: Task, recipe: Recipe, *, seed: int = 0, device: str | torch.device | None = None, fresh: bool = False
+    task: Task, recipe: Recipe, *, seed: int = 0, device: str | torch.device | None = None, in_place: bool = False
 ) -> Training:
     """Set a training up.
 
@@ -67,21 +75,21 @@ def prepare(
         recipe: how.
         seed: initial weights and the order of batches follow from it.
         device: where; None: CUDA when there is one.
-        fresh: copy a module the caller gave and draw its weights anew, instead of training that very module.
+        in_place: train the very module that the task holds, instead of a copy of it.
     """
+    check_seed(seed)
     where, clock = choose_device(device), Clock("data")
+    recipe = recipe.filled(default_recipe(task.data.kind, task.data.size("train")))
     train = task.data.part("train", by="training", device=where)
     validation = task.data.part("validation", by="validation", device=where) if task.data.size("validation") else None
-    with torch.random.fork_rng(devices=rng_devices(where)):
-        torch.manual_seed(seed)
-        model, spec = build_model(task, recipe, fresh=fresh)
+    with RandomStream(seed, where):
+        model, spec = build_model(task, recipe, in_place=in_place)
         model = model.to(where)
         num_outputs = _probe(model, train)
     objective = recipe.objective or task.objective or default_objective(task.kind, num_outputs)
     _check_objective(objective, task, num_outputs)
-    batch = recipe.batch_size(len(train))
+    batch, total_steps = recipe.batch_size(len(train)), recipe.num_steps(len(train))
     steps_per_epoch = len(batch_bounds(len(train), batch))
-    total_steps = max(1, math.ceil(recipe.epochs * steps_per_epoch))
     optimizer = Optimizer(model, recipe.rule, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
     loss = objective.loss(task.data, where)
     return Training(
@@ -90,29 +98,26 @@ def prepare(
     )  # fmt: skip
 
 
-def build_model(task: Task, recipe: Recipe, *, fresh: bool = False) -> tuple[nn.Module, ModelSpec | None]:
-    """Return the network of the recipe, of the task, or the default one, and the value that built it if one did."""
+def build_model(task: Task, recipe: Recipe, *, in_place: bool = False) -> tuple[nn.Module, ModelSpec | None]:
+    """Return the network of the recipe, of the task, or the default one, and the value that built it if one did.
+
+    A module is copied, so that every training starts from the weights it was given with.
+    """
     chosen = recipe.model if recipe.model is not None else task.model
     if chosen is None:
         chosen = task.default_model()
     if isinstance(chosen, ModelSpec):
-        return chosen.build(task.data.input_shape, task.data.targets.num_outputs), chosen
+        with blaming(repr(chosen)):
+            return chosen.build(task.data.input_shape, task.data.targets.num_outputs), chosen
     if isinstance(chosen, nn.Module):
-        return (_reset(copy.deepcopy(chosen)) if fresh else chosen), None
+        return (chosen if in_place else copy.deepcopy(chosen)), None
     if callable(chosen):
-        made = chosen()
+        with blaming("the model function"):
+            made = chosen()
         if isinstance(made, nn.Module):
             return made, None
         raise InputError(f"the model function must return an nn.Module (got {type(made).__name__})")
     raise InputError(f"a model is a value such as mlp((64, 64)), an nn.Module or a function returning one (got {chosen!r})")
-
-
-def _reset(model: nn.Module) -> nn.Module:
-    """Draw the weights of every layer that can anew."""
-    for module in model.modules():
-        if callable(reset := getattr(module, "reset_parameters", None)):
-            reset()
-    return model
 
 
 def _probe(model: nn.Module, train: Part) -> int:
@@ -121,16 +126,17 @@ def _probe(model: nn.Module, train: Part) -> int:
     model.eval()
     inputs, _ = train.take(torch.arange(min(2, len(train)), device=train.targets.device))
     try:
-        with torch.no_grad():
+        with torch.no_grad(), blaming(f"the network, on inputs of shape {tuple(inputs.shape)},"):
             result = model(inputs)
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"the network does not take inputs of shape {tuple(inputs.shape)}: {reason}") from error
     finally:
         model.train(was_training)
     if not isinstance(result, Tensor) or result.ndim == 0 or len(result) != len(inputs):
         got = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
         raise InputError(f"the network must return a tensor with one row per input (got {got} for {len(inputs)} inputs)")
+    if not result.is_floating_point():
+        raise InputError(f"the network must return real numbers (got {result.dtype})")
+    if train.targets.dtype == torch.int64 and result.ndim > 2:
+        raise InputError(f"the network must return one number a class, (rows, classes) (got shape {tuple(result.shape)})")
     return 1 if result.ndim == 1 else math.prod(result.shape[1:])
 
 
@@ -142,7 +148,10 @@ def _check_objective(objective: Objective, task: Task, num_outputs: int) -> None
         if not isinstance(objective, Mse) and isinstance(objective, CrossEntropy | BinaryCrossEntropy):
             raise InputError(f"{objective!r} is for classes, but the label is a number; use mse()")
         if num_outputs != expected:
-            raise InputError(f"the network gives {num_outputs} numbers a row, the label has {expected}")
+            raise InputError(
+                f"the network gives {num_outputs} numbers a row, the label has {expected}; if the label holds classes, "
+                "say so: steepest.arrays(X, y, kind='classification'), --kind classification"
+            )
         return
     if isinstance(objective, Mse):
         raise InputError("mse() is for numbers, but the label has classes; use cross_entropy(), or kind='regression'")
