@@ -6,6 +6,7 @@ rate. Run: python -m benchmarks.statistics
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import steepest
 from benchmarks import common
 from steepest.racing.contenders import DEFAULT, Contender, contender
 from steepest.racing.leaderboard import leaderboard
+from steepest.racing.pace import Pace
 from steepest.racing.plan import FINALS, SCREENING, Plan, finalists, search
 from steepest.racing.statistics import signed_rank_p
 from steepest.racing.trials import Outcome, run_trial
@@ -32,7 +34,7 @@ def measure_noise(seeds: int) -> tuple[dict[str, list[float]], float, float]:
     steps: dict[str, list[float]] = {}
     for name in DEFAULT:
         one = contender(name, frame)
-        plan = Plan((one,), name, "accuracy >= 0.97", 1360, EVERY)
+        plan = Plan((replace(one, max_steps=1360),), name, "accuracy >= 0.97", EVERY)
         chain, found, outcome = search(plan, name), [], None
         while True:
             try:
@@ -62,8 +64,8 @@ def simulate(contenders: int, effect: float, deviation: float, shared: float, se
     rng = np.random.default_rng(seed)
     recipe = Recipe(sgd(0.1))
     names = ["momentum", *(f"rule {i}" for i in range(1, contenders))]
-    plan = Plan(tuple(Contender(name, (recipe,)) for name in names), "momentum", "accuracy >= 0.97", 10_000, EVERY)
-    pace = dict.fromkeys(names, 0.001)
+    plan = Plan(tuple(Contender(name, (recipe,), 10_000) for name in names), "momentum", "accuracy >= 0.97", EVERY)
+    pace = Pace.of(dict.fromkeys(names, 0.001))
 
     def draw(stage: str, who: list[str]) -> list[Outcome]:
         count = plan.final_seeds if stage == FINALS else plan.seeds

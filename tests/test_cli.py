@@ -34,11 +34,12 @@ def test_race_trains_the_winner_and_writes_the_report(capsys: pytest.CaptureFixt
     lines = out.splitlines()
     assert lines[0].startswith("iris   150 rows x 4 columns, 3 classes   reach accuracy >= 0.9")
     assert "clock:" in out
-    assert "test part (21 rows): accuracy" in out
-    assert lines[-1].startswith("next: steepest fit iris --recipe r")
+    assert "test part (22 rows): accuracy" in out
+    assert lines[-1].startswith("next: steepest evaluate f")
     report = Path(lines[-1].split("report: ")[1])
     assert report.stat().st_size > 1_000_000
-    race_id = lines[-1].split("--recipe ")[1].split()[0]
+    race_id = report.stem
+    assert "not proven fastest" in out
     assert document(["fit", "iris", "--recipe", race_id], capsys)["label"] in ("sgd", "momentum")
 
 
@@ -53,7 +54,7 @@ def test_race_on_the_users_own_file(churn: Path, capsys: pytest.CaptureFixture[s
     code, out, _ = run(arguments, capsys)
     assert code == 0
     assert "reach auc >= 0.8" in out
-    assert "--label churned" in out
+    assert "auc" in out.splitlines()[-2]
 
 
 def test_a_target_that_was_not_reached_exits_with_3(capsys: pytest.CaptureFixture[str]) -> None:
@@ -98,7 +99,7 @@ def test_fit_takes_recipes_models_and_options(capsys: pytest.CaptureFixture[str]
 
 def test_evaluate_runs_and_report(capsys: pytest.CaptureFixture[str]) -> None:
     name = document(["fit", "wine", "--epochs", "3"], capsys)["id"]
-    assert document(["evaluate", name], capsys)["rows"] == 27
+    assert document(["evaluate", name], capsys)["rows"] == 26
     assert "validation part" in run(["evaluate", "last", "--part", "validation"], capsys)[1]
     assert document(["evaluate", name, "--folds", "3"], capsys)["folds"]
     assert document(["runs"], capsys)["records"][0]["id"] == name

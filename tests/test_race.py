@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -13,13 +14,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 import steepest
 from steepest import records
-from steepest.racing import workers
+from steepest.racing import runner
 from steepest.racing.contenders import DEFAULT, SPACES, contenders, learning_rate, learning_rates
+from steepest.racing.pace import Pace
 from steepest.racing.plan import FINALS, SCREENING, SEARCH
+from steepest.racing.workers import available_cores
 from steepest.recipes import Recipe
 from steepest.rules import adam
 
@@ -52,10 +56,19 @@ def test_a_race_tunes_screens_and_judges() -> None:
 
 
 def test_the_same_seed_gives_the_same_steps_whatever_the_processes() -> None:
+    """With as many threads a trial, even the curves are the same bit for bit."""
     task = steepest.task("iris")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     alone = steepest.race(task, ["adam", "nesterov"], **SMALL)
     again = steepest.race(task, ["adam", "nesterov"], **SMALL)
+    torch.set_num_threads(threads)
     assert steps_of(alone) == steps_of(again)
+    shared = steepest.race(task, ["adam", "nesterov"], **{**SMALL, "processes": max(2, available_cores())})
+    assert steps_of(alone) == steps_of(shared)
+    for race in (again, shared):
+        curves = {runner.key_of(o.trial): o.curve for o in race.outcomes}
+        assert curves == {runner.key_of(o.trial): o.curve for o in alone.outcomes}
     other = steepest.race(task, ["adam", "nesterov"], **{**SMALL, "seed": 1})
     assert steps_of(alone) != steps_of(other)
 
@@ -105,38 +118,87 @@ def test_a_race_from_a_plain_script_needs_no_main_guard(tmp_path: Path) -> None:
 def test_a_resumed_race_runs_only_what_is_missing_and_ends_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = steepest.race("iris", ["adam", "nesterov"], **SMALL)
     calls = 0
-    run = workers.trial
+    run = runner.run_trial
 
     def stop_after(count: int) -> Any:
-        def trial(recipe: Recipe, job: Any, until: float | None) -> Any:
+        def trial(*args: Any, **options: Any) -> Any:
             nonlocal calls
             calls += 1
             if calls == count:
                 raise KeyboardInterrupt
-            return run(recipe, job, until)
+            return run(*args, **options)
 
         return trial
 
-    monkeypatch.setattr(workers, "trial", stop_after(9))
+    monkeypatch.setattr(runner, "run_trial", stop_after(9))
     with pytest.raises(steepest.Interrupted, match=r"8 of about \d+ trials are kept as r\w+; go on with: race\(..., resume="):
         steepest.race("iris", ["adam", "nesterov"], **SMALL)
     name = records.listing()[0]["id"]
     calls = 0
-    monkeypatch.setattr(workers, "trial", stop_after(10_000))
+    monkeypatch.setattr(runner, "run_trial", stop_after(10_000))
     resumed = steepest.race("iris", ["adam", "nesterov"], resume=name, **SMALL)
     assert calls == len(whole.outcomes) - 8
     assert steps_of(resumed) == steps_of(whole)
-    with pytest.raises(steepest.InputError, match="was not a race of this task under this plan"):
+    with pytest.raises(steepest.InputError, match="was a race with other contenders; repeat its command"):
         steepest.race("iris", ["adam", "sgd"], resume=name, **SMALL)
+    with pytest.raises(steepest.InputError, match="was a race with other data, model;"):
+        steepest.race(steepest.task("iris", seed=1, model=steepest.mlp((4,))), ["adam", "nesterov"], resume=name, **SMALL)
 
 
 def test_a_budget_ends_the_race_and_says_so() -> None:
     race = steepest.race("digits", ["sgd(1e-6)", "momentum(1e-6)"], budget="1s", seeds=3, epochs=400, processes=1)
     assert race.status == "out of time"
-    assert not race.reached
     with pytest.raises(steepest.InputError, match="no recipe reached accuracy"):
         _ = race.best
     assert race.to_dict()["best"] is None
+
+
+def test_time_that_ends_after_the_search_is_told_apart_from_a_target_nobody_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    def end(self: runner.Runner) -> bool:
+        if self.result.pace.rounds:
+            self.result.status = "out of time"
+        return self.result.status == "out of time"
+
+    monkeypatch.setattr(runner.Runner, "_time_is_up", end)
+    race = steepest.race("iris", ["adam"], **SMALL)
+    assert race.leaderboard().winner is None
+    with pytest.raises(steepest.InputError, match=r"out of time before anyone was judged; the first to reach accuracy >= 0.9"):
+        _ = race.best
+
+
+def test_rules_that_cannot_work_are_told_before_anything_is_recorded() -> None:
+    for rules in (["adam", "muon(0.02)"], ["adam", "chain(clip_value(1.0))"]):
+        with pytest.raises(steepest.InputError):
+            steepest.race("iris", rules, **SMALL)
+    assert not records.listing()
+
+
+def test_a_network_that_fails_in_a_race_leaves_what_was_finished(monkeypatch: pytest.MonkeyPatch) -> None:
+    run, calls = runner.run_trial, 0
+
+    def trial(*args: Any, **options: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise steepest.InputError("training failed: RuntimeError: no")
+        return run(*args, **options)
+
+    monkeypatch.setattr(runner, "run_trial", trial)
+    with pytest.raises(steepest.InputError, match="training failed"):
+        steepest.race("iris", ["adam"], **SMALL)
+    assert records.listing()[0]["status"] == "failed"
+    calls = 2
+    with pytest.raises(steepest.InputError, match="training failed"):
+        steepest.race("iris", ["adam"], **SMALL)
+    assert len(records.listing()) == 1  # the second never began
+
+
+def test_a_recipe_that_does_not_say_takes_what_the_race_gives_everyone() -> None:
+    race = steepest.race("iris", [Recipe(adam(0.01), name="mine"), "adam(0.01)"], baseline="adam", **SMALL)
+    assert {one.recipes[0].batch for one in race.plan.contenders} == {32}
+    assert {one.max_steps for one in race.plan.contenders} == {45}  # 15 epochs of 3 steps, and evaluations on the grid
+    one, two = ([o.curve for o in race.outcomes if o.trial.contender == name] for name in ("mine", "adam"))
+    assert one == two
 
 
 def test_nobody_reaches_an_impossible_target() -> None:
@@ -200,16 +262,16 @@ def test_ctrl_c_on_the_command_line_keeps_trials_and_says_how_to_go_on(tmp_path:
 
 def test_a_worker_that_dies_leaves_the_finished_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     task = steepest.Task("iris", model=lambda: nn.Sequential(nn.Linear(4, 3)))
-    run = workers.trial
+    run = runner.run_trial
 
-    def trial(recipe: Recipe, job: Any, until: float | None) -> Any:
+    def trial(task: steepest.Task, recipe: Recipe, job: Any, until: float | None, device: Any) -> Any:
         if job.stage == FINALS:
             from concurrent.futures.process import BrokenProcessPool
 
             raise BrokenProcessPool("a process ended abruptly")
-        return run(recipe, job, until)
+        return run(task, recipe, job, until, device=device)
 
-    monkeypatch.setattr(workers, "trial", trial)
+    monkeypatch.setattr(runner, "run_trial", trial)
     with pytest.raises(steepest.InputError, match=r"a worker process died .* trials are kept as r"):
         steepest.race(task, ["sgd(0.1)", "momentum(0.05)"], **SMALL)
     assert records.listing()[0]["status"] == "a worker process died"
@@ -220,7 +282,45 @@ def test_a_search_that_was_cut_short_says_so() -> None:
     searched = [o for o in race.outcomes if o.trial.stage == SEARCH]
     from steepest.racing.leaderboard import leaderboard
 
-    board = leaderboard(race.plan, searched, {})
+    board = leaderboard(race.plan, searched, Pace({}))
     assert {row.verdict for row in board.rows} <= {"only searched", "missed the target at every learning rate"}
     assert "only searched" in str(board)
     assert board.winner is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("presses", [(0.4,), (3.0, 0.1), (3.0, 0.02, 0.02)])
+def test_every_press_of_ctrl_c_ends_in_one_clean_line(tmp_path: Path, presses: tuple[float, ...]) -> None:
+    """The first press falls into the start of the processes, or into the trials; more follow at once."""
+    command = [sys.executable, "-m", "steepest", "race", "digits", "--recipes", "sgd(1e-7),momentum(1e-7)", "--epochs", "60"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, start_new_session=True
+    )
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and not list(tmp_path.glob(".steepest/races/*/record.jsonl")):
+        time.sleep(0.05)
+    for pause in presses:
+        time.sleep(pause)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert out == ""
+    assert "Traceback" not in err
+    assert err.strip().splitlines()[-1].startswith("steepest: stopped; ")
+
+
+@pytest.mark.slow
+def test_workers_end_when_their_race_is_killed(tmp_path: Path) -> None:
+    script = "import steepest; steepest.race('digits', ['sgd(1e-7)', 'momentum(1e-7)'], epochs=400, processes=2)"
+    process = subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, env={**os.environ, "TMPDIR": str(tmp_path)})
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and not list(tmp_path.glob("steepest-*.task")):
+        time.sleep(0.1)
+    time.sleep(8)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and list(tmp_path.glob("steepest-*.task")):
+        time.sleep(0.2)
+    assert not list(tmp_path.glob("steepest-*.task"))

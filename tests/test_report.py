@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 import steepest
+from steepest.records import Invocation
 
 VOID = {"meta", "br", "img", "input", "link", "hr"}
 
@@ -49,7 +50,7 @@ def read(path: Path) -> tuple[Balanced, str]:
 def race_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("race")
     race = steepest.race(
-        "iris", ["adam", "sgd(0.1)"], seeds=2, epochs=15, processes=1, home=folder, command="steepest race iris"
+        "iris", ["adam", "sgd(0.1)"], seeds=2, epochs=15, processes=1, home=folder, invocation=Invocation("steepest race iris")
     )
     run = steepest.fit("iris", race.best, home=folder)
     race.keep_winner(run)

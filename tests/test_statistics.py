@@ -12,6 +12,7 @@ from scipy import stats
 
 from steepest.racing.contenders import Contender
 from steepest.racing.leaderboard import FASTER, FASTEST, leaderboard
+from steepest.racing.pace import Pace
 from steepest.racing.plan import FINALS, SCREENING, SEARCH, Plan, finalists, middle_out
 from steepest.racing.statistics import (
     compare,
@@ -111,7 +112,7 @@ def test_learning_rates_are_tried_from_the_middle() -> None:
 def simulated_plan(num_contenders: int, seeds: int = 5) -> Plan:
     recipe = Recipe(sgd(0.1))
     names = ["momentum", *(f"rule {i}" for i in range(1, num_contenders))]
-    return Plan(tuple(Contender(name, (recipe,)) for name in names), "momentum", "accuracy >= 0.9", 10_000, 5, seeds=seeds)
+    return Plan(tuple(Contender(name, (recipe,), 10_000) for name in names), "momentum", "accuracy >= 0.9", 5, seeds=seeds)
 
 
 def outcomes_of(plan: Plan, stage: str, names: list[str], speed: dict[str, float], rng: np.random.Generator) -> list[Outcome]:
@@ -131,7 +132,7 @@ def simulate(num_contenders: int, speed: dict[str, float], seed: int) -> dict[st
     """Run one race through the very functions that plan and judge real ones; return the verdicts."""
     rng = np.random.default_rng(seed)
     plan = simulated_plan(num_contenders)
-    pace = dict.fromkeys(plan.names, 0.001)
+    pace = Pace.of(dict.fromkeys(plan.names, 0.001))
     outcomes = outcomes_of(plan, SCREENING, plan.names, speed, rng)
     outcomes += outcomes_of(plan, FINALS, finalists(plan, outcomes, pace), speed, rng)
     return {row.recipe: row.verdict for row in leaderboard(plan, outcomes, pace).rows}
@@ -156,7 +157,7 @@ def test_a_true_1_5_is_found_in_at_least_80_percent(num_contenders: int) -> None
 def test_the_order_of_the_screening_never_reads_the_finals() -> None:
     plan = simulated_plan(6)
     rng = np.random.default_rng(0)
-    pace = dict.fromkeys(plan.names, 0.001)
+    pace = Pace.of(dict.fromkeys(plan.names, 0.001))
     screened = outcomes_of(plan, SCREENING, plan.names, {}, rng)
     chosen = finalists(plan, screened, pace)
     assert finalists(plan, [*screened, *outcomes_of(plan, FINALS, chosen, {"rule 5": 9.0}, rng)], pace) == chosen
@@ -164,7 +165,7 @@ def test_the_order_of_the_screening_never_reads_the_finals() -> None:
 
 def test_misses_are_counted_never_dropped() -> None:
     plan = simulated_plan(3)
-    pace = dict.fromkeys(plan.names, 0.001)
+    pace = Pace.of(dict.fromkeys(plan.names, 0.001))
     rng = np.random.default_rng(0)
     outcomes = outcomes_of(plan, SCREENING, plan.names, {}, rng)
     outcomes += outcomes_of(plan, FINALS, plan.names, {"rule 1": 3.0}, rng)
@@ -185,27 +186,100 @@ def test_misses_are_counted_never_dropped() -> None:
 def test_a_race_stopped_half_way_is_still_judged_fairly() -> None:
     plan = simulated_plan(4)
     rng = np.random.default_rng(0)
-    pace = dict.fromkeys(plan.names, 0.001)
+    pace = Pace.of(dict.fromkeys(plan.names, 0.001))
     outcomes = outcomes_of(plan, SCREENING, plan.names, {}, rng)
     assert "not run" not in str(leaderboard(plan, outcomes, pace))
     assert leaderboard(plan, outcomes, pace).winner is None
-    assert "not run" in str(leaderboard(plan, [], {}))
+    assert "not run" in str(leaderboard(plan, [], Pace({})))
     chosen = finalists(plan, outcomes, pace)
     final = outcomes_of(plan, FINALS, chosen, {}, rng)
     part = [o for o in final if not (o.trial.contender == chosen[0] and o.trial.seed % 2)]  # unequal seeds
     rows = {row.recipe: row for row in leaderboard(plan, [*outcomes, *part], pace).rows}
+    assert all(rows[name].seeds == 5 for name in chosen)  # only the seeds that all of them ran
     versus = rows[chosen[0]].versus_baseline if chosen[0] != plan.baseline else rows[chosen[1]].versus_baseline
     assert versus is not None
     assert versus.pairs == 5
+    some = [o for o in outcomes if o.trial.contender != "rule 1"]  # time ran out before rule 1 ran any seed
+    searched = [Outcome(plan.trial(SEARCH, name, 0, 0), 50, 50, 1.0, 1.0, 1.0) for name in plan.names]
+    assert leaderboard(plan, [*searched, *some], pace).winner is None
+
+
+def tuned_plan(names: list[str]) -> Plan:
+    recipes = (Recipe(sgd(0.1)), Recipe(sgd(0.2)))
+    listed = tuple(Contender(name, recipes, 10_000) for name in names)
+    return Plan(listed, names[0], "accuracy >= 0.9", 5)
+
+
+def searched(plan: Plan, name: str, reached_at: int | None) -> list[Outcome]:
+    return [Outcome(plan.trial(SEARCH, name, i, 0), reached_at, 100, 1.0, 1.0, 0.5) for i in range(2)]
+
+
+def test_a_baseline_that_never_reached_the_target_is_beaten_by_whoever_did() -> None:
+    plan = tuned_plan(["momentum", "rule 1", "rule 2"])
+    rng, others = np.random.default_rng(0), ["rule 1", "rule 2"]
+    pace = Pace.of(dict.fromkeys(others, 0.001))
+    outcomes = searched(plan, "momentum", None) + searched(plan, "rule 1", 50) + searched(plan, "rule 2", 50)
+    for stage in (SCREENING, FINALS):
+        outcomes += outcomes_of(plan, stage, others, {"rule 1": 3.0}, rng)
+    board = leaderboard(plan, outcomes, pace)
+    rows = {row.recipe: row for row in board.rows}
+    assert board.winner == "rule 1"
+    assert rows["rule 1"].verdict.startswith("fastest (p = ")
+    assert rows["rule 2"].verdict == "faster: momentum never reached the target"
+    assert rows["momentum"].verdict == "missed the target at every learning rate"
+    assert np.isnan(rows["momentum"].lr)
+
+
+def test_without_the_baselines_finals_nothing_is_claimed() -> None:
+    plan = tuned_plan(["momentum", "rule 1", "rule 2"])
+    rng, pace = np.random.default_rng(0), Pace.of(dict.fromkeys(plan.names, 0.001))
+    outcomes = [outcome for name in plan.names for outcome in searched(plan, name, 50)]
+    outcomes += outcomes_of(plan, SCREENING, plan.names, {"rule 1": 3.0}, rng)
+    outcomes += outcomes_of(plan, FINALS, ["rule 1", "rule 2"], {"rule 1": 3.0}, rng)
+    board = leaderboard(plan, outcomes, pace)
+    assert board.winner == "rule 1"
+    assert {row.verdict for row in board.rows if row.judged} == {"not compared"}
+
+
+def test_a_measured_cost_is_not_trusted_beyond_its_error() -> None:
+    """Two equal recipes, both twice as expensive as the baseline, whose costs were measured 8% apart."""
+    plan = simulated_plan(3)
+    pace = Pace.of({"momentum": 0.001, "rule 1": 0.00200, "rule 2": 0.00216})
+    assert pace.ratio("rule 1", "rule 2") == 1.0
+    assert pace.ratio("rule 1", "momentum") == pytest.approx(2.0 / 1.1)
+    noisy = Pace({"a": (0.001, 0.001, 0.002), "b": (0.001, 0.002, 0.001)})
+    assert noisy.ratio("a", "b") == 1.0
+    steps = outcomes_of(plan, SCREENING, plan.names, {}, np.random.default_rng(0))
+    for name in plan.names:  # the same steps for all: only the cost could tell them apart
+        steps += [Outcome(plan.trial(FINALS, name, 0, i), 50 + i, 60 + i, 1.0, 1.0, 1.0) for i in range(plan.final_seeds)]
+    rows = {row.recipe: row for row in leaderboard(plan, steps, pace).rows}
+    assert not any(row.verdict.startswith("fastest") for row in rows.values() if row.recipe != "momentum")
+    assert rows["rule 1"].step_seconds == 0.002  # what is shown is what was measured
+
+
+@pytest.mark.parametrize("error", [0.05, 0.1])
+def test_a_noisy_pace_makes_no_winners(error: float) -> None:
+    """Equal rivals, four times cheaper than the baseline in seconds, each cost measured with this error in nine rounds."""
+    wrong = 0
+    for seed in range(RACES // 4):
+        rng = np.random.default_rng(seed)
+        plan = simulated_plan(3)
+        true = {"momentum": 0.004, "rule 1": 0.001, "rule 2": 0.001}
+        rounds = {name: tuple(cost * np.exp(rng.normal(0, error, 9))) for name, cost in true.items()}
+        outcomes = outcomes_of(plan, SCREENING, plan.names, {}, rng)
+        outcomes += outcomes_of(plan, FINALS, plan.names, {}, rng)
+        rows = leaderboard(plan, outcomes, Pace(rounds)).rows
+        wrong += any(row.verdict.startswith("fastest") for row in rows)
+    assert wrong / (RACES // 4) <= 0.08  # 5%, and what 250 races can be off by chance
 
 
 def test_a_step_that_costs_three_times_as_much_weighs_in_the_ranking() -> None:
     plan = simulated_plan(5)
     rng = np.random.default_rng(0)
-    pace = dict.fromkeys(plan.names, 0.001) | {"rule 1": 0.0045}
+    seconds = dict.fromkeys(plan.names, 0.001)
     outcomes = outcomes_of(plan, SCREENING, plan.names, {"rule 1": 2.0}, rng)
-    assert "rule 1" not in finalists(plan, outcomes, pace)
-    assert "rule 1" in finalists(plan, outcomes, pace | {"rule 1": 0.0025})
+    assert "rule 1" not in finalists(plan, outcomes, Pace.of(seconds | {"rule 1": 0.0045}))
+    assert "rule 1" in finalists(plan, outcomes, Pace.of(seconds | {"rule 1": 0.0025}))
 
 
 def test_a_trial_survives_json() -> None:

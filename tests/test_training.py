@@ -198,7 +198,7 @@ def test_an_own_network_is_trained_in_place_on_arrays_as_they_are() -> None:
     assert run.model is net
     assert not torch.equal(before, net[1].weight)
     assert run.predict(X[:3]).shape == (3,)
-    with pytest.raises(steepest.InputError, match="pass load_run"):
+    with pytest.raises(steepest.InputError, match="in Python: load_run"):
         steepest.load_run(str(run.id))
     other = nn.Sequential(nn.Flatten(), nn.Linear(12, 4))
     again = steepest.load_run(str(run.id), model=other)
@@ -219,7 +219,7 @@ class Wrong(nn.Module):
 @pytest.mark.parametrize(
     ("net", "message"),
     [
-        (nn.Linear(5, 3), "the network does not take inputs of shape (2, 4)"),
+        (nn.Linear(5, 3), "the network, on inputs of shape (2, 4), failed: RuntimeError"),
         (nn.Linear(4, 7), "the network gives 7 numbers a row; the label has 3 classes"),
         (nn.Flatten(), "the network gives 4 numbers a row"),
         (nn.Sequential(nn.Linear(4, 3)).requires_grad_(False), "no parameters that require gradients"),

@@ -89,7 +89,7 @@ def evaluate(
     >>> import steepest
     >>> run = steepest.fit("iris", record=False)
     >>> evaluate(run).rows
-    21
+    22
     """
     run = load_run(run, home=home) if isinstance(run, str) else run
     job = task(subject) if subject is not None else run.task

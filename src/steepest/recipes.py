@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from . import models, objectives, rules, schedules
-from .data.batches import batch_bounds
 from .errors import InputError, at_least, between, positive, unknown, whole
 from .models.specs import MANY_ROWS
 from .objectives import Objective
@@ -124,6 +123,8 @@ class Recipe:
 
     def num_steps(self, num_rows: int) -> int:
         """Return how many steps its epochs take over a part of this size."""
+        from .data.batches import batch_bounds
+
         per_epoch = len(batch_bounds(num_rows, self.batch_size(num_rows)))
         return max(1, math.ceil((self.epochs or 1) * per_epoch))
 

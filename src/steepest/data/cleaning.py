@@ -288,8 +288,8 @@ def _finite(raw: RawTable, name: str, values: np.ndarray) -> Column:
     if (huge := np.abs(np.nan_to_num(values, posinf=np.inf)) > LARGEST).any():
         at = int(np.flatnonzero(huge)[0])
         raise InputError(
-            f"{raw.source}, {raw.place(at)}, column {name!r}: expected a finite number up to {LARGEST:g}, got {values[at]}; "
-            "correct or remove the row"
+            f"{raw.source}, {raw.place(at)}, column {name!r}: expected a finite number, got {values[at]} "
+            f"(beyond {LARGEST:g}); correct or remove the row"
         )
     return Column(name, "number", values)
 
