@@ -152,3 +152,95 @@ def test_help_and_complaints_come_without_torch(arguments: list[str]) -> None:
     )
     result = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=False)
     assert result.stderr.strip().splitlines()[-1] == "[]"
+
+
+# -- damaged records --------------------------------------------------------------------------------------------------
+
+
+def damaged(content: bytes, path: Path) -> None:
+    path.write_bytes(path.read_bytes() + content)
+
+
+def test_an_event_after_a_torn_line_is_not_lost() -> None:
+    from steepest import records
+
+    book = records.create("run")
+    book.append("start", task="x")
+    damaged(b'{"event": "trial", "n": ', book.path)
+    book.append("trial", n=1)
+    assert [(event["event"], event.get("n")) for event in book.events()] == [("start", None), ("trial", 1)]
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe junk\n", b"[1, 2]\n", b'{"at": 1}\n', b'{"event": 5}\n', b"{" * 5000 + b"\n"])
+def test_junk_in_one_record_spoils_nothing(content: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    name = document(["fit", "iris", "--epochs", "1"], capsys)["id"]
+    damaged(content, Path(".steepest/runs") / name / "record.jsonl")
+    assert document(["runs"], capsys)["records"][0]["status"] == "finished"
+    assert document(["evaluate", name], capsys)["id"] == name
+
+
+@pytest.mark.parametrize(
+    ("line", "verb"),
+    [
+        (b'{"event": "start", "at": "yesterday", "task": ["a"], "label": 5}\n', ["runs"]),
+        (b'{"event": "end", "status": "finished", "versions": {}}\n', ["report", "ID"]),
+        (b'{"event": "end"}\n', ["report", "ID"]),
+    ],
+)
+def test_records_with_odd_fields(line: bytes, verb: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    name = document(["fit", "iris", "--epochs", "1"], capsys)["id"]
+    path = Path(".steepest/runs") / name / "record.jsonl"
+    if verb == ["runs"]:
+        path.write_bytes(line)
+        assert run(verb, capsys)[0] == 0
+        return
+    damaged(line, path)
+    code, _, err = run([name if word == "ID" else word for word in verb], capsys)
+    assert code == 2
+    assert len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("weights", [b"", b"\x00" * 200, b"junk"])
+def test_damaged_weights(weights: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    name = document(["fit", "iris", "--epochs", "1"], capsys)["id"]
+    (Path(".steepest/runs") / name / "weights.safetensors").write_bytes(weights)
+    code, _, err = run(["evaluate", name], capsys)
+    assert code == 2
+    assert f"the weights of run {name} are damaged or do not fit" in err
+
+
+def test_the_newest_run_is_found_behind_a_newer_race(capsys: pytest.CaptureFixture[str]) -> None:
+    document(["fit", "iris", "--epochs", "1"], capsys)
+    steepest.race("iris", ["sgd(0.1)", "momentum(0.05)"], seeds=1, epochs=5, processes=1)
+    assert steepest.load_run("last").facts["task"] == "iris"
+    assert run(["evaluate", "last"], capsys)[0] == 0
+
+
+def test_a_task_function_that_fails_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "t.py"
+    for body in ("raise ValueError('my own bug')", "import sys; sys.exit(7)", "1 / 0"):
+        path.write_text(f"def make():\n    {body}\n")
+        code, _, err = run(["fit", f"{path}:make"], capsys)
+        assert code == 2
+        assert len(err.strip().splitlines()) == 1
+        assert "failed: " in err
+
+
+def test_steepest_alone_prints_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run([], capsys)
+    assert code == 0
+    assert err == ""
+    assert len(out.splitlines()) > 10
+
+
+def test_a_full_disk_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from steepest.records import Record
+
+    def full(self: Record, event: str, **content: Any) -> None:
+        raise OSError(28, "No space left on device", str(self.path))
+
+    monkeypatch.setattr(Record, "append", full)
+    code, _, err = run(["fit", "iris", "--epochs", "1"], capsys)
+    assert code == 2
+    assert "cannot write (No space left on device" in err
+    assert len(err.strip().splitlines()) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
 from typing import Any
 
@@ -275,3 +276,84 @@ def test_cleaning_report_is_a_document() -> None:
     report.add("missing cells", 0, "filled")
     report.add("missing cells", 3, "filled", "age")
     assert report.to_dict()["findings"] == [{"what": "missing cells", "column": "age", "count": 3, "action": "filled"}]
+
+
+def test_new_rows_are_read_as_the_training_rows_were(tmp_path: Path) -> None:
+    """Marks of missing cells and the absence of a header are kept with the model."""
+    rng = np.random.default_rng(0)
+    lines = [f"{rng.integers(0, 9)},{rng.normal():.3f},{i % 2}" for i in range(80)]
+    (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
+    data = steepest.read_table(tmp_path / "t.csv", -1, header=False, missing_in={"c1": ["0"]}, parts=(1.0, 0.0, 0.0, 0.0))
+    assert any("missing cells" in finding.what for finding in data.cleaning.findings)
+    (tmp_path / "new.csv").write_text("\n".join(line.rsplit(",", 1)[0] for line in lines) + "\n")
+    trained = data.part("train", by="training").inputs.numpy()
+    np.testing.assert_allclose(data.encode(tmp_path / "new.csv"), trained, rtol=1e-6)
+    from steepest.data.preprocessing import from_dict
+
+    assert from_dict(json.loads(json.dumps(data.preprocessing.to_dict()))) == data.preprocessing
+
+
+def test_whole_numbers_of_images_and_datasets_are_classes_however_many() -> None:
+    images, labels = np.zeros((188, 8, 8), dtype=np.uint8), np.arange(188) % 47
+    assert steepest.arrays(images, labels).targets.num_classes == 47
+    assert steepest.arrays(images, labels, kind="regression").targets.kind == "regression"
+    pairs = [(torch.zeros(3), int(label)) for label in labels]
+    assert steepest.task(pairs_dataset(pairs)).data.targets.num_classes == 47
+    with pytest.raises(steepest.InputError, match="unknown option of builtin 'label_name'"):
+        steepest.task("iris", label_name="x")
+
+
+def pairs_dataset(pairs: list[Any]) -> Any:
+    class Pairs(torch.utils.data.Dataset):
+        def __len__(self) -> int:
+            return len(pairs)
+
+        def __getitem__(self, i: int) -> Any:
+            return pairs[i]
+
+    return Pairs()
+
+
+@pytest.mark.parametrize(("classes", "rows"), [(10, 12), (30, 3), (3, 50), (2, 7)])
+def test_parts_and_folds_have_the_sizes_they_should(classes: int, rows: int) -> None:
+    from steepest.data.splitting import SHARES, folds, split_rows
+
+    codes = np.repeat(np.arange(classes), rows)
+    everything = np.arange(len(codes))
+    for part, share in zip(split_rows(everything, codes, SHARES, 0), SHARES, strict=True):
+        assert abs(len(part) - share * len(codes)) <= 2
+    count = min(5, rows)
+    sizes = [len(fold) for fold in folds(everything, codes, count, 0)]
+    assert max(sizes) - min(sizes) <= 1
+    train = split_rows(everything, codes, SHARES, 0)[0]
+    assert set(codes[train]) == set(range(classes))
+
+
+def test_a_worker_is_given_no_other_rows_of_a_dataset_either() -> None:
+    pairs = [(torch.full((3,), float(i)), i % 2) for i in range(60)]
+    data = steepest.task(pairs_dataset(pairs)).data
+    lean = data.only("train", "validation", by="race")
+    assert len(lean.inputs) == data.size("train") + data.size("validation")
+    torch.testing.assert_close(
+        lean.part("train", by="training").take(torch.arange(3))[0], data.part("train", by="training").take(torch.arange(3))[0]
+    )
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        (lambda i: 1 / 0, "the dataset failed: ZeroDivisionError"),
+        (lambda i: None, "must be a pair"),
+        (lambda i: ([1.0], 0), "must be a pair"),
+    ],
+)
+def test_a_dataset_that_gives_no_pairs_is_told(item: Any, message: str) -> None:
+    class Wrong(torch.utils.data.Dataset):
+        def __len__(self) -> int:
+            return 30
+
+        def __getitem__(self, i: int) -> Any:
+            return item(i)
+
+    with pytest.raises(steepest.InputError, match=message):
+        steepest.task(Wrong())

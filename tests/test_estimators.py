@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_breast_cancer, load_diabetes
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 from sklearn.exceptions import SkipTestWarning
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -51,3 +51,25 @@ def test_several_targets() -> None:
     predicted = steepest.SteepestRegressor(epochs=20).fit(X, both).predict(X)
     assert predicted.shape == both.shape
     assert np.corrcoef(predicted[:, 0], predicted[:, 1])[0, 1] < -0.8
+
+
+def test_a_module_of_ones_own_is_copied_at_every_fit() -> None:
+    from torch import nn
+
+    X, y = load_iris(return_X_y=True)
+    net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    before = net[0].weight.clone()
+    model = steepest.SteepestClassifier("adam(0.01)", model=net, epochs=3, random_state=0)
+    first, second = (model.fit(X, y).predict_proba(X) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert (net[0].weight == before).all()
+    assert net[0].weight.dtype == before.dtype
+    from steepest.training.run import weights_sha256
+
+    assert weights_sha256(model.run_.model) == model.run_.facts["weights_sha256"]
+
+
+def test_rules_are_recipes_and_none_is_another_seed_each_time() -> None:
+    X, y = load_iris(return_X_y=True)
+    model = steepest.SteepestClassifier(steepest.momentum(0.05), epochs=1)
+    assert (model.fit(X, y).predict_proba(X) != model.fit(X, y).predict_proba(X)).any()

@@ -7,6 +7,7 @@ import pytest
 from sklearn import metrics as sk
 
 import steepest
+from steepest import metrics
 from steepest.assessment import calibration_error
 from steepest.metrics import Predictions, confusion, measure, r2
 from steepest.reach import Reach
@@ -87,3 +88,46 @@ def test_targets_read_as_people_write_them(text: str, metric: str, value: float)
 def test_other_texts_are_refused(text: str) -> None:
     with pytest.raises(steepest.InputError):
         Reach.parse(text)
+
+
+def test_confident_networks_keep_their_order_and_their_loss() -> None:
+    """In float32 these logits all round to probability 1, and 1 - p to 0."""
+    import torch
+
+    from steepest.evaluation import probabilities
+
+    raw = torch.tensor([18.0, 19.0, 20.0, 41.0, 42.0])
+    truth = np.array([0, 0, 0, 1, 1])
+    predictions = Predictions(truth, probabilities=probabilities(raw, 2))
+    assert metrics.auc(predictions) == 1.0
+    lost = Predictions(np.zeros(2, dtype=int), probabilities=probabilities(torch.tensor([20.0, 30.0]), 2))
+    assert metrics.log_loss(lost) == pytest.approx(25.0)
+    three = Predictions(np.array([2]), probabilities=probabilities(torch.tensor([[60.5, 0.0, 0.0]]), 3))
+    assert metrics.log_loss(three) == pytest.approx(60.5)
+
+
+def test_a_class_that_is_only_predicted_counts_as_in_scikit_learn() -> None:
+    from sklearn.metrics import f1_score, precision_score, r2_score, recall_score
+
+    truth, predicted = np.array([0, 0, 1, 1]), np.array([0, 2, 1, 1])
+    found = Predictions(truth, probabilities=np.eye(3)[predicted])
+    options = {"average": "macro", "zero_division": 0}
+    assert metrics.precision(found) == pytest.approx(precision_score(truth, predicted, **options))
+    assert metrics.recall(found) == pytest.approx(recall_score(truth, predicted, **options))
+    assert metrics.f1(found) == pytest.approx(f1_score(truth, predicted, **options))
+    rng = np.random.default_rng(0)
+    wanted = rng.normal(size=(20, 2)) * [1, 100]
+    values = wanted + rng.normal(size=(20, 2))
+    assert metrics.r2(Predictions(wanted, values=values)) == pytest.approx(r2_score(wanted, values))
+
+
+def test_a_frozen_layer_stays_frozen_through_an_evaluation() -> None:
+    from torch import nn
+
+    from steepest.evaluation import evaluating
+
+    net = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)).train()
+    net[1].eval()
+    with evaluating(net):
+        assert not net[0].training
+    assert [module.training for module in net] == [True, False]

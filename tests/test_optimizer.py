@@ -275,3 +275,96 @@ def test_channels_last_parameters_take_the_same_steps() -> None:
             optimizer.step()
         results.append(p.detach().contiguous())
     torch.testing.assert_close(*results, rtol=1e-5, atol=1e-6)
+
+
+# -- state that comes from elsewhere, or changes under our feet -------------------------------------------------------
+
+
+def stepped(model: nn.Module, optimizer: Any, times: int = 1) -> None:
+    for _ in range(times):
+        optimizer.zero_grad()
+        model(torch.ones(2, model.weight.shape[1])).square().sum().backward()  # type: ignore[union-attr, index]
+        optimizer.step()
+
+
+@pytest.mark.parametrize("rule", [steepest.adam(0.1), steepest.momentum(0.1), steepest.lion(0.1), steepest.rmsprop(0.1)])
+def test_the_state_of_other_shapes_is_refused(rule: steepest.Rule) -> None:
+    small, large = nn.Linear(4, 3), nn.Linear(500, 3)
+    saved, optimizer = steepest.Optimizer(small, rule), steepest.Optimizer(large, rule)
+    stepped(small, saved)
+    with pytest.raises(steepest.InputError, match=r"state '.*' has shape \(3, 4\), its parameter \(3, 500\)"):
+        optimizer.load_state_dict(saved.state_dict())
+    stepped(large, optimizer, 2)
+    for wrong in ({}, {"state": {}, "param_groups": []}, None):
+        with pytest.raises(steepest.InputError):
+            optimizer.load_state_dict(wrong)  # type: ignore[arg-type]
+
+
+def test_a_parameter_that_was_resized_is_refused() -> None:
+    model = nn.Linear(4, 3)
+    optimizer = steepest.Optimizer(model, steepest.adam(0.1))
+    stepped(model, optimizer, 2)
+    model.weight.data = torch.ones(3, 70)
+    with pytest.raises(steepest.InputError, match="has shape"):
+        stepped(model, optimizer)
+
+
+def test_the_state_of_torchs_sgd_is_taken_over() -> None:
+    torch.manual_seed(0)
+    ours, theirs = nn.Linear(3, 2), nn.Linear(3, 2)
+    theirs.load_state_dict(ours.state_dict())
+    before = torch.optim.SGD(theirs.parameters(), lr=0.01, momentum=0.9)
+    stepped(theirs, before, 3)
+    ours.load_state_dict(theirs.state_dict())
+    optimizer = steepest.Optimizer(ours, steepest.momentum(0.01))
+    optimizer.load_state_dict(copy.deepcopy(before.state_dict()))  # torch hands over the very tensors
+    stepped(theirs, before, 3)
+    stepped(ours, optimizer, 3)
+    torch.testing.assert_close(ours.weight, theirs.weight)
+
+
+def test_state_that_was_cleared_begins_anew() -> None:
+    model = nn.Linear(3, 2)
+    optimizer = steepest.Optimizer(model, steepest.adam(0.1))
+    stepped(model, optimizer, 3)
+    optimizer.state.clear()
+    stepped(model, optimizer)
+    assert {"step", "exp_avg", "exp_avg_sq"} == set(optimizer.state[model.weight])
+    assert optimizer.state[model.weight]["step"] == 1
+
+
+def test_a_parameter_put_in_the_place_of_another_is_trained() -> None:
+    model = nn.Linear(3, 2)
+    optimizer = steepest.Optimizer(model, steepest.adam(0.1))
+    stepped(model, optimizer, 2)
+    model.weight = nn.Parameter(torch.ones(2, 3))
+    optimizer.param_groups[0]["params"][0] = model.weight
+    stepped(model, optimizer)
+    assert (model.weight != 1).all()
+
+
+def test_gradients_that_turn_sparse_are_refused() -> None:
+    p = nn.Parameter(torch.ones(3, 2))
+    optimizer = steepest.Optimizer([p], steepest.sgd(0.1))
+    p.grad = torch.ones(3, 2)
+    optimizer.step()
+    p.grad = torch.ones(3, 2).to_sparse()
+    with pytest.raises(steepest.InputError, match="sparse gradients"):
+        optimizer.step()
+
+
+def test_a_parameter_given_twice_is_refused() -> None:
+    p = nn.Parameter(torch.ones(1))
+    with pytest.raises(steepest.InputError, match="given twice"):
+        steepest.Optimizer([p, p], steepest.sgd(0.1))
+
+
+def test_a_learning_rate_may_begin_at_zero_and_be_a_numpy_number() -> None:
+    import numpy as np
+
+    p = nn.Parameter(torch.ones(1))
+    optimizer = steepest.Optimizer([{"params": [p], "lr": 0.0}], steepest.sgd(float(np.float32(0.1))))
+    optimizer.param_groups[0]["lr"] = np.float32(0.5)
+    p.grad = torch.ones(1)
+    optimizer.step()
+    assert p.item() == 0.5

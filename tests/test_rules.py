@@ -213,19 +213,48 @@ def test_centered_rmsprop_survives_rounding() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("name", [name for name in CASES if name != "clip norm"])
 def test_fused_equals_eager_in_lower_precision(name: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    results = []
+    """What is compared is how far the parameters moved, against the rounding of ten steps."""
+    moves = []
     for turned_off in (False, True):
         if turned_off:
             monkeypatch.setattr(fused, "recognise", lambda links: "turned off")
         torch.manual_seed(0)
-        p = torch.randn(50).to(dtype).requires_grad_()
+        start = torch.randn(50).to(dtype)
+        p = start.clone().requires_grad_()
         optimizer = steepest.Optimizer([p], CASES[name][0]())
         for _ in range(10):
             p.grad = torch.randn(50).to(dtype)
             optimizer.step()
-        results.append(p.detach().float())
-    tolerance = 1e-5 if dtype == torch.float32 else 0.1
-    torch.testing.assert_close(*results, rtol=tolerance, atol=tolerance)
+        moves.append(p.detach().float() - start.float())
+    unit = torch.finfo(dtype).eps * start.float().abs().clamp(min=0.1)  # one rounding of a parameter
+    assert ((moves[0] - moves[1]).abs() <= 10 * unit).all()
+    assert moves[0].abs().mean() > 2 * (moves[0] - moves[1]).abs().mean()  # an optimizer that does nothing fails
+
+
+@pytest.mark.parametrize("scale", [300.0, 1e-4])
+def test_half_precision_gradients_are_clipped_by_their_true_norm(scale: float) -> None:
+    """Squared in float16, 300 overflows and 1e-4 vanishes."""
+    p = torch.zeros(64, dtype=torch.float16, requires_grad=True)
+    optimizer = steepest.Optimizer([p], steepest.chain(steepest.clip_global_norm(4e-4), steepest.scale_by_learning_rate(1.0)))
+    p.grad = torch.full((64,), scale, dtype=torch.float16)
+    optimizer.step()
+    assert p.detach().float().norm().item() == pytest.approx(4e-4, rel=1e-2)
+
+
+@pytest.mark.parametrize("branch", [steepest.clip_global_norm(1e9), steepest.orthogonal()])
+def test_a_norm_after_a_split_runs_over_all_branches(branch: steepest.Rule) -> None:
+    """The branches ask unequally often; the norm that follows them must still wait for all."""
+    first, second = torch.zeros(2, 2, requires_grad=True), torch.zeros(2, requires_grad=True)
+    rule = steepest.chain(
+        steepest.split(matrices=branch, rest=steepest.ema(0.0)),
+        steepest.clip_global_norm(1.0),
+        steepest.scale_by_learning_rate(1.0),
+    )
+    optimizer = steepest.Optimizer([first, second], rule)
+    first.grad, second.grad = torch.full((2, 2), 3.0), torch.full((2,), 3.0)
+    optimizer.step()
+    norm = torch.cat([first.detach().flatten(), second.detach()]).norm().item()
+    assert norm == pytest.approx(1.0, rel=1e-4)
 
 
 def test_rules_print_as_the_python_that_makes_them() -> None:

@@ -381,3 +381,113 @@ def test_evaluation_prints_confusion_and_calibration() -> None:
 def test_numbers_that_json_lacks_are_written_as_json_has_them() -> None:
     value = {"a": math.nan, "b": math.inf, "c": -math.inf, "d": np.float32(1.5), "e": (1, 2), "f": np.arange(2)}
     assert records.jsonable(value) == {"a": None, "b": "inf", "c": "-inf", "d": 1.5, "e": [1, 2], "f": [0, 1]}
+
+
+# -- networks of one's own --------------------------------------------------------------------------------------------
+
+
+def test_every_training_of_a_task_starts_from_the_module_as_it_was_given() -> None:
+    net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    given = {name: value.clone() for name, value in net.state_dict().items()}
+    task = steepest.Task("iris", model=net)
+    first, second = (steepest.fit(task, "adam(0.01)", max_steps=20, record=False) for _ in range(2))
+    assert first.curve == second.curve
+    assert first.model is not net
+    assert all(torch.equal(value, given[name]) for name, value in net.state_dict().items())
+    folds = steepest.cross_validate(steepest.Task("iris", model=net), "sgd(1e-9)", folds=2)
+    losses = {round(fold["log_loss"], 1) for fold in folds.folds}
+    assert len(losses) == 1  # nothing was learned from one fold to the next
+
+
+def test_what_the_caller_draws_changes_no_training() -> None:
+    task = steepest.Task("iris", model=steepest.mlp((16,), dropout=0.5))
+
+    def losses(disturb: bool) -> list[float]:
+        torch.manual_seed(7)
+        found = []
+        for event in steepest.steps(task, "sgd(0.1)", max_steps=10):
+            if disturb:
+                torch.rand(3)
+            if isinstance(event, steepest.StepEvent):
+                found.append(event.result.loss.item())
+        return found
+
+    assert losses(False) == losses(True)
+    torch.manual_seed(7)
+    expected = torch.rand(1)
+    torch.manual_seed(7)
+    for event in steepest.steps(task, "sgd(0.1)", max_steps=10):
+        del event
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_the_training_loss_is_the_mean_over_rows_not_over_batches() -> None:
+    events = list(steepest.steps("iris", steepest.Recipe(steepest.sgd(1e-9), batch=50, epochs=1)))
+    steps = [event.result for event in events if isinstance(event, steepest.StepEvent)]
+    mean = sum(result.loss.item() * result.weight for result in steps) / sum(result.weight for result in steps)
+    assert len({result.weight for result in steps}) == 2
+    assert events[-1].train_loss == pytest.approx(mean)
+
+
+class Failing(nn.Module):
+    """A network that runs as long as it is only looked at."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how, self.layer = how, nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        y = self.layer(x)
+        if self.how == "detached":
+            return y.detach()
+        if self.how == "whole numbers":
+            return y.long()
+        if self.how == "three dimensions":
+            return y[:, :, None]
+        if self.training:
+            raise KeyError("")
+        return y
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("detached", "training failed: RuntimeError"),
+        ("whole numbers", "must return real numbers"),
+        ("three dimensions", "one number a class"),
+        ("raises", "training failed: KeyError"),
+    ],
+)
+def test_a_network_that_fails_is_told_in_one_line_and_leaves_nothing(how: str, message: str) -> None:
+    with pytest.raises(steepest.InputError, match=message) as caught:
+        steepest.fit(steepest.Task("iris", model=lambda: Failing(how)))
+    assert "\n" not in str(caught.value)
+    assert not records.listing()
+
+
+def test_rules_and_texts_are_recipes_and_leave_the_rest_to_the_default() -> None:
+    usual = steepest.fit("iris", max_steps=2, record=False).facts["recipe"]
+    assert "batch=32, epochs=40" in usual
+    for recipe in ("adamw(0.002)", steepest.adamw(0.002), steepest.Recipe(steepest.adamw(0.002))):
+        assert "batch=32, epochs=40" in steepest.fit("iris", recipe, max_steps=2, record=False).facts["recipe"]
+
+
+def test_a_run_says_how_it_ended_and_on_which_part_it_was_measured() -> None:
+    run = steepest.fit("diabetes", steepest.Recipe(steepest.sgd(1e6), epochs=2), record=False)
+    assert run.status == "diverged"
+    assert "diverged after" in repr(run)
+    assert "test part:" in repr(run)
+
+
+def test_a_run_is_measured_with_the_preprocessing_it_was_trained_with() -> None:
+    run = steepest.fit("iris", max_steps=40, record=False)
+    shifted = steepest.task("iris", seed=3)
+    shown = steepest.evaluate(run, shifted, part="train")
+    inputs = run.interface.preprocessing(shifted.data.inputs.take(shifted.data.parts["train"]))
+    with torch.no_grad():
+        right = (
+            run.model(torch.from_numpy(inputs)).argmax(1).numpy() == shifted.data.targets.values[shifted.data.parts["train"]]
+        )
+    assert shown.metrics["accuracy"] == pytest.approx(right.mean())
+    with pytest.raises(steepest.InputError, match="the model tells apart the classes"):
+        steepest.evaluate(run, "wine")
