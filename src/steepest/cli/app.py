@@ -98,6 +98,10 @@ def race(
 
 def _made(source: o.Source, quiet: bool) -> tuple[Any, Any]:
     """Return the task, and how the command line called: what came before the data are read is start."""
+    import sklearn.datasets
+    import sklearn.impute
+    import sklearn.preprocessing  # noqa: F401  the start's share, not the data's
+
     from ..records import Invocation
 
     start_s = process_age_s()

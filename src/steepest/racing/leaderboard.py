@@ -231,8 +231,8 @@ def judge(plan: Plan, outcomes: Sequence[Outcome], pace: Pace, judged: list[str]
     """Judge the finalists on their fresh seeds.
 
     Against the baseline they are tested in the order of the screening, until one cannot be told apart. "Fastest" is said of
-    one that beats every other finalist too. Where nobody does, the winner is the first by steps among those whom nobody is
-    proven to beat: a fixed rule, so that the same race always ends alike.
+    one that beats every other finalist too. Where nobody does, the winner is the first by steps and the coarse cost of a
+    step among those whom nobody is proven to beat: a fixed rule, so that the same race ends alike.
     """
     texts, corrected = _against_baseline(plan, outcomes, pace, judged)
     rivals = {a: {b: versus_other(outcomes, pace, a, b, FINALS) for b in judged if b != a} for a in judged}

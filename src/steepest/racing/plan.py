@@ -7,6 +7,7 @@ first three, and the baseline, run ten fresh seeds; these alone are judged.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -157,9 +158,10 @@ def best_recipe(plan: Plan, outcomes: Sequence[Outcome], name: str) -> int | Non
 def ranking(plan: Plan, outcomes: Sequence[Outcome], pace: Pace, stage: str = SCREENING) -> list[str]:
     """Return the contenders that ran a stage, fastest first, by the centre of their times over its seeds.
 
-    They are ranked by steps, so that the same seed always ranks them alike; the cost of a step enters only where it is
-    several times that of the cheapest, since smaller differences change from one measurement to the next - or where batch
-    or network differ from the baseline's, so that steps do not compare.
+    They are ranked by steps, so that the same seed always ranks them alike; the cost of a step, which changes from one
+    measurement to the next, enters coarsely: who runs the finals is settled by multiples of three times the cheapest, the
+    order after the finals, which changes no trial any more, by powers of two. Where batch or network differ from the
+    baseline's steps do not compare, and the measured cost counts.
     """
     cheapest = min((pace.seconds(name) for name in pace.rounds), default=1.0)
 
@@ -172,7 +174,8 @@ def ranking(plan: Plan, outcomes: Sequence[Outcome], pace: Pace, stage: str = SC
             return 1.0
         if plan.baseline in pace and kind(name) != kind(plan.baseline):
             return pace.ratio(name, plan.baseline)
-        return max(1.0, COST_CLASS * (pace.seconds(name) / cheapest // COST_CLASS))
+        ratio = pace.seconds(name) / cheapest
+        return max(1.0, COST_CLASS * (ratio // COST_CLASS)) if stage == SCREENING else 2.0 ** round(math.log2(ratio))
 
     def key(name: str) -> tuple[float, int]:
         return centre(times(outcomes, name, stage)) * cost(name), plan.names.index(name)
