@@ -1,5 +1,5 @@
 # make race     set up and run the main job: race ten optimizers on digits, train with the winner, write the report
-# make test     set up and run every check (about a quarter of an hour on two cores at most)
+# make test     set up and run every check (about five minutes on two cores)
 # make test-all the same and the long checks
 # make test-gpu everything that needs a CUDA device, in one call
 # Real data for tests and benchmarks are found through STEEPEST_DATA; what is skipped without it is said.
@@ -34,11 +34,13 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/installed: $(VENV)/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable .
+	@echo "installing steepest and what it needs into $(VENV) (PyTorch is large: some minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
 
 $(VENV)/installed-test: $(VENV)/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@echo "installing steepest and what its tests need into $(VENV) (PyTorch is large: some minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --editable '.[test]'
 	@touch $@ $(VENV)/installed
 
 clean:

@@ -17,6 +17,7 @@ __all__ = [
     "check_seed",
     "nearest",
     "positive",
+    "switch",
     "unknown",
     "whole",
 ]
@@ -108,6 +109,12 @@ def whole(name: str, value: object, low: int, high: int | None = None) -> None:
     if number < low or (high is not None and number > high):
         bounds = f">= {low}" if high is None else f"from {low} to {high}"
         raise InputError(f"{name} must be a whole number {bounds} (got {value!r})")
+
+
+def switch(name: str, value: object) -> None:
+    """Raise unless `value` is True or False."""
+    if not isinstance(value, bool):
+        raise InputError(f"{name} must be True or False (got {value!r})")
 
 
 MAX_SEED = 2**32 - 1  # as NumPy and scikit-learn have it

@@ -135,10 +135,15 @@ def _check_weights(objective: CrossEntropy | BinaryCrossEntropy) -> None:
     weights = objective.class_weights
     if isinstance(weights, str) and weights != "balanced":
         raise InputError(f"class_weights must be 'balanced' or a weight per class (got {weights!r})")
-    if isinstance(weights, Sequence) and not isinstance(weights, str):
-        for weight in weights:
-            at_least("class_weights", weight, 0)
-        object.__setattr__(objective, "class_weights", tuple(weights))
+    if weights is None or isinstance(weights, str):
+        return
+    if not isinstance(weights, Sequence):
+        raise InputError(f"class_weights must be 'balanced' or a weight per class, in their order (got {weights!r})")
+    for weight in weights:
+        at_least("class_weights", weight, 0)
+    if not any(weights):
+        raise InputError("class_weights are all 0; at least one class must count")
+    object.__setattr__(objective, "class_weights", tuple(weights))
 
 
 def _weights(weights: tuple[float, ...] | str | None, data: Data, device: Any) -> Tensor | None:

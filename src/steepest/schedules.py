@@ -142,6 +142,7 @@ class Exponential(Schedule):
 
     def __post_init__(self) -> None:
         positive("gamma", self.gamma)
+        between("gamma", self.gamma, 0, 1)
         super().__post_init__()
 
     def factor(self, t: float) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..errors import InputError, between
+from ..errors import InputError, between, whole
 from ..values import printed_call
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 ACTIVATIONS = ("relu", "gelu", "silu", "tanh")
 NORMS = (None, "batch", "layer")
 MANY_ROWS = 10_000
+MAX_STAGES = 8  # each halves the image and doubles the channels
 SMALL_IMAGE = 12  # images no wider than this go to an MLP by default
 
 
@@ -97,7 +98,7 @@ class ResidualCnn(ModelSpec):
 
     Args:
         width: channels of the stem; every stage doubles them.
-        stages: number of stages, each halving height and width.
+        stages: number of stages, 1 to 8, each halving height and width.
         blocks: residual blocks a stage.
         dropout: before the last layer, in [0, 1).
 
@@ -114,6 +115,7 @@ class ResidualCnn(ModelSpec):
 
     def __post_init__(self) -> None:
         _sizes("width, stages and blocks", (self.width, self.stages, self.blocks))
+        whole("stages", self.stages, 1, MAX_STAGES)
         between("dropout", self.dropout, 0, 1, open_end=True)
 
     def build(self, input_shape: tuple[int, ...], num_outputs: int) -> nn.Module:

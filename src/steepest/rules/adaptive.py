@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..errors import InputError, at_least, between, positive
+from ..errors import InputError, at_least, between, positive, switch
 from .core import Parameter, Transform
 from .language import NEWTON_SCHULZ, Formula, Symbol, clamp, lerp, orthogonalize, sign, sqrt
 from .transforms import slots_from
@@ -89,6 +89,7 @@ class ScaleByRms(Transform):
     def __post_init__(self) -> None:
         between("alpha", self.alpha, 0, 1, open_end=True)
         at_least("eps", self.eps, 0)
+        switch("centered", self.centered)
 
     def initial_state(self) -> Mapping[str, float]:
         return {"square_avg": 0.0, "grad_avg": 0.0} if self.centered else {"square_avg": 0.0}
@@ -124,6 +125,7 @@ class ScaleByAdam(Transform):
         between("b1", self.b1, 0, 1, open_end=True)
         between("b2", self.b2, 0, 1, open_end=True)
         at_least("eps", self.eps, 0)
+        switch("bias_correction", self.bias_correction)
 
     def scalars(self, t: int, lr: float) -> dict[str, Any]:
         corrected = self.bias_correction

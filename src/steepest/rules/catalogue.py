@@ -6,7 +6,7 @@ before the rule where torch has it so, and decoupled (after the rule) in `adamw`
 
 from __future__ import annotations
 
-from ..errors import InputError, at_least
+from ..errors import at_least
 from ..schedules import Schedule
 from .adaptive import orthogonal, scale_by_adadelta, scale_by_adagrad, scale_by_adam, scale_by_lion, scale_by_rms
 from .core import Chain, Rule, chain, named
@@ -190,8 +190,6 @@ def muon(
     >>> muon(0.02)
     muon(0.02)
     """
-    if not isinstance(nesterov, bool):
-        raise InputError(f"nesterov must be True or False (got {nesterov!r})")
     return chain(
         ema(momentum, nesterov),
         orthogonal(steps=steps, adjust=adjust, dtype=dtype),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from ..errors import InputError, at_least, between, positive
+from ..errors import InputError, at_least, between, positive, switch
 from ..schedules import Schedule, constant
 from .core import Transform
 from .language import Formula, Symbol, clamp, lerp, sqrt, total
@@ -137,6 +137,7 @@ class HeavyBall(Transform):
     def __post_init__(self) -> None:
         between("momentum", self.momentum, 0, 1, open_end=True)
         between("dampening", self.dampening, 0, 1)
+        switch("nesterov", self.nesterov)
         if self.nesterov and (self.momentum == 0 or self.dampening != 0):
             raise InputError(f"nesterov needs momentum > 0 and dampening = 0 (got {self.momentum} and {self.dampening})")
 
@@ -164,6 +165,7 @@ class Ema(Transform):
 
     def __post_init__(self) -> None:
         between("momentum", self.beta, 0, 1, open_end=True)
+        switch("nesterov", self.nesterov)
 
     def formula(self, u: Symbol, p: Symbol, s: Any, k: Any) -> Formula:
         s.momentum_buffer = lerp(s.momentum_buffer, u, 1 - k.beta)

@@ -16,6 +16,7 @@ from ..errors import InputError, blaming, check_seed
 from ..models import ModelSpec
 from ..objectives import BinaryCrossEntropy, CrossEntropy, LossFunction, Mse, Objective, default_objective
 from ..optimizer import Optimizer
+from ..reach import check_kind
 from ..recipes import Recipe, default_recipe
 from ..tasks import Task
 from .randomness import RandomStream
@@ -86,6 +87,8 @@ def prepare(
         model, spec = build_model(task, recipe, in_place=in_place)
         model = model.to(where)
         num_outputs = _probe(model, train)
+    if recipe.plateau is not None:
+        check_kind(recipe.plateau.metric, task.kind)
     objective = recipe.objective or task.objective or default_objective(task.kind, num_outputs)
     _check_objective(objective, task, num_outputs)
     batch, total_steps = recipe.batch_size(len(train)), recipe.num_steps(len(train))
