@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 import steepest
@@ -30,6 +31,35 @@ def write(name: str, content: bytes) -> Callable[[Path], str]:
     def make(folder: Path) -> str:
         (folder / name).write_bytes(content)
         return name
+
+    return make
+
+
+def parquet(columns: dict[str, list[object]]) -> Callable[[Path], str]:
+    def make(folder: Path) -> str:
+        pl.DataFrame(columns).write_parquet(folder / "t.parquet")
+        return "t.parquet"
+
+    return make
+
+
+def npz(**arrays: object) -> Callable[[Path], str]:
+    def make(folder: Path) -> str:
+        np.savez(folder / "t.npz", **arrays)  # type: ignore[arg-type]
+        return "t.npz"
+
+    return make
+
+
+def idx(shape: tuple[int, ...]) -> bytes:
+    return bytes([0, 0, 8, len(shape)]) + np.array(shape, dtype=">u4").tobytes() + bytes(int(np.prod(shape)))
+
+
+def pair(images: tuple[int, ...], labels: tuple[int, ...]) -> Callable[[Path], str]:
+    def make(folder: Path) -> str:
+        (folder / "a-images-idx3-ubyte").write_bytes(idx(images))
+        (folder / "a-labels-idx1-ubyte").write_bytes(idx(labels))
+        return "a-images-idx3-ubyte"
 
     return make
 
@@ -118,6 +148,54 @@ CASES: dict[str, tuple[Callable[[Path], str], list[str], list[str]]] = {
     "text as quantity": (lambda f: table(f, ROWS), [*LABEL, "--kind", "regression"], ["regression needs numbers"]),
     "unknown column": (lambda f: table(f, ROWS), [*LABEL, "--drop", "aa"], ["unknown column 'aa'", "did you mean 'a'?"]),
     "table options for a built-in": (lambda _: "iris", ["--drop", "a"], ["--drop: only for tables in files"]),
+    "huge value": (with_row(9, "1,1e200,yes"), LABEL, ["expected a finite number, got 1e+200 (beyond 1e+100)"]),
+    "dropped label": (lambda f: table(f, ROWS), [*LABEL, "--drop", "label"], ["the label 'label' cannot be dropped"]),
+    "huge labels": (
+        lambda f: table(f, [f"{i},{i % 7},{i}e25" for i in range(1, 60)]),
+        [*LABEL, "--kind", "classification"],
+        ["has a single row"],
+    ),
+    "nested column": (parquet({"a": [[1], [2]] * 30, "b": list(range(60)), "label": [0, 1] * 30}), LABEL, ["'a' holds List"]),
+    "idx header cut off": (
+        write("a-images-idx3-ubyte", b"\x00\x00\x08\x03\x00\x00"),
+        [],
+        ["its header ends early, after 6 bytes"],
+    ),
+    "idx of many dimensions": (
+        write("a-images-idx3-ubyte", b"\x00\x00\x08\xc8" + b"\x00\x00\x00\x01" * 200),
+        [],
+        ["expected an idx file of 1 to 4 dimensions"],
+    ),
+    "idx that promises the moon": (
+        write("a-images-idx3-ubyte", b"\x00\x00\x08\x04" + b"\xff" * 16),
+        [],
+        ["promises 4294967295 x 4294967295", "(340,282"],
+    ),
+    "labels of images with two dimensions": (
+        pair((60, 4, 4), (60, 8)),
+        [],
+        ["expected one label an image (got 60 x 8 values)"],
+    ),
+    "npz of single values": (npz(X=np.float64(1), y=np.float64(2)), [], ["t.npz"]),
+    "npz of objects": (npz(X=np.array([{}] * 60), y=np.arange(60)), [], ["is not a readable npz archive"]),
+    "table options for images": (
+        npz(X=np.zeros((60, 4, 4)), y=np.arange(60) % 2),
+        ["--no-header"],
+        ["unknown option of read_images 'header'"],
+    ),
+    "a label for images": (npz(X=np.zeros((60, 4, 4)), y=np.arange(60) % 2), LABEL, ["holds images with labels of their own"]),
+    "a name too long": (lambda _: "x" * 5000, [], ["expected the name of a task or file"]),
+    "seed too large": (lambda _: "iris", ["--seed", str(2**40)], ["seed must be a whole number from 0 to 4294967295"]),
+    "weights of nothing": (
+        lambda _: "iris",
+        ["--model", "residual_cnn(stages=50)"],
+        ["stages must be a whole number from 1 to 8 (got 50)"],
+    ),
+    "a network of no machine": (
+        npz(X=np.random.default_rng(0).random((60, 4)), y=np.arange(60) % 2),
+        ["--model", "mlp((10000000, 10000000))"],
+        ["failed: RuntimeError"],
+    ),
     "no such test file": (lambda f: table(f, ROWS), [*LABEL, "--test", "u.csv"], ["no such file: u.csv"]),
     "no such function": (write("t.py", b"def make(): pass"), [], ["unknown function in t.py 'mke'", "did you mean 'make'?"]),
 }
@@ -243,3 +321,68 @@ def test_python_calls_raise_one_line(make: Callable[[], object], message: str) -
         make()
     assert message in str(caught.value)
     assert not list(Path(".steepest/runs").glob("*"))
+
+
+class NoBackend:
+    """Stands for any argument of a wrong type."""
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: steepest.fit("iris", steepest.sgd(0.1), seed=-1), "seed must be a whole number from 0"),
+        (lambda: steepest.fit("iris", seed=1.5), "seed must be a whole number from 0"),
+        (lambda: steepest.fit("iris", recipe=5), "a recipe is a Recipe, a rule or a text"),
+        (lambda: steepest.fit("iris", device="gpu"), "device 'gpu' failed"),
+        (lambda: steepest.fit("iris", device="meta"), "a meta device holds no numbers"),
+        (lambda: steepest.fit("iris", evaluate_every="x"), "evaluate_every must be a whole number >= 1 (got 'x')"),
+        (lambda: steepest.race("iris", batch=0), "batch must be a whole number >= 1, or 'full' (got 0)"),
+        (lambda: steepest.race("iris", seeds=True), "seeds must be a whole number"),
+        (lambda: steepest.race("iris", budget=True), "budget must be > 0"),
+        (lambda: steepest.race("iris", processes=1.5), "processes must be a whole number >= 1 (got 1.5)"),
+        (lambda: steepest.cross_validate("iris", seed=-1), "seed must be a whole number"),
+        (lambda: steepest.arrays(np.zeros((9, 2)), np.arange(9) % 2, parts="abcd"), "parts must be four shares"),
+        (lambda: steepest.arrays(np.zeros((9, 2)), np.arange(9) % 2, seed="x"), "seed must be a whole number"),
+        (lambda: steepest.arrays(np.full((60, 2), 1e39), np.arange(60) % 2), "too large for float32"),
+        (lambda: steepest.arrays(np.zeros((60, 2)), np.arange(60) * 1j), "y must be one label a row"),
+        (lambda: steepest.arrays(np.zeros((60, 2)), [None, "a"] * 30), "y is missing (None) in some rows"),
+        (lambda: steepest.arrays(np.zeros((6, 2)), np.zeros((6, 2, 2))), "y must be one label a row"),
+        (lambda: steepest.find_lr("iris", high="x"), "high must be > 0"),
+        (lambda: steepest.find_lr("iris", num_steps=50.5), "num_steps must be a whole number >= 10"),
+        (lambda: steepest.report(5), "a report is about a Race, a Run or the id of one (got 5)"),
+        (lambda: steepest.split({1: steepest.adam()}), "split's name patterns are text"),
+        (lambda: steepest.split("a", rest=steepest.adam()), "split takes name patterns as a dict"),
+        (lambda: steepest.split(rest=1), "split takes rules"),
+        (steepest.split, "split needs at least one branch"),
+        (lambda: steepest.rmsprop(0.1, centered="x"), "centered must be True or False"),
+        (lambda: steepest.cross_entropy(class_weights=5), "class_weights must be 'balanced' or a weight per class"),
+        (lambda: steepest.cross_entropy(class_weights=[0, 0]), "class_weights are all 0"),
+        (lambda: steepest.mlp(5), "hidden must be a tuple such as (64, 64)"),
+        (
+            lambda: steepest.cosine(steps=100, warmup=0.05),
+            "warmup is in steps when steps= is given (got 0.05); did you mean 5?",
+        ),
+        (lambda: steepest.exponential(2.0, steps=5), "gamma must be in [0, 1]"),
+        (lambda: steepest.parse_recipe("adam(lr=0.1, lr=0.2)"), "adam(lr=0.1, lr=0.2)"),
+        (lambda: steepest.Recipe(steepest.adam(), plateau=1), "plateau must be one such as"),
+        (lambda: steepest.Recipe(steepest.adam(), patience=1.5), "patience must be a whole number"),
+        (
+            lambda: steepest.fit("iris", steepest.Recipe(steepest.sgd(0.1), plateau=steepest.plateau("rmse"))),
+            "metric 'rmse' is not for classification",
+        ),
+        (lambda: steepest.Optimizer([NoBackend()], steepest.sgd()), "parameters must be tensors (got NoBackend)"),
+        (
+            lambda: steepest.task("iris", model=lambda: 1 / 0) and steepest.fit(steepest.task("iris", model=lambda: 1 / 0)),
+            "failed",
+        ),
+    ],
+)
+def test_wrong_values_in_python_are_one_line_and_leave_nothing(
+    call: Callable[[], object], message: str, tmp_path: Path
+) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(steepest.InputError) as caught:
+        call()
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert sorted(tmp_path.rglob("*")) == before
