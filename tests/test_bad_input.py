@@ -176,7 +176,7 @@ CASES: dict[str, tuple[Callable[[Path], str], list[str], list[str]]] = {
         [],
         ["expected one label an image (got 60 x 8 values)"],
     ),
-    "npz of single values": (npz(X=np.float64(1), y=np.float64(2)), [], ["t.npz"]),
+    "npz of single values": (npz(X=np.float64(1), y=np.float64(2)), [], ["y is constant (2 in all 1 rows)"]),
     "npz of objects": (npz(X=np.array([{}] * 60), y=np.arange(60)), [], ["is not a readable npz archive"]),
     "table options for images": (
         npz(X=np.zeros((60, 4, 4)), y=np.arange(60) % 2),
@@ -193,7 +193,7 @@ CASES: dict[str, tuple[Callable[[Path], str], list[str], list[str]]] = {
     ),
     "a network of no machine": (
         npz(X=np.random.default_rng(0).random((60, 4)), y=np.arange(60) % 2),
-        ["--model", "mlp((10000000, 10000000))"],
+        ["--model", "mlp((10000000, 10000000))", "--reach", "accuracy>=0.9"],
         ["failed: RuntimeError"],
     ),
     "no such test file": (lambda f: table(f, ROWS), [*LABEL, "--test", "u.csv"], ["no such file: u.csv"]),

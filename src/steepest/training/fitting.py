@@ -130,11 +130,11 @@ def fit(
     if stop_at_target and (job.goal is None or not job.data.size("validation")):
         raise InputError("stop_at_target needs a target (reach=) and a validation part to see it reached")
     training = prepare(job, recipe, seed=seed, device=device, in_place=isinstance(subject, nn.Module))
+    loop = steps(job, evaluate_every=evaluate_every, max_steps=max_steps, gradient=gradient, training=training)
     book = create("run", home) if record else None
     facts = _start_facts(training, invocation.command)
     if book is not None:
         book.append("start", **facts, interface=Interface.of(job.data).to_dict(), **_origin(training))
-    loop = steps(job, evaluate_every=evaluate_every, max_steps=max_steps, gradient=gradient, training=training)
     follower = Follower(training, book, stop_at_target)
     total = min(max_steps or training.total_steps, training.total_steps)
     try:

@@ -137,7 +137,7 @@ def steps(
     names = tuple(dict.fromkeys((*(task.metric_names if metrics is None else metrics), *watched, "loss")))
     last = min(training.total_steps, max_steps or training.total_steps)
     every = evaluate_every or training.steps_per_epoch
-    yield from _train(training, names, every, last, gradient)
+    return _train(training, names, every, last, gradient)
 
 
 def _train(t: Training, names: tuple[str, ...], every: int, last: int, gradient: GradientFunction) -> Events:
