@@ -18,7 +18,7 @@ from steepest.racing.contenders import DEFAULT, Contender, contender
 from steepest.racing.leaderboard import leaderboard
 from steepest.racing.pace import Pace
 from steepest.racing.plan import FINALS, SCREENING, Plan, finalists, search
-from steepest.racing.statistics import signed_rank_p
+from steepest.racing.statistics import weighed_p
 from steepest.racing.trials import Outcome, run_trial
 from steepest.recipes import Recipe
 from steepest.rules import adam, sgd
@@ -83,7 +83,7 @@ def simulate(contenders: int, effect: float, deviation: float, shared: float, se
     verdicts = {row.recipe: row.verdict for row in leaderboard(plan, outcomes, pace).rows}
     everyone = draw(FINALS, names)
     steps = {name: np.array([float(o.steps) for o in everyone if o.trial.contender == name]) for name in names}
-    p = {name: signed_rank_p(np.log(steps["momentum"] / steps[name])) for name in names[1:]}
+    p = {name: weighed_p(np.log(steps["momentum"] / steps[name])) for name in names[1:]}
     ordered = sorted(p, key=lambda name: p[name])
     holm = max((len(p) - i) * p[name] for i, name in enumerate(ordered[: ordered.index("rule 1") + 1]))
     return verdicts, holm

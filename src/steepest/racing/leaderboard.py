@@ -235,21 +235,32 @@ def judge(plan: Plan, outcomes: Sequence[Outcome], pace: Pace, judged: list[str]
     step among those whom nobody is proven to beat: a fixed rule, so that the same race ends alike.
     """
     texts, corrected = _against_baseline(plan, outcomes, pace, judged)
-    rivals = {a: {b: versus_other(outcomes, pace, a, b, FINALS) for b in judged if b != a} for a in judged}
-    beaten = {b for a in judged for b, c in rivals[a].items() if c is not None and c.faster}
+    wins = {a: {b: _win(plan, outcomes, pace, a, b) for b in judged if b != a} for a in judged}
+    beaten = {b for a in judged for b, p in wins[a].items() if p is not None}
     ranked = ranking(plan, outcomes, pace, FINALS)
     order = tuple(sorted((name for name in ranked if name in judged), key=lambda name: name in beaten))
     winner = next((name for name in order if math.isfinite(median_interval(times(outcomes, name, FINALS))[0])), None)
     if winner is None:
         return Verdicts(texts, corrected, order, None)
     proven = winner == plan.baseline or corrected.get(winner, 1.0) <= LEVEL or _missed(plan, outcomes)
-    if proven and rivals[winner] and all(c is not None and c.faster for c in rivals[winner].values()):
+    if proven and wins[winner] and None not in wins[winner].values():
         runner_up = next(name for name in order if name != winner)
-        worst = max(c.p for c in rivals[winner].values() if c is not None)
-        texts[winner] = f"{FASTEST} (p = {worst:.2g} against {runner_up})"
+        texts[winner] = f"{FASTEST} (p = {max(p or 0.0 for p in wins[winner].values()):.2g} against {runner_up})"
     elif winner == plan.baseline:
         texts[winner] = "baseline; nobody is proven faster"
     return Verdicts(texts, corrected, order, winner)
+
+
+def _win(plan: Plan, outcomes: Sequence[Outcome], pace: Pace, name: str, other: str) -> float | None:
+    """Return the p-value with which a finalist beats another, None where it does not.
+
+    The baseline beats whoever is proven slower than it: the same comparison, seen from the other side.
+    """
+    if name == plan.baseline:
+        comparison = versus_other(outcomes, pace, other, name, FINALS)
+        return comparison.p if comparison is not None and comparison.slower else None
+    comparison = versus_other(outcomes, pace, name, other, FINALS)
+    return comparison.p if comparison is not None and comparison.faster else None
 
 
 def _missed(plan: Plan, outcomes: Sequence[Outcome]) -> bool:
