@@ -12,6 +12,7 @@ from rich.text import Text
 
 import steepest
 from benchmarks import common
+from steepest.records import Invocation
 
 LIGHT = TerminalTheme(
     (255, 255, 255),
@@ -23,9 +24,9 @@ OUTSIDE_FONTS = re.compile(r"@font-face \{\{.*?\}\}", re.DOTALL)  # the picture 
 
 def main() -> None:
     common.arguments(__doc__ or "")
-    race = steepest.race("digits", command="steepest race digits")
+    race = steepest.race("digits", invocation=Invocation("steepest race digits"))
     run = steepest.fit("digits", race.best)
-    console = Console(record=True, width=138, force_terminal=True, color_system="truecolor", file=open("/dev/null", "w"))  # noqa: SIM115
+    console = Console(record=True, width=152, force_terminal=True, color_system="truecolor", file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(Text("$ steepest race digits\n", style="bold"))
     console.print(Text(race.headline() + "\n"))
     board = race.leaderboard()
