@@ -240,10 +240,17 @@ def test_the_document_has_the_keys_people_rely_on() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_on_the_command_line_keeps_trials_and_says_how_to_go_on(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "steepest", "race", "digits", "--recipes", "sgd(1e-7),momentum(1e-7)", "--epochs", "60"]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        start_new_session=True,
+        preexec_fn=interruptible,
     )
     record: list[Path] = []
     deadline = time.monotonic() + 90
@@ -289,12 +296,19 @@ def test_a_search_that_was_cut_short_says_so() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("presses", [(0.4,), (3.0, 0.1), (3.0, 0.02, 0.02)])
 def test_every_press_of_ctrl_c_ends_in_one_clean_line(tmp_path: Path, presses: tuple[float, ...]) -> None:
     """The first press falls into the start of the processes, or into the trials; more follow at once."""
     command = [sys.executable, "-m", "steepest", "race", "digits", "--recipes", "sgd(1e-7),momentum(1e-7)", "--epochs", "60"]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        start_new_session=True,
+        preexec_fn=interruptible,
     )
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline and not list(tmp_path.glob(".steepest/races/*/record.jsonl")):

@@ -283,6 +283,7 @@ def test_stage_times_add_up_and_samples_per_second_is_of_the_training_stage() ->
     assert run.samples_per_second == pytest.approx(900 / run.stages["train"])
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_keeps_what_was_trained() -> None:
     def stop_soon(context: Any) -> Any:
         from steepest.gradient import plain

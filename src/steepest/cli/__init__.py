@@ -13,9 +13,10 @@ OK, WRONG_INPUT, NOT_REACHED, PREEMPTED, STOPPED = 0, 2, 3, 75, 130
 
 
 class _Stop:
-    """The exit code of a stop: who asked for it, Ctrl-C or a scheduler."""
+    """The exit code of a stop: who asked for it, Ctrl-C or a scheduler; and whether this process ends with it."""
 
     code = STOPPED
+    is_last = False
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def entry() -> None:
     """Start from the console script."""
     signal.signal(signal.SIGTERM, _terminate)  # a scheduler's stop is as clean as Ctrl-C
+    _Stop.is_last = True
     sys.exit(main())
 
 
@@ -75,8 +77,9 @@ def saying_how_to_go_on(kept: str = "") -> Iterator[None]:
 
 
 def _stopped(stop: BaseException, kept: str = "") -> int:
-    """Say that and how a verb was stopped; from here on further presses change nothing."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Say that and how a verb was stopped; in a process of its own, further presses change nothing from here on."""
+    if _Stop.is_last:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     said = str(stop) if isinstance(stop, Interrupted) else "stopped; nothing of it was kept"
     return _say("; ".join(part for part in (said, kept) if part), _Stop.code)
 
