@@ -250,7 +250,6 @@ def test_ctrl_c_on_the_command_line_keeps_trials_and_says_how_to_go_on(tmp_path:
         text=True,
         cwd=tmp_path,
         start_new_session=True,
-        preexec_fn=interruptible,
     )
     record: list[Path] = []
     deadline = time.monotonic() + 90
@@ -308,7 +307,6 @@ def test_every_press_of_ctrl_c_ends_in_one_clean_line(tmp_path: Path, presses: t
         text=True,
         cwd=tmp_path,
         start_new_session=True,
-        preexec_fn=interruptible,
     )
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline and not list(tmp_path.glob(".steepest/races/*/record.jsonl")):
