@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -90,10 +91,14 @@ class Workers:
             torch.set_num_threads(threads)
             return
         import loky
+        from loky.backend import resource_tracker as loky_tracker
 
         self._file = _written(self.task)
         limits = {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive"}
         start = (str(self._file), threads, device)
+        with holding_back_interrupts():
+            resource_tracker.ensure_running()  # both let signals through again, so the processes wait for the next block
+            loky_tracker.ensure_running()
         with holding_back_interrupts():
             self._pool = loky.ProcessPoolExecutor(processes, timeout=None, initializer=_start, initargs=start, env=limits)
             self._pool.submit(_ready)  # starts all processes
