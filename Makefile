@@ -44,4 +44,4 @@ $(VENV)/installed-test: $(VENV)/bin/python pyproject.toml
 	@touch $@ $(VENV)/installed
 
 clean:
-	rm -rf $(VENV) .steepest build dist .pytest_cache .ruff_cache
+	rm -rf $(VENV) .steepest build dist .pytest_cache .ruff_cache .hypothesis

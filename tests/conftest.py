@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,27 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test works in a folder of its own, so that records never meet."""
     monkeypatch.delenv("STEEPEST_HOME", raising=False)
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Compiled code of the tests stays among them."""
+    os.environ.setdefault("STEEPEST_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def force(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """A function that leaves optimizers one execution beside the eager one: "C", "fused" or "eager" for none."""
+    from steepest.kernels import fused, native
+
+    usual = {"C": native.compiled, "fused": fused.recognise}
+
+    def leave(execution: str) -> None:
+        off = "turned off"
+        monkeypatch.setattr(native, "compiled", usual["C"] if execution == "C" else lambda links, dtype: off)
+        monkeypatch.setattr(fused, "recognise", usual["fused"] if execution == "fused" else lambda links: off)
+
+    return leave
 
 
 @pytest.fixture

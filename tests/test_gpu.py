@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
 import steepest
-from steepest.kernels import fused
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
@@ -26,11 +27,10 @@ RULES = [
 ]
 
 
-@pytest.mark.parametrize("turned_off", [False, True], ids=["fused", "eager"])
+@pytest.mark.parametrize("execution", ["fused", "eager"])
 @pytest.mark.parametrize("rule", RULES, ids=str)
-def test_a_rule_takes_the_same_steps_on_the_gpu(rule: steepest.Rule, turned_off: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    if turned_off:
-        monkeypatch.setattr(fused, "recognise", lambda links: "turned off")
+def test_a_rule_takes_the_same_steps_on_the_gpu(rule: steepest.Rule, execution: str, force: Callable[[str], None]) -> None:
+    force(execution)
     results = []
     for device in ("cpu", "cuda"):
         generator = torch.Generator().manual_seed(0)

@@ -17,9 +17,10 @@ logging.getLogger("steepest").addHandler(logging.NullHandler())
 _PUBLIC = {
     "errors": ("InputError", "Interrupted", "MissingExtraError"),
     "rules": (
-        "Rule", "adadelta", "adagrad", "adam", "adamw", "chain", "clip_global_norm", "clip_value", "decay_weights", "ema",
-        "ema_momentum", "heavy_ball", "lion", "momentum", "muon", "nesterov", "orthogonal", "rmsprop", "scale_by_adadelta",
-        "scale_by_adagrad", "scale_by_adam", "scale_by_learning_rate", "scale_by_lion", "scale_by_rms", "sgd", "split",
+        "Rule", "adadelta", "adagrad", "adam", "adamax", "adamw", "amsgrad", "chain", "clip_global_norm", "clip_value",
+        "decay_weights", "ema", "ema_momentum", "heavy_ball", "lion", "momentum", "muon", "nadam", "nesterov", "orthogonal",
+        "radam", "rmsprop", "scale_by_adadelta", "scale_by_adagrad", "scale_by_adam", "scale_by_adamax", "scale_by_amsgrad",
+        "scale_by_learning_rate", "scale_by_lion", "scale_by_nadam", "scale_by_radam", "scale_by_rms", "sgd", "split",
     ),
     "schedules": (
         "Schedule", "constant", "cosine", "exponential", "inverse_time", "linear", "one_cycle", "polynomial", "step_decay",

@@ -210,7 +210,7 @@ def parse_recipe(text: str) -> Recipe:
     Recipe(lion(0.0003), name='lion')
     """
     text = text.strip()
-    rule_names = [name for name in rules.__all__ if name in _RULES]
+    rule_names = list(rules.CATALOGUE)
     if text.isidentifier():
         if text not in rule_names:
             raise unknown("recipe", text, rule_names)
@@ -221,9 +221,6 @@ def parse_recipe(text: str) -> Recipe:
     if not isinstance(made, Recipe):
         raise InputError(f"expected a recipe such as adamw(0.003) (got {text!r})")
     return made
-
-
-_RULES = (*("sgd", "momentum", "ema_momentum", "nesterov", "adagrad", "adadelta", "rmsprop", "adam", "adamw", "lion", "muon"),)
 
 
 def split_text(text: str) -> list[str]:

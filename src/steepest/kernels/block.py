@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import Any
 
 from torch import Tensor
 
 from ..rules import Link
 
 
-@dataclass
+@dataclass(eq=False)
 class Block:
     """Parameters that share their links, their step count `t` (from 1) and their learning rate.
 
@@ -24,7 +24,7 @@ class Block:
     grads: list[Tensor]
     t: int
     lr: float
-    fused: Callable[[Block], None] | None = None  # torch's operation for this block, where it has one
+    chosen: Any = None  # the compiled program, or torch's operation, that is to run it; None: eagerly
 
     def scalars(self) -> list[SimpleNamespace]:
         """Return the run-time scalars of each link for this step."""

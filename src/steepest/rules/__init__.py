@@ -1,11 +1,30 @@
 """Rules: the mathematics of one update, written once. This floor imports no torch."""
 
 from .adaptive import orthogonal, scale_by_adadelta, scale_by_adagrad, scale_by_adam, scale_by_lion, scale_by_rms
-from .catalogue import adadelta, adagrad, adam, adamw, ema_momentum, lion, momentum, muon, nesterov, rmsprop, sgd
+from .catalogue import (
+    CATALOGUE,
+    adadelta,
+    adagrad,
+    adam,
+    adamax,
+    adamw,
+    amsgrad,
+    ema_momentum,
+    lion,
+    momentum,
+    muon,
+    nadam,
+    nesterov,
+    radam,
+    rmsprop,
+    sgd,
+)
 from .core import KINDS, Chain, Link, Parameter, Rule, Split, Transform, chain, split
+from .moments import scale_by_adamax, scale_by_amsgrad, scale_by_nadam, scale_by_radam
 from .transforms import clip_global_norm, clip_value, decay_weights, ema, heavy_ball, scale_by_learning_rate
 
 __all__ = [
+    "CATALOGUE",
     "KINDS",
     "Chain",
     "Link",
@@ -16,7 +35,9 @@ __all__ = [
     "adadelta",
     "adagrad",
     "adam",
+    "adamax",
     "adamw",
+    "amsgrad",
     "chain",
     "clip_global_norm",
     "clip_value",
@@ -27,14 +48,20 @@ __all__ = [
     "lion",
     "momentum",
     "muon",
+    "nadam",
     "nesterov",
     "orthogonal",
+    "radam",
     "rmsprop",
     "scale_by_adadelta",
     "scale_by_adagrad",
     "scale_by_adam",
+    "scale_by_adamax",
+    "scale_by_amsgrad",
     "scale_by_learning_rate",
     "scale_by_lion",
+    "scale_by_nadam",
+    "scale_by_radam",
     "scale_by_rms",
     "sgd",
     "split",

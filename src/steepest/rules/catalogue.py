@@ -10,6 +10,7 @@ from ..errors import at_least
 from ..schedules import Schedule
 from .adaptive import orthogonal, scale_by_adadelta, scale_by_adagrad, scale_by_adam, scale_by_lion, scale_by_rms
 from .core import Chain, Rule, chain, named
+from .moments import scale_by_adamax, scale_by_amsgrad, scale_by_nadam, scale_by_radam
 from .transforms import ALWAYS, decay_weights, ema, heavy_ball, scale_by_learning_rate
 
 
@@ -158,6 +159,79 @@ def adamw(
 
 
 @named
+def amsgrad(
+    lr: float = 1e-3,
+    *,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    schedule: Schedule = ALWAYS,
+) -> Chain:
+    """AMSGrad: Adam over the largest mean square so far (Reddi, Kale, Kumar, 2018). torch: `Adam(amsgrad=True)`.
+
+    >>> amsgrad(0.003)
+    amsgrad(0.003)
+    """
+    return chain(*_decay(weight_decay), scale_by_amsgrad(b1, b2, eps), scale_by_learning_rate(lr, schedule))
+
+
+@named
+def adamax(
+    lr: float = 2e-3,
+    *,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    schedule: Schedule = ALWAYS,
+) -> Chain:
+    """Adamax: Adam over the largest recent gradient (Kingma, Ba, 2015).
+
+    >>> adamax(0.002)
+    adamax(0.002)
+    """
+    return chain(*_decay(weight_decay), scale_by_adamax(b1, b2, eps), scale_by_learning_rate(lr, schedule))
+
+
+@named
+def nadam(
+    lr: float = 2e-3,
+    *,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-8,
+    momentum_decay: float = 4e-3,
+    weight_decay: float = 0.0,
+    schedule: Schedule = ALWAYS,
+) -> Chain:
+    """NAdam: Adam with Nesterov's look ahead (Dozat, 2016); the momentum warms up as in torch.
+
+    >>> nadam(0.002)
+    nadam(0.002)
+    """
+    return chain(*_decay(weight_decay), scale_by_nadam(b1, b2, eps, momentum_decay), scale_by_learning_rate(lr, schedule))
+
+
+@named
+def radam(
+    lr: float = 1e-3,
+    *,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    schedule: Schedule = ALWAYS,
+) -> Chain:
+    """RAdam: Adam that begins as a running mean, until its second moment is known (Liu et al., 2020).
+
+    >>> radam(0.001)
+    radam(0.001)
+    """
+    return chain(*_decay(weight_decay), scale_by_radam(b1, b2, eps), scale_by_learning_rate(lr, schedule))
+
+
+@named
 def lion(
     lr: float = 1e-4, *, b1: float = 0.9, b2: float = 0.99, weight_decay: float = 0.0, schedule: Schedule = ALWAYS
 ) -> Chain:
@@ -196,3 +270,13 @@ def muon(
         *_decay(weight_decay),
         scale_by_learning_rate(lr, schedule),
     )
+
+
+# Every rule that goes by one name, in the order of its time.
+CATALOGUE = {
+    rule.__name__: rule
+    for rule in (
+        sgd, momentum, ema_momentum, nesterov, adagrad, adadelta, rmsprop,
+        adam, adamax, nadam, amsgrad, adamw, radam, lion, muon,
+    )
+}  # fmt: skip

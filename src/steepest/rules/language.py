@@ -35,6 +35,21 @@ def lerp(a: Symbol, b: Symbol, weight: float) -> Symbol:
     return a.lerp(b, weight)
 
 
+def absolute(x: Symbol) -> Symbol:
+    return x.abs()
+
+
+def maximum(a: Symbol, b: Symbol) -> Symbol:
+    return a.maximum(b)
+
+
+def where(condition: Symbol, a: Symbol, b: Symbol) -> Symbol:
+    """Return `a` where the condition holds, else `b`; a condition on scalars alone holds for all elements or for none."""
+    if isinstance(condition, bool):
+        return a if condition else b
+    return a.where(condition, b)
+
+
 def clamp(x: Symbol, low: float | None = None, high: float | None = None) -> Symbol:
     return x.clamp(low, high)
 

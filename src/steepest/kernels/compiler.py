@@ -1,0 +1,100 @@
+"""From C source to a loaded library: the system's compiler, and a cache that only its owner can write to.
+
+A library is named after everything it depends on - source, compiler, flags, processor - and appears under its name all at once
+(a rename), so that any number of processes may start together. Nothing is ever loaded from a folder that others can write to.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import stat
+import subprocess
+import tempfile
+from pathlib import Path
+
+FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-fopenmp-simd")
+LINK = ("-shared", "-fPIC", "-lm")
+TIME_LIMIT_S = 60
+
+
+class CannotCompileError(Exception):
+    """Why there is no compiled code: no compiler, no folder to keep it in, or a complaint of the compiler's."""
+
+
+def load(source: str) -> ctypes.CDLL:
+    """Return the library of a C source, compiled now or on an earlier day."""
+    folder = cache_folder()
+    path = folder / f"{_key(source)}.so"
+    if not path.exists():
+        _compile(source, path)
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError as error:  # a folder on a disk that nothing may be run from
+        raise CannotCompileError(f"{path.parent} does not let libraries be loaded ({error})") from None
+
+
+def cache_folder() -> Path:
+    """Return the folder of compiled code: `STEEPEST_CACHE`, else `~/.cache/steepest`; it must be the user's alone."""
+    base = os.environ.get("STEEPEST_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "steepest"
+    folder = Path(base) / "kernels"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        found = folder.stat()
+        if found.st_uid != os.getuid():
+            raise CannotCompileError(f"{folder} belongs to somebody else; name another folder with STEEPEST_CACHE")
+        if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            folder.chmod(0o700)
+    except (OSError, RuntimeError) as error:
+        raise CannotCompileError(f"no folder to keep compiled code in ({error}); name one with STEEPEST_CACHE") from None
+    return folder
+
+
+@functools.cache
+def compiler() -> tuple[str, str]:
+    """Return the C compiler's path and what it calls itself."""
+    name = os.environ.get("CC") or next((name for name in ("cc", "gcc", "clang") if shutil.which(name)), None)
+    path = shutil.which(name) if name else None
+    if path is None:
+        raise CannotCompileError("no C compiler was found (cc, gcc or clang)")
+    try:
+        told = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=TIME_LIMIT_S, check=True).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        raise CannotCompileError(f"{path} cannot be run ({error})") from None
+    return path, told.splitlines()[0] if told else path
+
+
+@functools.cache
+def _processor() -> str:
+    """Return what `-march=native` depends on."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return "\n".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))
+    except OSError:
+        return platform.processor() or platform.machine()
+
+
+def _key(source: str) -> str:
+    """Return the name of a library: a fingerprint of all it depends on."""
+    whole = "\0".join((source, *compiler(), *FLAGS, *LINK, _processor(), platform.machine()))
+    return hashlib.sha256(whole.encode()).hexdigest()[:32]
+
+
+def _compile(source: str, path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".building-") as folder:
+        code, made = Path(folder) / "code.c", Path(folder) / "code.so"
+        code.write_text(source)
+        command = [compiler()[0], *FLAGS, "-o", str(made), str(code), *LINK]
+        try:
+            result = subprocess.run(command, capture_output=True, text=True, timeout=TIME_LIMIT_S, check=False)
+        except (OSError, subprocess.SubprocessError) as error:
+            raise CannotCompileError(f"{command[0]} failed ({error})") from None
+        if result.returncode:
+            complaint = next((line for line in result.stderr.splitlines() if "error" in line), result.stderr[:200])
+            raise CannotCompileError(f"{command[0]} refused the code ({complaint})")
+        made.chmod(0o700)
+        made.replace(path)

@@ -1,0 +1,257 @@
+"""Compiled code against the eager definition: every rule, dtype, shape and odd number; and the compiler's own troubles."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import stat
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import hypothesis
+import pytest
+import torch
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+import steepest
+from steepest.kernels import compiler, fused, native
+from steepest.kernels.csource import source
+from steepest.kernels.trace import trace
+from steepest.rules import Parameter
+
+RULES = {
+    str(rule): rule
+    for rule in (
+        steepest.sgd(0.1),
+        steepest.sgd(0.1, weight_decay=0.01),
+        steepest.momentum(0.05, dampening=0.1, weight_decay=0.01),
+        steepest.ema_momentum(0.5),
+        steepest.nesterov(0.05),
+        steepest.adagrad(0.1),
+        steepest.adadelta(1.0),
+        steepest.rmsprop(0.01),
+        steepest.rmsprop(0.01, centered=True, momentum=0.9, eps=1e-3),
+        steepest.adam(0.01, weight_decay=0.01),
+        steepest.adam(0.01, bias_correction=False),
+        steepest.adamw(0.01, weight_decay=0.1),
+        steepest.amsgrad(0.01),
+        steepest.adamax(0.01),
+        steepest.nadam(0.01),
+        steepest.radam(0.01, b2=0.6),
+        steepest.lion(0.01, weight_decay=0.1),
+        steepest.chain(steepest.clip_global_norm(0.5), steepest.adamw(0.01)),
+        steepest.chain(steepest.clip_value(0.1), steepest.scale_by_lion(), steepest.clip_global_norm(0.5), steepest.sgd(0.1)),
+        steepest.adamw(0.01, schedule=steepest.cosine(steps=10, warmup=3)),
+    )
+}
+SHAPES = [(0,), (), (1,), (7,), (33,), (5, 3), (2, 3, 4, 5), (70_001,)]
+# how far a parameter may be off after STEPS steps, in roundings of its dtype
+STEPS, ROUNDINGS = 5, 4
+
+
+def trained(
+    rule: steepest.Rule, dtype: torch.dtype, shapes: list[tuple[int, ...]], change: Callable[[Tensor], Tensor]
+) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    params = [torch.randn(shape, generator=generator).to(dtype).requires_grad_() for shape in shapes]
+    optimizer = steepest.Optimizer(params, rule)
+    for _ in range(STEPS):
+        for p in params:
+            p.grad = change(torch.randn(p.shape, generator=generator).to(dtype))
+        optimizer.step()
+    return [p.detach() for p in params]
+
+
+def needs_compiler() -> None:
+    try:
+        compiler.compiler()
+    except compiler.CannotCompileError as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("name", RULES)
+def test_compiled_code_equals_the_definition(name: str, dtype: torch.dtype, force: Callable[[str], None]) -> None:
+    needs_compiler()
+    force("C")
+    assert steepest.Optimizer([torch.zeros(2, dtype=dtype)], RULES[name]).plan().rows[0]["execution"] == "C"
+    compiled = trained(RULES[name], dtype, SHAPES, lambda g: g)
+    force("eager")
+    for mine, defined in zip(compiled, trained(RULES[name], dtype, SHAPES, lambda g: g), strict=True):
+        unit = torch.finfo(dtype).eps * defined.double().abs().clamp(min=1.0)
+        assert ((mine.double() - defined.double()).abs() <= ROUNDINGS * STEPS * unit).all()
+
+
+@pytest.mark.parametrize("value", [float("inf"), -float("inf"), float("nan")])
+@pytest.mark.parametrize("name", RULES)
+def test_odd_gradients_give_what_the_definition_gives(name: str, value: float, force: Callable[[str], None]) -> None:
+    needs_compiler()
+
+    def change(g: Tensor) -> Tensor:
+        if g.numel() > 2:
+            g.view(-1)[1] = value
+        return g
+
+    force("C")
+    compiled = trained(RULES[name], torch.float32, [(7,), (5, 3)], change)
+    force("eager")
+    for mine, defined in zip(compiled, trained(RULES[name], torch.float32, [(7,), (5, 3)], change), strict=True):
+        torch.testing.assert_close(mine, defined, rtol=1e-5, atol=1e-6, equal_nan=True)
+
+
+def test_a_total_does_not_depend_on_threads() -> None:
+    needs_compiler()
+    rule, threads, found = steepest.chain(steepest.clip_global_norm(0.5), steepest.adamw(0.01)), torch.get_num_threads(), []
+    for count in (1, 2, 3):
+        torch.set_num_threads(count)
+        found.append(trained(rule, torch.float32, [(300_001,), (17,)], lambda g: g))
+    torch.set_num_threads(threads)
+    assert all(torch.equal(a, b) for other in found[1:] for a, b in zip(found[0], other, strict=True))
+
+
+def test_gradients_laid_out_otherwise_are_read_right(force: Callable[[str], None]) -> None:
+    def change(g: Tensor) -> Tensor:
+        return g.mT.contiguous().mT
+
+    force("C")
+    compiled = trained(steepest.adam(0.1), torch.float32, [(4, 6)], change)
+    force("eager")
+    torch.testing.assert_close(compiled[0], trained(steepest.adam(0.1), torch.float32, [(4, 6)], change)[0])
+
+
+def test_parameters_that_move_are_followed() -> None:
+    """A new storage, another dtype, and back: the pointers are read at every step."""
+    torch.manual_seed(0)
+    nets = [nn.Linear(3, 2) for _ in range(2)]
+    nets[1].load_state_dict(nets[0].state_dict())
+    ours, theirs = steepest.Optimizer(nets[0], steepest.adam(0.1)), torch.optim.Adam(nets[1].parameters(), lr=0.1)
+    for i in range(6):
+        for net, optimizer in zip(nets, (ours, theirs), strict=True):
+            if i == 3:
+                for p in net.parameters():
+                    p.data = p.data.clone()
+            optimizer.zero_grad()
+            net(torch.ones(1, 3)).square().sum().backward()
+            optimizer.step()
+    torch.testing.assert_close(nets[0].weight, nets[1].weight)
+
+
+def compile_one(folder: str) -> str:
+    os.environ["STEEPEST_CACHE"] = folder
+    found = native.compiled(steepest.adamw(0.01).links(Parameter("w", (2,), "vectors")), torch.float32)
+    return found if isinstance(found, str) else ""
+
+
+def test_many_processes_may_start_at_once(tmp_path: Path) -> None:
+    needs_compiler()
+    with multiprocessing.get_context("spawn").Pool(3) as pool:
+        assert pool.map(compile_one, [str(tmp_path)] * 6) == [""] * 6
+    assert len(list((tmp_path / "kernels").glob("*.so"))) == 1
+    assert not list((tmp_path / "kernels").glob(".building-*"))
+
+
+def test_without_a_compiler_torchs_operations_or_the_definition_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("STEEPEST_CACHE", str(tmp_path))
+    monkeypatch.setattr(native, "_known", {})
+    monkeypatch.setenv("CC", str(tmp_path / "none"))
+    compiler.compiler.cache_clear()
+    plan = steepest.Optimizer(nn.Linear(2, 2), steepest.adamw(0.01)).plan()
+    assert [row["execution"] for row in plan.rows] == ["torch fused adamw"]
+    plan = steepest.Optimizer(nn.Linear(2, 2), steepest.rmsprop(0.01)).plan()
+    assert plan.rows[0]["execution"] == "eager"
+    assert plan.rows[0]["reason"] == "no C compiler was found (cc, gcc or clang)"
+    monkeypatch.undo()
+    compiler.compiler.cache_clear()
+
+
+def test_the_cache_is_the_users_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("STEEPEST_CACHE", str(tmp_path))
+    (tmp_path / "kernels").mkdir(mode=0o777)
+    (tmp_path / "kernels").chmod(0o777)
+    assert not stat.S_IMODE(compiler.cache_folder().stat().st_mode) & 0o022
+    monkeypatch.setenv("STEEPEST_CACHE", str(tmp_path / "file"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(compiler.CannotCompileError, match="no folder to keep compiled code in"):
+        compiler.cache_folder()
+
+
+# -- chains nobody thought of -----------------------------------------------------------------------------------------
+
+LINKS = (
+    steepest.clip_value(0.5),
+    steepest.clip_global_norm(0.7),
+    steepest.decay_weights(0.1),
+    steepest.heavy_ball(0.9, dampening=0.2),
+    steepest.heavy_ball(0.5, nesterov=True),
+    steepest.ema(0.8),
+    steepest.scale_by_adagrad(eps=1e-3, initial_accumulator_value=0.1),
+    steepest.scale_by_adadelta(eps=1e-3),
+    steepest.scale_by_rms(0.9, eps=1e-2, centered=True),
+    steepest.scale_by_adam(eps=1e-2),
+    steepest.scale_by_lion(),
+    steepest.scale_by_nadam(eps=1e-2),
+    steepest.scale_by_radam(b2=0.6, eps=1e-2),
+    steepest.scale_by_adamax(eps=1e-2),
+)
+
+
+@hypothesis.settings(max_examples=40, deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
+@hypothesis.given(
+    st.lists(st.sampled_from(LINKS), min_size=0, max_size=4),
+    st.lists(st.lists(st.integers(0, 9), max_size=3).map(tuple), min_size=1, max_size=4),
+)
+def test_any_chain_equals_the_definition(links: list[steepest.Rule], shapes: list[tuple[int, ...]]) -> None:
+    needs_compiler()
+    rule = steepest.chain(*links, steepest.scale_by_learning_rate(0.1))
+    chosen = native.compiled(rule.links(Parameter("w", (2,), "vectors")), torch.float64)
+    hypothesis.assume(not isinstance(chosen, str))  # two norms after a sign: a value is gone two phases later
+    compiled = trained(rule, torch.float64, shapes, lambda g: g)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(native, "compiled", lambda links, dtype: "turned off")
+        patch.setattr(fused, "recognise", lambda links: "turned off")
+        defined = trained(rule, torch.float64, shapes, lambda g: g)
+    for mine, other in zip(compiled, defined, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-9, atol=1e-9)
+
+
+HARNESS = """
+#include <stdio.h>
+#include <stdlib.h>
+int main(void) {
+  const int64_t sizes[] = {0, 1, 7, 33, 1000};
+  enum { rows = 5, memories = MEMORIES };
+  void *memory[rows * memories];
+  int64_t chunk[3 * 10], chunks = 0;
+  int32_t group[rows] = {0};
+  double scalars[64], totals[16], partials[160];
+  for (int i = 0; i < 64; i++) scalars[i] = 0.5;
+  for (int i = 0; i < 16; i++) totals[i] = 1;
+  for (int r = 0; r < rows; r++) {
+    for (int m = 0; m < memories; m++) memory[r * memories + m] = calloc(sizes[r] ? sizes[r] : 1, sizeof(stored));
+    for (int64_t b = 0; b < sizes[r]; b += 600) {
+      chunk[3 * chunks] = r, chunk[3 * chunks + 1] = b, chunk[3 * chunks + 2] = b + 600 < sizes[r] ? b + 600 : sizes[r];
+      chunks++;
+    }
+  }
+  table t = {memory, chunk, group, scalars, totals, partials, chunks};
+  for (int p = 0; p < (int)(sizeof(phases) / sizeof(*phases)); p++) run(&t, p, 1, 0, 0);
+  for (int i = 0; i < rows * memories; i++) free(memory[i]);
+  return 0;
+}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", RULES)
+def test_compiled_code_stays_in_its_bounds(name: str, dtype: str, tmp_path: Path) -> None:
+    """Under the address and the undefined-behaviour sanitizer, over buffers of exactly the right size."""
+    needs_compiler()
+    program = trace(RULES[name].links(Parameter("w", (2,), "vectors")))
+    code = source(program, dtype) + HARNESS.replace("MEMORIES", str(len(program.memories)))
+    (tmp_path / "code.c").write_text(code)
+    flags = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover", "-fopenmp-simd"]
+    subprocess.run([compiler.compiler()[0], *flags, "-o", "code", "code.c", "-lm"], cwd=tmp_path, check=True)
+    subprocess.run(["./code"], cwd=tmp_path, check=True, timeout=60)
