@@ -239,18 +239,23 @@ def test_the_document_has_the_keys_people_rely_on() -> None:
     assert not {part for part, _ in reads} & {"test", "certificate"}
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("interruptible")
-def test_ctrl_c_on_the_command_line_keeps_trials_and_says_how_to_go_on(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "steepest", "race", "digits", "--recipes", "sgd(1e-7),momentum(1e-7)", "--epochs", "60"]
-    process = subprocess.Popen(
-        command,
+def endless_race(folder: Path) -> subprocess.Popen[str]:
+    """Start a race that reaches nothing, in a session of its own as a terminal does."""
+    arguments = ["race", "digits", "--recipes", "sgd(1e-7),momentum(1e-7)", "--epochs", "60"]
+    return subprocess.Popen(
+        [sys.executable, "-m", "steepest", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        cwd=tmp_path,
+        cwd=folder,
         start_new_session=True,
     )
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("interruptible")
+def test_ctrl_c_on_the_command_line_keeps_trials_and_says_how_to_go_on(tmp_path: Path) -> None:
+    process = endless_race(tmp_path)
     record: list[Path] = []
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline and not (record and '"event": "trial"' in record[0].read_text()):
@@ -299,15 +304,7 @@ def test_a_search_that_was_cut_short_says_so() -> None:
 @pytest.mark.parametrize("presses", [(0.4,), (3.0, 0.1), (3.0, 0.02, 0.02)])
 def test_every_press_of_ctrl_c_ends_in_one_clean_line(tmp_path: Path, presses: tuple[float, ...]) -> None:
     """The first press falls into the start of the processes, or into the trials; more follow at once."""
-    command = [sys.executable, "-m", "steepest", "race", "digits", "--recipes", "sgd(1e-7),momentum(1e-7)", "--epochs", "60"]
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=tmp_path,
-        start_new_session=True,
-    )
+    process = endless_race(tmp_path)
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline and not list(tmp_path.glob(".steepest/races/*/record.jsonl")):
         time.sleep(0.05)

@@ -63,7 +63,20 @@ class Mse(Objective):
 
 
 @dataclass(frozen=True, repr=False)
-class CrossEntropy(Objective):
+class _OfClasses(Objective):
+    """What objectives over classes share. Abstract."""
+
+    label_smoothing: float = 0.0
+    class_weights: tuple[float, ...] | str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        between("label_smoothing", self.label_smoothing, 0, 1, open_end=True)
+        _check_weights(self)
+
+
+@dataclass(frozen=True, repr=False)
+class CrossEntropy(_OfClasses):
     """Cross-entropy over classes: `-sum_k q_k log softmax(outputs)_k`.
 
     Args:
@@ -74,14 +87,6 @@ class CrossEntropy(Objective):
     cross_entropy(label_smoothing=0.1)
     """
 
-    label_smoothing: float = 0.0
-    class_weights: tuple[float, ...] | str | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        between("label_smoothing", self.label_smoothing, 0, 1, open_end=True)
-        _check_weights(self)
-
     def loss(self, data: Data, device: Any = "cpu") -> LossFunction:
         from torch.nn import functional as F
 
@@ -90,7 +95,7 @@ class CrossEntropy(Objective):
 
 
 @dataclass(frozen=True, repr=False)
-class BinaryCrossEntropy(Objective):
+class BinaryCrossEntropy(_OfClasses):
     """Cross-entropy of two classes with one output `z`: `-q log s(z) - (1 - q) log(1 - s(z))`, `s` the logistic function.
 
     Args:
@@ -100,14 +105,6 @@ class BinaryCrossEntropy(Objective):
     >>> binary_cross_entropy(class_weights="balanced")
     binary_cross_entropy(class_weights='balanced')
     """
-
-    label_smoothing: float = 0.0
-    class_weights: tuple[float, ...] | str | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        between("label_smoothing", self.label_smoothing, 0, 1, open_end=True)
-        _check_weights(self)
 
     def loss(self, data: Data, device: Any = "cpu") -> LossFunction:
         from torch.nn import functional as F
@@ -131,7 +128,7 @@ cross_entropy = CrossEntropy
 binary_cross_entropy = BinaryCrossEntropy
 
 
-def _check_weights(objective: CrossEntropy | BinaryCrossEntropy) -> None:
+def _check_weights(objective: _OfClasses) -> None:
     weights = objective.class_weights
     if isinstance(weights, str) and weights != "balanced":
         raise InputError(f"class_weights must be 'balanced' or a weight per class (got {weights!r})")

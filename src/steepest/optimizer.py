@@ -20,6 +20,7 @@ from .rules.transforms import ScaleByLearningRate
 from .schedules import Schedule, constant
 
 _IS_SPARSE = operator.attrgetter("is_sparse")
+_KIND = operator.attrgetter("dtype", "device")
 GROUP_KEYS = ("params", "lr", "name")
 # torch wraps this method to keep its compiler out, and imports the whole compiler to do so: 1.6 s at the first optimizer
 _add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
@@ -34,7 +35,7 @@ class _Group:
     schedule: Schedule
     block: Block | None = None
     states: list[dict[str, Any]] = dataclasses.field(default_factory=list)  # of the block's parameters, in its order
-    sizes: list[int] = dataclasses.field(default_factory=list)
+    likeness: list[Any] = dataclasses.field(default_factory=list)  # what `_likeness` said of them
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ class Optimizer(torch.optim.Optimizer):
             block = self._gather(mine, members, t, lr)
             if len(members) == len(params):
                 mine.block, mine.states = block, [self.state[p] for p in members]
-                mine.sizes = [p.numel() for p in members]
+                mine.likeness = _likeness(members)
             yield block
 
     def _is_current(self, mine: _Group, params: list[Tensor], grads: list[Tensor | None]) -> bool:
@@ -187,7 +188,7 @@ class Optimizer(torch.optim.Optimizer):
         return (
             len(known) == len(params)
             and all(map(operator.is_, params, known))
-            and list(map(Tensor.numel, params)) == mine.sizes
+            and _likeness(params) == mine.likeness
             and all(map(operator.is_not, grads, itertools.repeat(None)))
             and not any(map(_IS_SPARSE, grads))
             and all(mine.states)
@@ -218,8 +219,10 @@ class Optimizer(torch.optim.Optimizer):
                 known = state.get(names[slot])
                 if known is None:
                     state[names[slot]] = torch.full_like(p, value, memory_format=torch.preserve_format)
-                elif known.shape != p.shape:  # the fused operations would write past the end
+                elif known.shape != p.shape:  # compiled code would write past the end
                     raise InputError(f"state {names[slot]!r} has shape {tuple(known.shape)}, its parameter {tuple(p.shape)}")
+                elif _KIND(known) != _KIND(p) or known.stride() != p.stride():  # a model that was moved takes its state along
+                    state[names[slot]] = torch.empty_like(p, memory_format=torch.preserve_format).copy_(known)
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -267,7 +270,7 @@ class Optimizer(torch.optim.Optimizer):
                 )
 
     def __getstate__(self) -> dict[str, Any]:
-        groups = [dataclasses.replace(group, block=None, states=[], sizes=[]) for group in self._groups]
+        groups = [dataclasses.replace(group, block=None, states=[], likeness=[]) for group in self._groups]
         return {
             **super().__getstate__(),
             "rule": self.rule,
@@ -279,6 +282,11 @@ class Optimizer(torch.optim.Optimizer):
 
     def __repr__(self) -> str:
         return f"Optimizer({self.rule!r}, {sum(len(group['params']) for group in self.param_groups)} parameters)"
+
+
+def _likeness(params: list[Tensor]) -> list[Any]:
+    """Return what compiled code relies on in parameters beside where they lie: dtype, device, size and layout."""
+    return [*map(_KIND, params), *map(Tensor.numel, params), *map(Tensor.is_contiguous, params)]
 
 
 def _learning_rate(links: tuple[Link, ...]) -> ScaleByLearningRate:

@@ -52,18 +52,18 @@ static inline uint16_t to_bfloat16(float y) {
 # One parallel region a phase, through torch's own OpenMP: two of them in a process would fight over the cores.
 DRIVER = """\
 typedef void (*parallel_function)(void (*)(void *), void *, unsigned, unsigned);
-typedef struct { const table *t; int phase; int threads; int (*thread)(void); } job;
+typedef struct { const table *t; int phase; int (*thread)(void); int (*threads)(void); } job;
 
 static void share(void *argument) {
   const job *j = argument;
-  int64_t n = j->t->num_chunks, k = j->thread();
-  for (int64_t c = n * k / j->threads; c < n * (k + 1) / j->threads; c++) phases[j->phase](j->t, c);
+  int64_t n = j->t->num_chunks, k = j->thread(), of = j->threads(); /* may be fewer than were asked for */
+  for (int64_t c = n * k / of; c < n * (k + 1) / of; c++) phases[j->phase](j->t, c);
 }
 
-void run(const table *t, int phase, int threads, parallel_function parallel, int (*thread)(void)) {
-  if (threads > 1) {
-    job j = {t, phase, threads, thread};
-    parallel(share, &j, threads, 0);
+void run(const table *t, int phase, int asked, parallel_function parallel, int (*thread)(void), int (*threads)(void)) {
+  if (asked > 1) {
+    job j = {t, phase, thread, threads};
+    parallel(share, &j, asked, 0);
   } else {
     for (int64_t c = 0; c < t->num_chunks; c++) phases[phase](t, c);
   }

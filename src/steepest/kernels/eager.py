@@ -68,10 +68,11 @@ def _pipeline(block: Block, i: int, scalars: list[SimpleNamespace]) -> Pipeline:
         u = link.transform.formula(u, p, state, k)
         if isgenerator(u):
             u = yield from _labelled(link.path, paths[at + 1 :], u)
-        for name, old in before.items():
-            new = getattr(state, name)
-            if new is not old:
-                columns[name][i].copy_(new)  # in place: others (checkpoints, CUDA graphs) hold the very tensor
+        changed = {name: getattr(state, name) for name, old in before.items() if getattr(state, name) is not old}
+        gone = [before[name] for name in changed]
+        u, *values = [value.clone() if any(value is old for old in gone) else value for value in (u, *changed.values())]
+        for name, value in zip(changed, values, strict=True):
+            columns[name][i].copy_(value)  # in place: others (checkpoints, CUDA graphs) hold the very tensor
     block.params[i].copy_(p - u)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from ..rules import Link, Transform
-from ..rules.adaptive import ScaleByAdam
+from ..rules.moments import ScaleByAdam
 from ..rules.transforms import DecayWeights, HeavyBall, ScaleByLearningRate
 from .block import Block
 

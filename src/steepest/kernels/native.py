@@ -12,7 +12,6 @@ import ctypes
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +25,7 @@ from .trace import GRADIENT, PARAMETER, SCRATCH, Program, Untraceable, trace
 
 CHUNK = 2**15  # numbers: with four memories of four bytes, half a megabyte
 NUMBERS_PER_THREAD = 2**15  # fewer are done sooner than a second thread is woken
+OPENMP = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
 DTYPES = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "bfloat16", torch.float16: "float16"}
 
 
@@ -48,40 +48,35 @@ class Native:
         self.program, self.dtype = program, dtype
         library = load(source(program, DTYPES[dtype]))
         self.run, self.add_up = library.run, library.add_up
-        self.run.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+        self.run.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_int, *[ctypes.c_void_p] * len(OPENMP))
         self.add_up.argtypes = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p)
         self.run.restype = self.add_up.restype = None
 
 
-_known: dict[tuple[Any, ...], Native | str] = {}
-
-
+@functools.lru_cache(maxsize=1024)
 def compiled(links: tuple[Link, ...], dtype: torch.dtype) -> Native | str:
     """Return the compiled program of these links, or the reason why there is none."""
     if dtype not in DTYPES or DTYPES[dtype] not in TYPES:
         return f"no C for {dtype}"
-    key = (tuple((link.path, repr(link.transform)) for link in links), dtype)
-    if key not in _known:
-        try:
-            _known[key] = Native(trace(links), dtype)
-        except (Untraceable, CannotCompileError) as reason:
-            _known[key] = str(reason)
-    return _known[key]
+    try:
+        return Native(trace(links), dtype)
+    except (Untraceable, CannotCompileError) as reason:
+        return str(reason)
 
 
 @functools.cache
-def openmp() -> tuple[int, int]:
-    """Return the addresses of torch's own `GOMP_parallel` and `omp_get_thread_num`, zeros where there is none to be found."""
+def openmp() -> tuple[int, ...]:
+    """Return the addresses of torch's own functions named in `OPENMP`, zeros where there are none to be found."""
+    nothing = (0,) * len(OPENMP)
     try:
         loaded = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "omp" in line}
     except OSError:
-        return 0, 0
+        return nothing
     for path in sorted(name for name in loaded if Path(name).name.startswith(("libgomp", "libiomp", "libomp"))):
         library = ctypes.CDLL(path)
-        if hasattr(library, "GOMP_parallel") and hasattr(library, "omp_get_thread_num"):
-            addresses = (library.GOMP_parallel, library.omp_get_thread_num)
-            return tuple(ctypes.cast(function, ctypes.c_void_p).value or 0 for function in addresses)  # type: ignore[return-value]
-    return 0, 0
+        if all(hasattr(library, name) for name in OPENMP):
+            return tuple(ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0 for name in OPENMP)
+    return nothing
 
 
 class Table:
@@ -102,15 +97,13 @@ class Table:
         self.scalars = np.zeros((len(blocks), max(len(program.scalars), 1)))
         self.totals = np.zeros(max(len(program.totals), 1))
         self.partials = np.zeros((len(self.chunk), max((len(phase.totals) for phase in program.phases), default=1) or 1))
-        threads = min(torch.get_num_threads(), max(1, int(sizes.sum()) // NUMBERS_PER_THREAD))
-        self.parallel, self.thread = openmp()
-        self.threads = threads if self.parallel else 1
+        self.openmp = openmp()
+        self.most_threads = max(1, int(sizes.sum()) // NUMBERS_PER_THREAD) if all(self.openmp) else 1
         self.c = _CTable(
             *(array.ctypes.data for array in (self.memory, self.chunk, self.group, self.scalars, self.totals, self.partials)),
             len(self.chunk),
         )
         self.address = ctypes.addressof(self.c)
-        self._pointers: list[int] = []
         self._place = {name: program.memories.index(name) for name in (PARAMETER, GRADIENT) if name in program.memories}
 
     def _bind_state(self) -> None:
@@ -136,9 +129,7 @@ class Table:
             self.scalars[row, : len(self.native.program.scalars)] = [
                 getattr(scalars[link], name) for link, name in self.native.program.scalars
             ]
-        pointers = [at for block in self.blocks for at in map(Tensor.data_ptr, block.params)]
-        if pointers != self._pointers:
-            self.memory[:, self._place[PARAMETER]] = self._pointers = pointers
+        self.memory[:, self._place[PARAMETER]] = [at for block in self.blocks for at in map(Tensor.data_ptr, block.params)]
         if GRADIENT in self._place:
             self.memory[:, self._place[GRADIENT]] = [at for block in self.blocks for at in map(Tensor.data_ptr, block.grads)]
 
@@ -153,7 +144,7 @@ class Table:
 
     def run(self, phase: int) -> dict[str, float]:
         """Run one phase over all rows; return what it adds up, by path."""
-        self.native.run(self.address, phase, self.threads, self.parallel, self.thread)
+        self.native.run(self.address, phase, min(torch.get_num_threads(), self.most_threads), *self.openmp)
         paths = list(self.native.program.phases[phase].totals)
         sums = np.zeros(len(paths))
         if paths:
@@ -185,9 +176,7 @@ def run(tables: Sequence[Table]) -> None:
     for table in tables:
         table.refresh()
     while unfinished:
-        to_come = {
-            path for table, phase in unfinished for later in table.native.program.phases[phase:] for path in later.totals
-        }
+        to_come = {path for table, phase in unfinished for path in table.asked_from(phase)}
         going_on = []
         for table, phase in unfinished:
             phases = table.native.program.phases

@@ -112,10 +112,6 @@ def _through(link: Link, u: Node, p: Node, s: Any, k: Any, graph: Graph, phases:
         answer = graph.total(path)
 
 
-class _GoneError(Exception):
-    """A value that memory no longer holds."""
-
-
 class _Settler:
     """Rewrites phases one after the other over what memory holds when each begins."""
 
@@ -123,7 +119,7 @@ class _Settler:
         self.graph = graph
         self.settled: list[Phase] = []
         self._held: dict[Node, str] = {}  # a value -> the memory that has held it since an earlier phase
-        self._overwritten: set[str] = set()
+        self._overwritten: dict[str, int] = {}  # a memory -> the phase that writes it
         self._now: dict[Node, Node] = {}
 
     def add(self, phase: Phase) -> None:
@@ -133,12 +129,12 @@ class _Settler:
         totals = {name: self._rewritten(node) for name, node in phase.totals.items()}
         self.settled.append(Phase(stores, totals))
         for name, node in phase.stores.items():
-            self._overwritten.add(name)
+            self._overwritten[name] = len(self.settled) - 1
             self._held = {value: memory for value, memory in self._held.items() if memory != name}
             self._held[node] = name
 
     def _rewritten(self, node: Node) -> Node:
-        """Return a node over what memory holds now; raise where that is not enough to compute it."""
+        """Return a node over what memory holds now."""
         if node not in self._now:
             self._now[node] = self._over_memory(node)
         return self._now[node]
@@ -147,22 +143,16 @@ class _Settler:
         if node in self._held:
             return self.graph.load(self._held[node])
         if node.op == "load" and node.key in self._overwritten:
-            raise _GoneError
+            return self.graph.load(self._kept(node))
         if not node.args:
             return node
-        try:
-            args = [self._rewritten(arg) for arg in node.args]
-        except _GoneError:
-            return self.graph.load(self._keep(node))
-        return self.graph.make(node.op, *args, key=node.key)
+        return self.graph.make(node.op, *map(self._rewritten, node.args), key=node.key)
 
-    def _keep(self, node: Node) -> str:
-        """Store a value in a scratch memory at the end of the phase before, where it could still be computed."""
-        if len(self.settled) != 1:
-            raise Untraceable("a value is needed two phases after its memory was overwritten")
+    def _kept(self, load: Node) -> str:
+        """Have the phase that overwrites a memory keep what it held in a scratch memory, and return that one's name."""
         name = f"{SCRATCH}{sum(memory.startswith(SCRATCH) for memory in self._held.values())}"
-        self.settled[-1].stores[name] = node
-        self._held[node] = name
+        self.settled[self._overwritten[load.key]].stores[name] = load
+        self._held[load] = name
         return name
 
 

@@ -144,7 +144,7 @@ def race(
     >>> result.leaderboard().rows[0].reached > 0
     True
     """
-    began, command = time.perf_counter(), invocation.command
+    began = time.perf_counter()
     job = task(subject, reach=reach)
     seconds = parse_budget(budget)
     deadline = None if seconds is None else time.time() + seconds
@@ -155,7 +155,8 @@ def race(
     earlier = _earlier(plan, job, home, resume)
     count, threads = _side_by_side(processes, where, plan, earlier)
     book = earlier.book if earlier else create("race", home) if record else None
-    facts = {"processes": count, "threads": threads, "seed": seed, "versions": versions(where), "command": command}
+    facts = {"processes": count, "threads": threads, "seed": seed, "versions": versions(where)}
+    facts["command"] = invocation.command
     if book is not None and earlier is None:
         label = f"{len(plan.contenders)} recipes"
         book.append("start", task=job.name, label=label, plan=plan.to_dict(), fingerprint=job.fingerprint(), **facts)
@@ -166,13 +167,20 @@ def race(
         try:
             Runner(result, earlier.outcomes if earlier else {}, view, deadline).run(count, threads, where)
         except Exception as error:
-            _give_up(result, error, command)
+            _give_up(result, error)
             raise
-    result.facts["data"] = job.data.to_dict()
-    if book is not None:
+    return _ended(result)
+
+
+def _ended(result: Race) -> Race:
+    """Close the record and return the race; raise when it was stopped, with what goes on with it."""
+    command = result.facts["command"]
+    result.facts["data"] = result.task.data.to_dict()
+    if result.book is not None:
         board = result.leaderboard()
         found = f"winner {board.winner}" if board.winner else "no winner"
-        book.append("end", **{**result.to_dict(), "result": found}, seconds=sum(result.seconds.values()))
+        document = {**result.to_dict(), "result": found}
+        result.book.append("end", **document, seconds=sum(result.seconds.values()))
     if result.status == INTERRUPTED:
         raise Interrupted(_how_to_go_on(result, command, "stopped"))
     if result.status == CRASHED:
@@ -181,7 +189,7 @@ def race(
     return result
 
 
-def _give_up(result: Race, error: Exception, command: str | None) -> None:
+def _give_up(result: Race, error: Exception) -> None:
     """Close the record of a race that failed: nothing is left of one that never began, and what was finished is kept."""
     if result.book is None:
         return
@@ -189,7 +197,7 @@ def _give_up(result: Race, error: Exception, command: str | None) -> None:
         result.book.delete()
         return
     result.book.append("end", status="failed", error=str(error), seconds=sum(result.seconds.values()))
-    log.error("%s", _how_to_go_on(result, command, "failed"))
+    log.error("%s", _how_to_go_on(result, result.facts["command"], "failed"))
 
 
 def _side_by_side(processes: int | None, device: torch.device, plan: Plan, earlier: Earlier | None) -> tuple[int, int]:

@@ -1,6 +1,6 @@
 """Rules: the mathematics of one update, written once. This floor imports no torch."""
 
-from .adaptive import orthogonal, scale_by_adadelta, scale_by_adagrad, scale_by_adam, scale_by_lion, scale_by_rms
+from .adaptive import orthogonal, scale_by_adadelta, scale_by_adagrad, scale_by_lion, scale_by_rms
 from .catalogue import (
     CATALOGUE,
     adadelta,
@@ -20,7 +20,7 @@ from .catalogue import (
     sgd,
 )
 from .core import KINDS, Chain, Link, Parameter, Rule, Split, Transform, chain, split
-from .moments import scale_by_adamax, scale_by_amsgrad, scale_by_nadam, scale_by_radam
+from .moments import scale_by_adam, scale_by_adamax, scale_by_amsgrad, scale_by_nadam, scale_by_radam
 from .transforms import clip_global_norm, clip_value, decay_weights, ema, heavy_ball, scale_by_learning_rate
 
 __all__ = [

@@ -103,42 +103,6 @@ class ScaleByRms(Transform):
 
 
 @dataclass(frozen=True, repr=False)
-class ScaleByAdam(Transform):
-    """Divide a running mean by a running root mean square.
-
-    `m <- b1 m + (1 - b1) u; v <- b2 v + (1 - b2) u^2; u <- (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)`. Without
-    `bias_correction` the two divisors `1 - b^t` are left out, as some articles print it.
-
-    Source: Kingma, Ba, Adam: A Method for Stochastic Optimization, 2015, arXiv:1412.6980.
-
-    >>> scale_by_adam(b2=0.95)
-    scale_by_adam(b2=0.95)
-    """
-
-    b1: float = 0.9
-    b2: float = 0.999
-    eps: float = 1e-8
-    bias_correction: bool = True
-    slots: ClassVar[Mapping[str, float]] = slots_from(exp_avg=0.0, exp_avg_sq=0.0)
-
-    def __post_init__(self) -> None:
-        between("b1", self.b1, 0, 1, open_end=True)
-        between("b2", self.b2, 0, 1, open_end=True)
-        at_least("eps", self.eps, 0)
-        switch("bias_correction", self.bias_correction)
-
-    def scalars(self, t: int, lr: float) -> dict[str, Any]:
-        corrected = self.bias_correction
-        c1, c2 = (1 - self.b1**t, 1 - self.b2**t) if corrected else (1.0, 1.0)
-        return {"b1": self.b1, "b2": self.b2, "eps": self.eps, "c1": c1, "root_c2": math.sqrt(c2)}
-
-    def formula(self, u: Symbol, p: Symbol, s: Any, k: Any) -> Formula:
-        s.exp_avg = lerp(s.exp_avg, u, 1 - k.b1)
-        s.exp_avg_sq = k.b2 * s.exp_avg_sq + (1 - k.b2) * (u * u)
-        return (s.exp_avg / k.c1) / (sqrt(s.exp_avg_sq) / k.root_c2 + k.eps)
-
-
-@dataclass(frozen=True, repr=False)
 class ScaleByLion(Transform):
     """Keep only signs: `u' = sign(b1 m + (1 - b1) u); m <- b2 m + (1 - b2) u`; the sign uses the *old* `m`.
 
@@ -210,6 +174,5 @@ class Orthogonal(Transform):
 scale_by_adagrad = ScaleByAdagrad
 scale_by_adadelta = ScaleByAdadelta
 scale_by_rms = ScaleByRms
-scale_by_adam = ScaleByAdam
 scale_by_lion = ScaleByLion
 orthogonal = Orthogonal

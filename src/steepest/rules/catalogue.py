@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from ..errors import at_least
 from ..schedules import Schedule
-from .adaptive import orthogonal, scale_by_adadelta, scale_by_adagrad, scale_by_adam, scale_by_lion, scale_by_rms
+from .adaptive import orthogonal, scale_by_adadelta, scale_by_adagrad, scale_by_lion, scale_by_rms
 from .core import Chain, Rule, chain, named
-from .moments import scale_by_adamax, scale_by_amsgrad, scale_by_nadam, scale_by_radam
+from .moments import scale_by_adam, scale_by_adamax, scale_by_amsgrad, scale_by_nadam, scale_by_radam
 from .transforms import ALWAYS, decay_weights, ema, heavy_ball, scale_by_learning_rate
 
 
