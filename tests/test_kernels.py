@@ -154,7 +154,7 @@ def test_parameters_that_change_their_dtype_take_their_state_along(rule: steepes
             optimizer.zero_grad()
             net(torch.ones(2, 300, dtype=dtype)).square().sum().backward()
             optimizer.step()
-        assert {value.dtype for value in optimizer.state[net.weight].values() if isinstance(value, Tensor)} == {dtype}
+        assert {value.dtype for slot, value in optimizer.state[net.weight].items() if slot != "step"} == {dtype}
     assert torch.isfinite(net.weight).all()
 
 
@@ -311,27 +311,41 @@ HARNESS = """
 #include <stdio.h>
 #include <stdlib.h>
 int main(void) {
-  const int64_t sizes[] = {0, 1, 7, 33, 1000};
-  enum { rows = 5, memories = MEMORIES };
-  void *memory[rows * memories];
-  int64_t chunk[3 * 10], chunks = 0;
+  const int64_t sizes[] = {0, 1, 7, 33, 1000}, lengths[] = {1, 1, 7, 11, 100};
+  const int width[] = {WIDTHS};
+  enum { rows = 5, at_most = 512 };
+  void *memory[rows * MEMORIES];
+  double *kept[rows * KEPT], kept_numbers[rows * KEPT];
+  int64_t chunk[3 * 20], chunks = 0, unit_at[rows], units = 0;
   int32_t group[rows] = {0};
-  double scalars[64], totals[16], partials[160];
-  for (int i = 0; i < 64; i++) scalars[i] = 0.5;
-  for (int i = 0; i < 16; i++) totals[i] = 1;
+  uint64_t keys[rows * SEEDS];
+  double scalars[SCALARS], totals[rows * TOTALS], *of_units = calloc(at_most * TOTALS, sizeof(double)), *partials;
+  for (int i = 0; i < SCALARS; i++) scalars[i] = 0.5;
+  for (int i = 0; i < rows * TOTALS; i++) totals[i] = 1;
+  for (int i = 0; i < rows * KEPT; i++) kept_numbers[i] = 0.5, kept[i] = kept_numbers + i;
+  for (int i = 0; i < rows * SEEDS; i++) keys[i] = i;
   for (int r = 0; r < rows; r++) {
-    for (int m = 0; m < memories; m++) memory[r * memories + m] = calloc(sizes[r] ? sizes[r] : 1, sizeof(stored));
-    for (int64_t b = 0; b < sizes[r]; b += 600) {
-      chunk[3 * chunks] = r, chunk[3 * chunks + 1] = b, chunk[3 * chunks + 2] = b + 600 < sizes[r] ? b + 600 : sizes[r];
+    unit_at[r] = units;
+    units += lengths[r] ? sizes[r] / lengths[r] : 1;
+    for (int m = 0; m < MEMORIES; m++) {
+      const int64_t n = width[m] ? sizes[r] * width[m] : (sizes[r] + 255) / 256 * 4; /* 0: a scale for each block */
+      memory[r * MEMORIES + m] = calloc(n ? n : 1, 1);
+    }
+    for (int64_t b = 0; b < sizes[r]; b += PIECE) {
+      chunk[3 * chunks] = r, chunk[3 * chunks + 1] = b, chunk[3 * chunks + 2] = b + PIECE < sizes[r] ? b + PIECE : sizes[r];
       chunks++;
     }
   }
-  table t = {memory, chunk, group, scalars, totals, partials, chunks};
+  partials = calloc(chunks * (TOTALS + 1), sizeof(double));
+  table t = {memory, chunk, group, scalars, totals, partials, of_units, kept, keys, sizes, lengths, unit_at, chunks, rows};
   for (int p = 0; p < (int)(sizeof(phases) / sizeof(*phases)); p++) run(&t, p, 1, 0, 0, 0);
-  for (int i = 0; i < rows * memories; i++) free(memory[i]);
+  finish(&t);
+  for (int i = 0; i < rows * MEMORIES; i++) free(memory[i]);
+  free(of_units), free(partials);
   return 0;
 }
 """
+WIDTHS = {"float32": 4, "float64": 8, "bfloat16": 2, "signed8": 1, "unsigned8": 1}
 
 
 @pytest.mark.slow
@@ -340,8 +354,13 @@ int main(void) {
 def test_compiled_code_stays_in_its_bounds(name: str, dtype: str, tmp_path: Path) -> None:
     """Under the address and the undefined-behaviour sanitizer, over buffers of exactly the right size."""
     needs_compiler()
-    program = trace(RULES[name].links(Parameter("w", (2,), "vectors")))
-    code = source(program, dtype) + HARNESS.replace("MEMORIES", str(len(program.memories)))
+    program = trace(RULES[name].links(Parameter("w", (2, 2), "matrices")))
+    widths = [
+        0 if memory.endswith("~scale") else 4 if memory.startswith("scratch") else WIDTHS[program.kinds.get(memory, dtype)]
+        for memory in program.memories
+    ]
+    piece = 700 if program.by_units else 512
+    code = source(program, dtype) + HARNESS.replace("WIDTHS", ", ".join(map(str, widths))).replace("PIECE", str(piece))
     (tmp_path / "code.c").write_text(code)
     flags = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover", "-fopenmp-simd"]
     subprocess.run([compiler.compiler()[0], *flags, "-o", "code", "code.c", "-lm"], cwd=tmp_path, check=True)

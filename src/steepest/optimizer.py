@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import itertools
 import operator
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -15,12 +15,13 @@ from torch import Tensor, nn
 
 from .errors import InputError, at_least, unknown
 from .kernels import Block, Executor, choose, name_of
-from .rules import Link, Parameter, Rule
+from .rules import Link, Parameter, Rule, Transform
+from .rules.core import state_of
 from .rules.transforms import ScaleByLearningRate
+from .sameness import Sameness
 from .schedules import Schedule, constant
+from .state import TRAINING, check, column, fill, names_of
 
-_IS_SPARSE = operator.attrgetter("is_sparse")
-_KIND = operator.attrgetter("dtype", "device")
 GROUP_KEYS = ("params", "lr", "name")
 # torch wraps this method to keep its compiler out, and imports the whole compiler to do so: 1.6 s at the first optimizer
 _add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
@@ -35,7 +36,8 @@ class _Group:
     schedule: Schedule
     block: Block | None = None
     states: list[dict[str, Any]] = dataclasses.field(default_factory=list)  # of the block's parameters, in its order
-    likeness: list[Any] = dataclasses.field(default_factory=list)  # what `_likeness` said of them
+    sameness: Sameness | None = None  # of the block's parameters and their gradients
+    count: Tensor | None = None  # the step, one tensor for all of them
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,8 @@ class Optimizer(torch.optim.Optimizer):
     group 0  2 parameters  4 numbers  lr 0.01  C
     """
 
+    _step_supports_amp_scaling = True  # a GradScaler hands over its scale and what it found, see `_unscaled`
+
     def __init__(
         self,
         params: nn.Module | Iterable[Any],
@@ -92,6 +96,7 @@ class Optimizer(torch.optim.Optimizer):
         self._lengths = (steps_per_epoch, total_steps)
         self._groups: list[_Group] = []
         self._executor = Executor()
+        self._averages = any(type(link).evaluated is not Transform.evaluated for link in rule.transforms())
         self._embeddings: set[int] = set()
         if isinstance(params, nn.Module):
             modules = params.modules()
@@ -131,7 +136,7 @@ class Optimizer(torch.optim.Optimizer):
             group = {**param_group, "params": share, "lr": lr, "updates": 0}
             _add_param_group(self, group)
             schedule = learning_rate.schedule.resolved(*self._lengths)
-            self._groups.append(_Group(links, _state_names(links), schedule))
+            self._groups.append(_Group(links, names_of(links), schedule))
 
     def _kind(self, tensor: Tensor) -> str:
         if id(tensor) in self._embeddings:
@@ -143,12 +148,25 @@ class Optimizer(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
         """Update every parameter that has a gradient; with a closure, evaluate it first and return its loss."""
+        if self._evaluating():
+            raise InputError("the parameters hold the weights for evaluation; call optimizer.train() before the next step")
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        self._executor.run([block for i in range(len(self._groups)) for block in self._blocks(i)])
+        if self._unscaled():
+            self._executor.run([block for i in range(len(self._groups)) for block in self._blocks(i)])
         return loss
+
+    def _unscaled(self) -> bool:
+        """Take the scale of a GradScaler off the gradients; return whether they are finite, so that a step may be made."""
+        found_inf, scale = getattr(self, "found_inf", None), getattr(self, "grad_scale", None)
+        if found_inf is not None and found_inf.item():
+            return False
+        if scale is not None:
+            grads = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
+            torch._foreach_mul_(grads, scale.double().reciprocal().item())
+        return True
 
     def _blocks(self, i: int) -> Iterator[Block]:
         """Yield the blocks of group `i` for this step: one, unless parameters have been updated unequally often."""
@@ -160,45 +178,53 @@ class Optimizer(torch.optim.Optimizer):
         block = mine.block
         if block is not None and self._is_current(mine, params, grads):
             block.t, block.lr, block.grads = block.t + 1, lr, grads  # type: ignore[assignment]
-            for state in mine.states:
-                state["step"] = block.t
+            mine.count.fill_(block.t)  # type: ignore[union-attr]
             yield block
             return
         mine.block = None
-        by_count: dict[int, list[Tensor]] = {}
-        for p in params:
+        by_count: dict[int, list[int]] = {}
+        for at, p in enumerate(params):
             if p.grad is not None:
                 _check_gradient(p)
-                state = self._state(p, mine)
-                state["step"] = int(state["step"]) + 1
-                by_count.setdefault(state["step"], []).append(p)
-        for t, members in by_count.items():
-            block = self._gather(mine, members, t, lr)
-            if len(members) == len(params):
-                mine.block, mine.states = block, [self.state[p] for p in members]
-                mine.likeness = _likeness(members)
+                by_count.setdefault(self._count(p) + 1, []).append(at)
+        before = sum(len(earlier["params"]) for earlier in self.param_groups[:i])
+        for t, places in by_count.items():
+            mine.count = torch.tensor(float(t))
+            block = self._gather(mine, [params[at] for at in places], t, lr)
+            block.places = [before + at for at in places]
+            if len(places) == len(params):
+                mine.block, mine.states = block, [self.state[p] for p in params]
+                mine.sameness = Sameness([*params, *block.grads])
             yield block
 
     def _is_current(self, mine: _Group, params: list[Tensor], grads: list[Tensor | None]) -> bool:
-        """Return whether the block still holds these very parameters, in their size and with their state, all with gradients.
-
-        This runs at every step: `map` over C functions, a few hundredths of a microsecond a parameter.
-        """
+        """Return whether the block still holds these very parameters, as they were and with their state, all with gradients."""
         known = mine.block.params if mine.block is not None else []
         return (
             len(known) == len(params)
             and all(map(operator.is_, params, known))
-            and _likeness(params) == mine.likeness
-            and all(map(operator.is_not, grads, itertools.repeat(None)))
-            and not any(map(_IS_SPARSE, grads))
+            and mine.sameness is not None
+            and mine.sameness.holds([*params, *grads])
             and all(mine.states)
             and self.state.get(params[0]) is mine.states[0]
             and self.state.get(params[-1]) is mine.states[-1]
         )
 
+    def _count(self, p: Tensor) -> int:
+        """Return how often a parameter was updated (torch's SGD keeps its buffer without a count)."""
+        state = self.state[p]
+        return int(state.get("step", 1 if state else 0))
+
     def _gather(self, mine: _Group, members: list[Tensor], t: int, lr: float) -> Block:
         """Return the block of these parameters, with their state in columns."""
-        columns = [{slot: [self.state[p][key] for p in members] for slot, key in names.items()} for names in mine.names]
+        states = [self.state[p] for p in members]
+        for p, state in zip(members, states, strict=True):
+            fill(state, p, mine.links, mine.names)
+            state["step"] = mine.count
+        columns = [
+            {slot: column(states, keys[slot], spec) for slot, spec in state_of(link.transform).items()}
+            for link, keys in zip(mine.links, mine.names, strict=True)
+        ]
         grads = [p.grad for p in members if p.grad is not None]
         return Block(mine.links, members, columns, grads, t, lr, choose(mine.links, members)[0])
 
@@ -210,37 +236,74 @@ class Optimizer(torch.optim.Optimizer):
             )
         return mine.schedule(group["updates"])
 
-    def _state(self, p: Tensor, mine: _Group) -> dict[str, Any]:
-        """Return the state of a parameter, with what is missing filled in (torch's SGD keeps its buffer without a count)."""
-        state = self.state[p]
-        state.setdefault("step", 1 if state else 0)
-        for link, names in zip(mine.links, mine.names, strict=True):
-            for slot, value in link.transform.initial_state().items():
-                known = state.get(names[slot])
-                if known is None:
-                    state[names[slot]] = torch.full_like(p, value, memory_format=torch.preserve_format)
-                elif known.shape != p.shape:  # compiled code would write past the end
-                    raise InputError(f"state {names[slot]!r} has shape {tuple(known.shape)}, its parameter {tuple(p.shape)}")
-                elif _KIND(known) != _KIND(p) or known.stride() != p.stride():  # a model that was moved takes its state along
-                    state[names[slot]] = torch.empty_like(p, memory_format=torch.preserve_format).copy_(known)
-        return state
+    # -- weights for evaluation ---------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def eval(self) -> Optimizer:
+        """Have the parameters hold the weights to evaluate with, where the rule keeps others for the training."""
+        if self._evaluating():
+            return self
+        for group, mine in zip(self.param_groups, self._groups, strict=True):
+            for p in group["params"]:
+                if (weights := self._weights(p, mine, float(group["lr"]))) is not None:
+                    self.state[p][TRAINING] = p.detach().clone()
+                    p.copy_(weights)
+        return self
+
+    @torch.no_grad()
+    def train(self) -> Optimizer:
+        """Have the parameters hold the weights of the training again."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p in self.state and TRAINING in self.state[p]:
+                    p.copy_(self.state[p].pop(TRAINING))
+        return self
+
+    def _weights(self, p: Tensor, mine: _Group, lr: float) -> Tensor | None:
+        """Return the weights to evaluate a parameter with, where the rule keeps others: those of the last link that does."""
+        if p not in self.state or "step" not in self.state[p]:
+            return None
+        found, state = None, self.state[p]
+        for link, keys in zip(mine.links, mine.names, strict=True):
+            slots = {slot: column([state], keys[slot], spec)[0] for slot, spec in state_of(link.transform).items()}
+            scalars = SimpleNamespace(**link.transform.scalars(self._count(p), lr))
+            weights = link.transform.evaluated(p, SimpleNamespace(**slots), scalars)
+            found = found if weights is None else weights
+        return found
+
+    def _evaluating(self) -> bool:
+        return self._averages and any(TRAINING in state for state in self.state.values())
+
+    # -- saving and loading -------------------------------------------------------------------------------------------
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load a state; one of other parameters is refused before anything is changed."""
+        """Load a state; one of other parameters is refused before anything is changed. Its numbers keep their dtypes."""
         try:
-            packed, groups = state_dict["state"], state_dict["param_groups"]
-            counts = [len(group["params"]) for group in groups]
+            counts = [len(group["params"]) for group in state_dict["param_groups"]]
+            packed = state_dict["state"]
         except (KeyError, TypeError):
             raise InputError("expected the state_dict of an optimizer, with 'state' and 'param_groups'") from None
         own = [len(group["params"]) for group in self.param_groups]
         if counts != own:
             raise InputError(f"the state is of param groups with {counts} parameters; this optimizer has {own}")
-        saved = (key for group in groups for key in group["params"])
-        for key, p in zip(saved, (p for group in self.param_groups for p in group["params"]), strict=True):
-            for slot, value in packed.get(key, {}).items():
-                if isinstance(value, Tensor) and value.ndim and value.shape != p.shape:
-                    raise InputError(f"state {slot!r} has shape {tuple(value.shape)}, its parameter {tuple(p.shape)}")
-        super().load_state_dict(state_dict)
+        for saved, group, mine in zip(state_dict["param_groups"], self.param_groups, self._groups, strict=True):
+            for key, p in zip(saved["params"], group["params"], strict=True):
+                check(packed.get(key, {}), p, mine.links, mine.names)
+        given: list[dict[str, Any]] = []
+        last = self.register_load_state_dict_pre_hook(lambda _, state: given.append(state))
+        try:
+            super().load_state_dict(state_dict)
+        finally:
+            last.remove()
+        self._undo_casts(given[-1])
+
+    def _undo_casts(self, state_dict: dict[str, Any]) -> None:
+        """Put the numbers in as they were saved: torch has cast them all to the parameters' dtype."""
+        for saved, group in zip(state_dict["param_groups"], self.param_groups, strict=True):
+            for key, p in zip(saved["params"], group["params"], strict=True):
+                for slot, value in state_dict["state"].get(key, {}).items():
+                    if isinstance(value, Tensor) and slot != "step" and value.dtype != p.dtype:
+                        self.state[p][slot] = value.detach().clone().to(p.device)
 
     def ignore_schedules(self) -> None:
         """Turn the rule's schedules off: `group["lr"]` then is the learning rate itself."""
@@ -270,7 +333,7 @@ class Optimizer(torch.optim.Optimizer):
                 )
 
     def __getstate__(self) -> dict[str, Any]:
-        groups = [dataclasses.replace(group, block=None, states=[], likeness=[]) for group in self._groups]
+        groups = [dataclasses.replace(group, block=None, states=[], sameness=None, count=None) for group in self._groups]
         return {
             **super().__getstate__(),
             "rule": self.rule,
@@ -278,15 +341,11 @@ class Optimizer(torch.optim.Optimizer):
             "_embeddings": set(),
             "_groups": groups,
             "_executor": Executor(),
+            "_averages": self._averages,
         }
 
     def __repr__(self) -> str:
         return f"Optimizer({self.rule!r}, {sum(len(group['params']) for group in self.param_groups)} parameters)"
-
-
-def _likeness(params: list[Tensor]) -> list[Any]:
-    """Return what compiled code relies on in parameters beside where they lie: dtype, device, size and layout."""
-    return [*map(_KIND, params), *map(Tensor.numel, params), *map(Tensor.is_contiguous, params)]
 
 
 def _learning_rate(links: tuple[Link, ...]) -> ScaleByLearningRate:
@@ -297,19 +356,6 @@ def _learning_rate(links: tuple[Link, ...]) -> ScaleByLearningRate:
             "end the chain with scale_by_learning_rate(lr)"
         )
     return found[0]
-
-
-def _state_names(links: tuple[Link, ...]) -> list[dict[str, str]]:
-    """Return each link's slots with their key in `optimizer.state`: torch's name, numbered where two links share one."""
-    seen: dict[str, int] = {}
-    names = []
-    for link in links:
-        mine = {}
-        for slot in link.transform.initial_state():
-            seen[slot] = seen.get(slot, 0) + 1
-            mine[slot] = slot if seen[slot] == 1 else f"{slot}_{seen[slot]}"
-        names.append(mine)
-    return names
 
 
 def _check_gradient(p: Tensor) -> None:

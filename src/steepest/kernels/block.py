@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +15,8 @@ from ..rules import Link
 class Block:
     """Parameters that share their links, their step count `t` (from 1) and their learning rate.
 
-    `slots[i]` holds the state of link `i`: slot name -> one tensor per parameter, in the order of `params`.
+    `slots[i]` holds the state of link `i`: slot name -> one tensor per parameter, in the order of `params`. `places` are the
+    places of the parameters in their optimizer: what random numbers are drawn by.
     """
 
     links: tuple[Link, ...]
@@ -25,6 +26,7 @@ class Block:
     t: int
     lr: float
     chosen: Any = None  # the compiled program, or torch's operation, that is to run it; None: eagerly
+    places: list[int] = field(default_factory=list)
 
     def scalars(self) -> list[SimpleNamespace]:
         """Return the run-time scalars of each link for this step."""

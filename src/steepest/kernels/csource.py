@@ -2,122 +2,182 @@
 
 The arithmetic is that of the eager execution, operation by operation in the same order; numbers in half precision are computed
 in float. A total is summed in double, chunk by chunk, and the chunks in their order, so that it does not depend on threads.
+A phase is one loop over a chunk's elements; one loop for each unit where a sum runs over units; one for each block where state
+is kept in 8 bits, because a block's scale is known only when all of it is computed.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from .expression import Node
-from .trace import Phase, Program, in_order
+from .cpieces import BFLOAT16, DRIVER, EIGHT_BIT, HEADER, RANDOM
+from .expression import ELEMENT, ROW, UNIT, Node
+from .storage import BLOCK, SCALE, SIGNED, UNSIGNED
+from .trace import SCRATCH, Phase, Program, in_order
 
-HEADER = """\
-#include <math.h>
-#include <stdint.h>
-#include <string.h>
-
-typedef struct {
-  void **memory;            /* rows x memories */
-  const int64_t *chunk;     /* chunks x (row, begin, end) */
-  const int32_t *group;     /* row -> row of scalars */
-  const double *scalars;    /* groups x scalars */
-  const double *totals;     /* sums of earlier phases */
-  double *partials;         /* chunks x sums of this phase */
-  int64_t num_chunks;
-} table;
-"""
-
-# dtype -> what memory holds, what is computed with, how to read and write it
+# what memory holds -> its C type, how it is read, how it is written
 TYPES = {
-    "float32": ("float", "float", "", ""),
-    "float64": ("double", "double", "", ""),
-    "float16": ("_Float16", "float", "", ""),
-    "bfloat16": ("uint16_t", "float", "from_bfloat16", "to_bfloat16"),
+    "float32": ("float", "(real)({})", "(float)({})"),
+    "float64": ("double", "(real)({})", "(double)({})"),
+    "float16": ("_Float16", "(real)({})", "(_Float16)({})"),
+    "bfloat16": ("uint16_t", "(real)from_bfloat16({})", "to_bfloat16((float)({}))"),
+    SIGNED: ("int8_t", "", ""),
+    UNSIGNED: ("uint8_t", "", ""),
 }
-BFLOAT16 = """\
-static inline float from_bfloat16(uint16_t x) {
-  uint32_t bits = (uint32_t)x << 16;
-  float y;
-  memcpy(&y, &bits, 4);
-  return y;
-}
-static inline uint16_t to_bfloat16(float y) {
-  uint32_t bits;
-  memcpy(&bits, &y, 4);
-  uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-  return (bits & 0x7fffffff) > 0x7f800000 ? 0x7fc0 : (uint16_t)rounded;
-}
-"""
-# One parallel region a phase, through torch's own OpenMP: two of them in a process would fight over the cores.
-DRIVER = """\
-typedef void (*parallel_function)(void (*)(void *), void *, unsigned, unsigned);
-typedef struct { const table *t; int phase; int (*thread)(void); int (*threads)(void); } job;
-
-static void share(void *argument) {
-  const job *j = argument;
-  int64_t n = j->t->num_chunks, k = j->thread(), of = j->threads(); /* may be fewer than were asked for */
-  for (int64_t c = n * k / of; c < n * (k + 1) / of; c++) phases[j->phase](j->t, c);
-}
-
-void run(const table *t, int phase, int asked, parallel_function parallel, int (*thread)(void), int (*threads)(void)) {
-  if (asked > 1) {
-    job j = {t, phase, thread, threads};
-    parallel(share, &j, asked, 0);
-  } else {
-    for (int64_t c = 0; c < t->num_chunks; c++) phases[phase](t, c);
-  }
-}
-
-void add_up(const table *t, int64_t sums, double *result) {
-  for (int64_t s = 0; s < sums; s++) {
-    double sum = 0;
-    for (int64_t c = 0; c < t->num_chunks; c++) sum += t->partials[c * sums + s];
-    result[s] = sum;
-  }
-}
-"""
 
 
 def source(program: Program, dtype: str) -> str:
     """Return the C source of a program for parameters of this dtype."""
-    stored, real, read, write = TYPES[dtype]
-    parts = [HEADER, f"typedef {stored} stored;\ntypedef {real} real;\n"]
-    if dtype == "bfloat16":
-        parts.append(BFLOAT16)
-    parts += [_phase(i, phase, program, read, write) for i, phase in enumerate(program.phases)]
+    real = "double" if dtype == "float64" else "float"
+    wide = "float64" if dtype == "float64" else "float32"
+    held = {name: program.kinds.get(name, wide if name.startswith(SCRATCH) else dtype) for name in program.memories}
+    printer = _Printer(program, dtype, held)
+    widths = {"SCALARS": program.scalars, "TOTALS": program.totals, "KEPT": program.kept, "SEEDS": program.seeds}
+    counts = {"MEMORIES": len(held)} | {name: max(len(columns), 1) for name, columns in widths.items()}
+    sized = f"enum {{ {', '.join(f'{name} = {count}' for name, count in counts.items())} }};\n"
+    phases = [printer.phase(i, phase) for i, phase in enumerate(program.phases)]
     names = ", ".join(f"phase_{i}" for i in range(len(program.phases)))
-    parts.append(f"static void (*const phases[])(const table *, int64_t) = {{{names}}};\n")
-    return "\n".join([*parts, DRIVER])
+    listed = f"static void (*const phases[])(const table *, int64_t) = {{{names}}};\n"
+    parts = [HEADER, f"typedef {real} real;\n", sized, BFLOAT16, RANDOM, EIGHT_BIT, *phases, listed, printer.finish(), DRIVER]
+    return "\n".join(parts)
 
 
-def _phase(index: int, phase: Phase, program: Program, read: str, write: str) -> str:
-    nodes = in_order(phase.roots)
-    loads = [node for node in nodes if node.op == "load"]
-    touched = sorted({*(node.key for node in loads), *phase.stores}, key=program.memories.index)
-    sums = list(phase.totals)
-    lines = [f"static void phase_{index}(const table *t, int64_t c) {{"]
-    lines += ["  const int64_t row = t->chunk[3 * c], begin = t->chunk[3 * c + 1], end = t->chunk[3 * c + 2];"]
-    lines += [f"  void **memory = t->memory + row * {len(program.memories)};"]
-    lines += [f"  const double *scalar = t->scalars + t->group[row] * {max(len(program.scalars), 1)};", "  (void)scalar;"]
-    for name in touched:
-        lines.append(f"  stored *restrict {_memory(name)} = (stored *)memory[{program.memories.index(name)}];")
-    lines += [f"  const double v{node.number} = {_uniform(node, program)};" for node in nodes if node.uniform]
-    used = {arg for node in nodes if not node.uniform for arg in node.args if arg.uniform} | {
-        root for root in phase.roots if root.uniform
-    }
-    lines += [f"  const real u{node.number} = (real)v{node.number};" for node in sorted(used, key=lambda node: node.number)]
-    lines += [f"  double sum{i} = 0;" for i in range(len(sums))]
-    reductions = f" reduction(+ : {', '.join(f'sum{i}' for i in range(len(sums)))})" if sums else ""
-    lines += [f"#pragma omp simd{reductions}", "  for (int64_t i = begin; i < end; i++) {"]
-    for node in nodes:
-        if not node.uniform:
-            lines.append(f"    const real e{node.number} = {_element(node, read)};")
-    lines += [f"    {_memory(name)}[i] = (stored){write}({_name(node)});" for name, node in phase.stores.items()]
-    lines += [f"    sum{i} += (double){_name(node)};" for i, node in enumerate(phase.totals.values())]
-    lines.append("  }")
-    lines += [f"  t->partials[c * {len(sums)} + {i}] = sum{i};" for i in range(len(sums))]
-    return "\n".join([*lines, "}\n"])
+class _Printer:
+    """Prints the phases of one program."""
+
+    def __init__(self, program: Program, dtype: str, held: Mapping[str, str]) -> None:
+        self.program, self.dtype, self.held = program, dtype, held
+
+    def phase(self, index: int, phase: Phase) -> str:
+        """Return a phase as a C function over one chunk."""
+        nodes = in_order(phase.roots)
+        loaded = [node.key for node in nodes if node.op == "load"]
+        touched = sorted({*loaded, *phase.stores}, key=self.program.memories.index)
+        by_unit = any(node.level == UNIT for node in nodes) or bool(self.program.over(index, "unit"))
+        blocks = [name for name in touched if self.held[name] in (SIGNED, UNSIGNED)]
+        lines = [f"static void phase_{index}(const table *t, int64_t c) {{"]
+        lines += ["  const int64_t row = t->chunk[3 * c], begin = t->chunk[3 * c + 1], end = t->chunk[3 * c + 2];", *_ROW]
+        lines += [f"  {self._pointer(name)}" for name in touched]
+        lines += self._numbers(nodes, phase.roots, ROW)
+        sums = [path for path in phase.totals if self.program.totals[path] != "unit"]
+        lines += [f"  double sum{i} = 0;" for i in range(len(sums))]
+        if by_unit:
+            lines += self._units(index, phase, nodes)
+        elif blocks:
+            lines += self._blocks(phase, nodes, blocks)
+        else:
+            lines += self._loop(phase, nodes, "begin", "end")
+        lines += [f"  t->partials[c * {len(sums)} + {i}] = sum{i};" for i in range(len(sums))]
+        return "\n".join([*lines, "}\n"])
+
+    def finish(self) -> str:
+        """Return the function that writes the state of one number a tensor, when the last phase is done."""
+        kept = self.program.kept
+        nodes = in_order(list(kept.values()))
+        lines = ["static void finish_row(const table *t, int64_t row) {", *_ROW]
+        lines += [f"  const double v{node.number} = {self._row(node)};" for node in nodes]
+        lines += [f"  *kept[{list(kept).index(name)}] = v{node.number};" for name, node in kept.items()]
+        return "\n".join([*lines, "}\n"])
+
+    def _pointer(self, name: str) -> str:
+        place, held = self.program.memories.index(name), self.held[name]
+        line = f"{TYPES[held][0]} *restrict {_memory(name)} = memory[{place}];"
+        if held not in (SIGNED, UNSIGNED):
+            return line
+        return f"{line} float *restrict {_memory(name)}_scale = memory[{self.program.memories.index(name + SCALE)}];"
+
+    def _numbers(self, nodes: Sequence[Node], roots: Sequence[Node], level: int) -> list[str]:
+        """Return the declarations of what is one number for a row, or for a unit: in double, and rounded to meet an element."""
+        lines = [f"  const double v{node.number} = {self._row(node)};" for node in nodes if node.level == level]
+        used = {arg for node in nodes if node.level == ELEMENT for arg in node.args if arg.level == level}
+        used |= {root for root in roots if root.level == level}
+        ordered = sorted(used, key=lambda node: node.number)
+        return lines + [f"  const real u{node.number} = (real)v{node.number};" for node in ordered]
+
+    def _units(self, index: int, phase: Phase, nodes: Sequence[Node]) -> list[str]:
+        sums = self.program.over(index, "unit")
+        places = [list(self.program.totals).index(path) for path in sums]
+        lines = ["  const int64_t length = t->length[row];"]
+        lines += ["  for (int64_t unit = begin / length; unit < end / length; unit++) {"]
+        lines += ["  double *of_unit = t->units + (t->unit_at[row] + unit) * TOTALS;", "  (void)of_unit;"]
+        lines += self._numbers(nodes, phase.roots, UNIT)
+        lines += [f"  double of_unit{i} = 0;" for i in range(len(sums))]
+        lines += self._loop(phase, nodes, "unit * length", "(unit + 1) * length")
+        return [*lines, *(f"  of_unit[{place}] = of_unit{i};" for i, place in enumerate(places)), "  }"]
+
+    def _blocks(self, phase: Phase, nodes: Sequence[Node], blocks: Sequence[str]) -> list[str]:
+        lines = [
+            f"  for (int64_t b = begin; b < end; b += {BLOCK}) {{",
+            f"  const int64_t stop = b + {BLOCK} < end ? b + {BLOCK} : end;",
+        ]
+        for name in blocks:
+            m, steps = _memory(name), "16129" if self.held[name] == SIGNED else "(real)4228250625.0"
+            lines.append(f"  const real {m}_step = (real){m}_scale[b / {BLOCK}] / {steps};")
+        written = [name for name in blocks if name in phase.stores]
+        lines += [f"  real {_memory(name)}_new[{BLOCK}];" for name in written]
+        lines += self._loop(phase, nodes, "b", "stop")
+        for name in written:
+            m = _memory(name)
+            lines.append(f"  {m}_scale[b / {BLOCK}] = write_{self.held[name]}({m}_new, {m} + b, stop - b);")
+        return [*lines, "  }"]
+
+    def _loop(self, phase: Phase, nodes: Sequence[Node], begin: str, end: str) -> list[str]:
+        """Return the loop over elements."""
+        counts = {"unit": 0, "other": 0}
+        adding = []
+        for path, node in phase.totals.items():
+            kind = "unit" if self.program.totals[path] == "unit" else "other"
+            adding.append((f"{'of_unit' if kind == 'unit' else 'sum'}{counts[kind]}", node))
+            counts[kind] += 1
+        reductions = f" reduction(+ : {', '.join(name for name, _ in adding)})" if adding else ""
+        lines = [f"#pragma omp simd{reductions}", f"  for (int64_t i = {begin}; i < {end}; i++) {{"]
+        lines += [f"    const real e{node.number} = {self._element(node)};" for node in nodes if node.level == ELEMENT]
+        for name, node in phase.stores.items():
+            if self.held[name] in (SIGNED, UNSIGNED):
+                lines.append(f"    {_memory(name)}_new[i - b] = {_name(node)};")
+            else:
+                lines.append(f"    {_memory(name)}[i] = {TYPES[self.held[name]][2].format(_name(node))};")
+        return [*lines, *(f"    {name} += (double){_name(node)};" for name, node in adding), "  }"]
+
+    def _row(self, node: Node) -> str:
+        """Return a number of a row or a unit as C, in double."""
+        match node.op:
+            case "const":
+                return _constant(node.key)
+            case "scalar":
+                return f"scalar[{self.program.scalars.index(node.key)}]"
+            case "kept":
+                return f"*kept[{list(self.program.kept).index(node.key)}]"
+            case "count":
+                return "(double)t->length[row]" if node.key == "unit" else "(double)t->size[row]"
+            case "total":
+                place = list(self.program.totals).index(node.key)
+                return f"of_unit[{place}]" if node.level == UNIT else f"total[{place}]"
+        return _operation(node, [f"v{arg.number}" for arg in node.args], "")
+
+    def _element(self, node: Node) -> str:
+        match node.op:
+            case "load":
+                held, m = self.held[node.key], _memory(node.key)
+                return f"read_{held}({m}[i], {m}_step)" if held in (SIGNED, UNSIGNED) else TYPES[held][1].format(f"{m}[i]")
+            case "normal":
+                return f"(real)normal(i, key[{node.key[0]}])"
+            case "stored" | "stochastic" if self.dtype == "bfloat16" and node.op == "stochastic":
+                return f"(real)stochastic_bfloat16((float){_name(node.args[0])}, i, key[{node.key[0]}])"
+            case "stored" | "stochastic":
+                _, read, write = TYPES[self.dtype]
+                return read.format(write.format(_name(node.args[0])))
+        return _operation(node, [_name(arg) for arg in node.args], "f")
+
+
+_ROW = (
+    "  void **memory = t->memory + row * MEMORIES;",
+    "  const double *scalar = t->scalars + t->group[row] * SCALARS, *total = t->totals + row * TOTALS;",
+    "  double **kept = t->kept + row * KEPT;",
+    "  const uint64_t *key = t->keys + row * SEEDS;",
+    "  (void)memory, (void)scalar, (void)total, (void)kept, (void)key;",
+)
 
 
 def _memory(name: str) -> str:
@@ -125,29 +185,13 @@ def _memory(name: str) -> str:
 
 
 def _name(node: Node) -> str:
-    return f"{'u' if node.uniform else 'e'}{node.number}"
-
-
-def _uniform(node: Node, program: Program) -> str:
-    if node.op == "const":
-        return _constant(node.key)
-    if node.op == "scalar":
-        return f"scalar[{program.scalars.index(node.key)}]"
-    if node.op == "total":
-        return f"t->totals[{program.totals.index(node.key)}]"
-    return _operation(node, [f"v{arg.number}" for arg in node.args], "")
+    return f"{'e' if node.level == ELEMENT else 'u'}{node.number}"
 
 
 def _constant(value: float) -> str:
     if math.isfinite(value):
         return repr(value)
     return "NAN" if math.isnan(value) else "INFINITY" if value > 0 else "-INFINITY"
-
-
-def _element(node: Node, read: str) -> str:
-    if node.op == "load":
-        return f"(real){read}({_memory(node.key)}[i])"
-    return _operation(node, [_name(arg) for arg in node.args], "f")
 
 
 def _operation(node: Node, args: Sequence[str], suffix: str) -> str:

@@ -9,7 +9,7 @@ in float32 and rounded where they are stored.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import isgenerator
 from types import SimpleNamespace
 from typing import Any
@@ -17,9 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..rules.language import Total
+from ..rules import Projection
+from ..rules.language import Normal, Stored, Total
+from . import storage
 from .block import Block
 from .matrix import newton_schulz
+from .random import key_of, standard_normal, stochastic_bfloat16
 
 HALF = (torch.float16, torch.bfloat16)
 
@@ -31,6 +34,8 @@ class Asked:
     path: str
     later: tuple[str, ...]
     request: Any
+    like: Tensor  # the parameter
+    draw: tuple[int, int]  # its place and the step: what random numbers are drawn by
 
 
 Pipeline = Generator[Asked, Any, None]
@@ -54,37 +59,74 @@ def run(blocks: Sequence[Block]) -> None:
 
 def _is_early(asked: Asked, awaited: set[str]) -> bool:
     """Return whether a total must wait for tensors that have yet to come to its link."""
-    return isinstance(asked.request, Total) and asked.path in awaited
+    return _is_global(asked.request) and asked.path in awaited
 
 
 def _pipeline(block: Block, i: int, scalars: list[SimpleNamespace]) -> Pipeline:
-    """Take one parameter through all links, then subtract the step."""
+    """Take one parameter through all links, subtract the step, and project."""
     p: Any = _wide(block.params[i])
     u: Any = _wide(block.grads[i])
     paths = tuple(link.path for link in block.links)
-    for at, (link, columns, k) in enumerate(zip(block.links, block.slots, scalars, strict=True)):
-        before = {name: _wide(column[i]) for name, column in columns.items()}
-        state = SimpleNamespace(**before)
+    place = block.places[i] if block.places else i
+    states = [
+        SimpleNamespace(**{name: _read(column[i], p.dtype) for name, column in columns.items()}) for columns in block.slots
+    ]
+    before = [dict(vars(state)) for state in states]
+    for at, (link, state, k) in enumerate(zip(block.links, states, scalars, strict=True)):
         u = link.transform.formula(u, p, state, k)
         if isgenerator(u):
-            u = yield from _labelled(link.path, paths[at + 1 :], u)
-        changed = {name: getattr(state, name) for name, old in before.items() if getattr(state, name) is not old}
-        gone = [before[name] for name in changed]
-        u, *values = [value.clone() if any(value is old for old in gone) else value for value in (u, *changed.values())]
-        for name, value in zip(changed, values, strict=True):
-            columns[name][i].copy_(value)  # in place: others (checkpoints, CUDA graphs) hold the very tensor
-    block.params[i].copy_(p - u)
+            u = yield from _labelled(Asked(link.path, paths[at + 1 :], None, block.params[i], (place, block.t)), u)
+    q = p - u
+    for link, state, k in zip(block.links, states, scalars, strict=True):
+        if isinstance(link.transform, Projection):
+            q = link.transform.project(q, p, state, k)
+            if isgenerator(q):
+                q = yield from _labelled(Asked(link.path, (), None, block.params[i], (place, block.t)), q)
+    _store(block, i, q, states, before)
+
+
+def _store(block: Block, i: int, q: Tensor, states: list[SimpleNamespace], before: list[dict[str, Tensor]]) -> None:
+    """Write the parameter and its state, in place: others (checkpoints, CUDA graphs) hold the very tensors."""
+    changes = [
+        (columns[name][i], getattr(state, name), old)
+        for columns, state, olds in zip(block.slots, states, before, strict=True)
+        for name, old in olds.items()
+        if getattr(state, name) is not old
+    ]
+    gone = {id(old) for _, _, old in changes} | {id(block.params[i])}
+    values = [value.clone() if id(value) in gone else value for value in (q, *(value for _, value, _ in changes))]
+    for target, value in zip((block.params[i], *(target for target, _, _ in changes)), values, strict=True):
+        write(target, value)
+
+
+def write(target: Tensor | storage.EightBit, value: Tensor) -> None:
+    """Keep a value where it belongs, in the format it is kept in."""
+    if isinstance(target, storage.EightBit):
+        storage.write(target, value)
+    else:
+        target.copy_(value)
+
+
+def _read(held: Tensor | storage.EightBit, dtype: torch.dtype) -> Tensor:
+    """Return state in the precision it is computed in: one number a tensor as it is, in double."""
+    if isinstance(held, storage.EightBit):
+        return storage.read(held, dtype)
+    return held if held.dtype == torch.float64 else held.to(dtype)
+
+
+def wide(dtype: torch.dtype) -> torch.dtype:
+    """Return the precision that a dtype is computed in."""
+    return torch.float32 if dtype in HALF else dtype
 
 
 def _wide(x: Tensor) -> Tensor:
-    """Return a tensor in the precision it is computed in."""
-    return x.float() if x.dtype in HALF else x
+    return x.to(wide(x.dtype))
 
 
-def _labelled(path: str, later: tuple[str, ...], formula: Generator[Any, Any, Any]) -> Generator[Asked, Any, Any]:
+def _labelled(asking: Asked, formula: Generator[Any, Any, Any]) -> Generator[Asked, Any, Any]:
     request = next(formula)
     while True:
-        answer = yield Asked(path, later, request)
+        answer = yield replace(asking, request=request)
         try:
             request = formula.send(answer)
         except StopIteration as done:
@@ -102,13 +144,40 @@ def _advance(resume: list[tuple[Pipeline, Any]]) -> list[tuple[Pipeline, Asked]]
     return waiting
 
 
-def _answers(asked: list[Asked]) -> list[Tensor]:
-    sums: dict[str, Tensor] = {}
+def _answers(asked: list[Asked]) -> list[Any]:
+    sums: dict[str, list[Tensor]] = {}
     for one in asked:
-        if isinstance(one.request, Total):
-            part, known = one.request.value.sum(), sums.get(one.path)
-            sums[one.path] = part if known is None else known + part.to(known.device)
-    return [
-        sums[one.path].to(one.request.value.device) if isinstance(one.request, Total) else newton_schulz(one.request)
-        for one in asked
-    ]
+        if _is_global(one.request):
+            parts, known = [value.sum() for value in one.request.values], sums.get(one.path)
+            sums[one.path] = parts if known is None else [a + b.to(a.device) for a, b in zip(known, parts, strict=True)]
+    return [_answer(one, sums.get(one.path, [])) for one in asked]
+
+
+def _is_global(request: Any) -> bool:
+    return isinstance(request, Total) and request.over == "all"
+
+
+def _answer(one: Asked, sums: list[Tensor]) -> Any:
+    """Return what a formula asked for; `sums` are those over all tensors."""
+    request = one.request
+    if isinstance(request, Normal):
+        return standard_normal(one.like, key_of(request.seed, *one.draw), wide(one.like.dtype))
+    if isinstance(request, Stored):
+        if request.seed is None or one.like.dtype != torch.bfloat16:
+            return _wide(request.value.to(one.like.dtype))
+        return stochastic_bfloat16(request.value, one.like, key_of(request.seed, *one.draw))
+    if not isinstance(request, Total):
+        return newton_schulz(request)
+    if request.over == "all":
+        found = [value.to(one.like.device) for value in sums]
+    else:
+        found = [_reduced(value, request) for value in request.values]
+    return found[0] if len(found) == 1 else tuple(found)
+
+
+def _reduced(value: Tensor, request: Total) -> Tensor:
+    """Return the sum or mean over a tensor, or over each of its units in a shape that meets the tensor again."""
+    reduce = torch.mean if request.mean else torch.sum
+    if request.over == "tensor" or value.ndim <= 1:
+        return reduce(value)
+    return reduce(value, dim=tuple(range(1, value.ndim)), keepdim=True)

@@ -1,26 +1,25 @@
 """Expression nodes: what a formula becomes when it is run over symbols instead of tensors.
 
-A node stands for one number of every element (`uniform` False) or for one number of a whole row of the table (`uniform` True):
-a scalar of this step, a constant, a total. Equal nodes are the same object, so an expression that a formula spells out twice is
-computed once. Uniform arithmetic is done in double precision, as Python does it; it meets an element rounded to its precision,
-as a Python number meets a torch tensor.
+A node stands for one number of a whole row of the table (`level` ROW: a scalar of this step, a constant, a total), of a unit of
+it (UNIT), or of every element (ELEMENT). Equal nodes are the same object, so an expression that a formula spells out twice is
+computed once. What is not of an element is computed in double precision, as Python does it; it meets an element rounded to
+its precision, as a Python number meets a torch tensor.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-UNARY = ("neg", "sqrt", "abs", "sign")
-BINARY = ("add", "sub", "mul", "div", "pow", "minimum", "maximum", "gt", "lt", "ge", "le")
+ROW, UNIT, ELEMENT = 0, 1, 2
 
 
 class Node:
     """One operation on other nodes. `key` names a leaf: a memory, a scalar, a total, or the value of a constant."""
 
-    __slots__ = ("args", "graph", "key", "number", "op", "uniform")
+    __slots__ = ("args", "graph", "key", "level", "number", "op")
 
-    def __init__(self, graph: Graph, op: str, args: tuple[Node, ...], key: Any, uniform: bool, number: int) -> None:
-        self.graph, self.op, self.args, self.key, self.uniform, self.number = graph, op, args, key, uniform, number
+    def __init__(self, graph: Graph, op: str, args: tuple[Node, ...], key: Any, level: int, number: int) -> None:
+        self.graph, self.op, self.args, self.key, self.level, self.number = graph, op, args, key, level, number
 
     def _with(self, op: str, other: Any, reverse: bool = False) -> Node:
         right = self.graph.as_node(other)
@@ -112,29 +111,37 @@ class Graph:
     def __init__(self) -> None:
         self._known: dict[tuple[Any, ...], Node] = {}
 
-    def make(self, op: str, *args: Node, key: Any = None, uniform: bool | None = None) -> Node:
-        """Return the node of an operation; it is uniform when all its arguments are."""
+    def make(self, op: str, *args: Node, key: Any = None, level: int | None = None) -> Node:
+        """Return the node of an operation; its level is the highest of its arguments'."""
         found = (op, key, *(arg.number for arg in args))
         if found not in self._known:
-            whole = all(arg.uniform for arg in args) if uniform is None else uniform
-            self._known[found] = Node(self, op, args, key, whole, len(self._known))
+            own = max((arg.level for arg in args), default=ROW) if level is None else level
+            self._known[found] = Node(self, op, args, key, own, len(self._known))
         return self._known[found]
 
     def load(self, memory: str) -> Node:
         """Return what an element of a memory (parameter, gradient, state slot) holds at the beginning."""
-        return self.make("load", key=memory, uniform=False)
+        return self.make("load", key=memory, level=ELEMENT)
+
+    def kept(self, memory: str) -> Node:
+        """Return a state slot's one number for the whole tensor, as it is at the beginning of the step."""
+        return self.make("kept", key=memory)
 
     def scalar(self, name: tuple[int, str]) -> Node:
         """Return a run-time scalar of a link."""
-        return self.make("scalar", key=name, uniform=True)
+        return self.make("scalar", key=name)
 
-    def total(self, name: str) -> Node:
+    def total(self, name: str, over: str) -> Node:
         """Return the sum that an earlier phase made."""
-        return self.make("total", key=name, uniform=True)
+        return self.make("total", key=name, level=UNIT if over == "unit" else ROW)
+
+    def count(self, over: str) -> Node:
+        """Return how many elements a tensor, or a unit of it, has."""
+        return self.make("count", key=over)
 
     def as_node(self, value: Any) -> Node:
         if isinstance(value, Node):
             return value
         if isinstance(value, int | float):
-            return self.make("const", key=float(value), uniform=True)
+            return self.make("const", key=float(value))
         raise TypeError(f"a formula works on symbols and numbers (got {type(value).__name__})")

@@ -10,56 +10,61 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..rules import Link
+from . import storage
 from .block import Block
 from .compiler import CannotCompileError, load
-from .csource import TYPES, source
-from .trace import GRADIENT, PARAMETER, SCRATCH, Program, Untraceable, trace
+from .csource import source
+from .eager import wide
+from .random import key_of
+from .trace import GRADIENT, PARAMETER, SCRATCH, Untraceable, trace
 
 CHUNK = 2**15  # numbers: with four memories of four bytes, half a megabyte
 NUMBERS_PER_THREAD = 2**15  # fewer are done sooner than a second thread is woken
 OPENMP = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
+ARRAYS = (
+    "memory", "chunk", "group", "scalars", "totals", "partials", "units", "kept", "keys", "size", "length", "unit_at",
+)  # fmt: skip
 DTYPES = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "bfloat16", torch.float16: "float16"}
 
 
 class _CTable(ctypes.Structure):
     _fields_ = (
-        ("memory", ctypes.c_void_p),
-        ("chunk", ctypes.c_void_p),
-        ("group", ctypes.c_void_p),
-        ("scalars", ctypes.c_void_p),
-        ("totals", ctypes.c_void_p),
-        ("partials", ctypes.c_void_p),
+        *((name, ctypes.c_void_p) for name in ARRAYS),
         ("num_chunks", ctypes.c_int64),
+        ("num_rows", ctypes.c_int64),
     )
 
 
 class Native:
     """The compiled program of one sequence of transforms for one dtype."""
 
-    def __init__(self, program: Program, dtype: torch.dtype) -> None:
-        self.program, self.dtype = program, dtype
-        library = load(source(program, DTYPES[dtype]))
-        self.run, self.add_up = library.run, library.add_up
+    def __init__(self, links: tuple[Link, ...], dtype: torch.dtype) -> None:
+        self.program, self.dtype = trace(links), dtype
+        library = load(source(self.program, DTYPES[dtype]))
+        self.run, self.add_up, self.finish = library.run, library.add_up, library.finish
         self.run.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_int, *[ctypes.c_void_p] * len(OPENMP))
-        self.add_up.argtypes = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p)
-        self.run.restype = self.add_up.restype = None
+        self.add_up.argtypes = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)
+        self.finish.argtypes = (ctypes.c_void_p,)
+        self.run.restype = self.add_up.restype = self.finish.restype = None
 
 
 @functools.lru_cache(maxsize=1024)
 def compiled(links: tuple[Link, ...], dtype: torch.dtype) -> Native | str:
     """Return the compiled program of these links, or the reason why there is none."""
-    if dtype not in DTYPES or DTYPES[dtype] not in TYPES:
+    if dtype not in DTYPES:
         return f"no C for {dtype}"
     try:
-        return Native(trace(links), dtype)
+        return Native(links, dtype)
     except (Untraceable, CannotCompileError) as reason:
         return str(reason)
 
@@ -84,27 +89,42 @@ class Table:
 
     def __init__(self, native: Native, blocks: Sequence[Block]) -> None:
         self.native, self.blocks = native, list(blocks)
-        program = native.program
-        params = [p for block in blocks for p in block.params]
-        self.memory = np.zeros((len(params), len(program.memories)), dtype=np.int64)
-        self.plain = all(map(Tensor.is_contiguous, params))
-        self.scratch = [torch.empty_like(p) for p in params for _ in range(program.num_scratch)]
-        self._bind_state()
-        group = np.repeat(np.arange(len(blocks), dtype=np.int32), [len(block.params) for block in blocks])
+        program, params = native.program, [p for block in blocks for p in block.params]
+        rows = len(params)
         sizes = np.array([p.numel() for p in params], dtype=np.int64)
-        self.chunk = _chunks(sizes)
-        self.group = group
-        self.scalars = np.zeros((len(blocks), max(len(program.scalars), 1)))
-        self.totals = np.zeros(max(len(program.totals), 1))
-        self.partials = np.zeros((len(self.chunk), max((len(phase.totals) for phase in program.phases), default=1) or 1))
+        units = np.array([p.shape[0] if p.ndim > 1 else 1 for p in params], dtype=np.int64)
+        lengths = np.maximum(sizes // np.maximum(units, 1), 1)
+        most = max((len(phase.totals) for phase in program.phases), default=0)
+        chunk = _chunks(sizes, lengths if program.by_units else None)
+        self.plain = all(map(Tensor.is_contiguous, (*params, *(g for block in blocks for g in block.grads))))
+        self.scratch = [torch.empty_like(p, dtype=wide(p.dtype)) for p in params for _ in range(program.num_scratch)]
+        self.arrays = {
+            "memory": np.zeros((rows, len(program.memories)), dtype=np.int64),
+            "chunk": chunk,
+            "group": np.repeat(np.arange(len(blocks), dtype=np.int32), [len(block.params) for block in blocks]),
+            "scalars": np.zeros((len(blocks), max(len(program.scalars), 1))),
+            "totals": np.zeros((rows, max(len(program.totals), 1))),
+            "partials": np.zeros((len(chunk), max(most, 1))),
+            "units": np.zeros((int(units.sum()) if program.by_units else 1, max(len(program.totals), 1))),
+            "kept": np.zeros((rows, max(len(program.kept), 1)), dtype=np.int64),
+            "keys": np.zeros((rows, max(len(program.seeds), 1)), dtype=np.uint64),
+            "size": sizes,
+            "length": lengths,
+            "unit_at": np.cumsum(units) - units,
+        }
+        self._bind_state()
         self.openmp = openmp()
         self.most_threads = max(1, int(sizes.sum()) // NUMBERS_PER_THREAD) if all(self.openmp) else 1
-        self.c = _CTable(
-            *(array.ctypes.data for array in (self.memory, self.chunk, self.group, self.scalars, self.totals, self.partials)),
-            len(self.chunk),
-        )
+        self.c = _CTable(*(self.arrays[name].ctypes.data for name in ARRAYS), len(chunk), rows)
         self.address = ctypes.addressof(self.c)
-        self._place = {name: program.memories.index(name) for name in (PARAMETER, GRADIENT) if name in program.memories}
+        self.columns = [program.memories.index(name) for name in (PARAMETER, GRADIENT) if name in program.memories]
+        self.places = [
+            np.array([-1 if program.totals[path] == "all" else place for path, place in sums], dtype=np.int64)
+            for sums in (
+                [(path, list(program.totals).index(path)) for path in phase.totals if program.totals[path] != "unit"]
+                for phase in program.phases
+            )
+        ]
 
     def _bind_state(self) -> None:
         """Write down where each state slot and scratch memory lies; they stay there."""
@@ -113,43 +133,61 @@ class Table:
             for i in range(len(block.params)):
                 for column, name in enumerate(program.memories):
                     if name.startswith(SCRATCH):
-                        self.memory[row, column] = next(scratch).data_ptr()
+                        self.arrays["memory"][row, column] = next(scratch).data_ptr()
                     elif name not in (PARAMETER, GRADIENT):
-                        link, slot = name.split(".", 1)
-                        self.memory[row, column] = block.slots[int(link)][slot][i].data_ptr()
+                        self.arrays["memory"][row, column] = _lies_at(block, name, i)
+                for column, name in enumerate(program.kept):
+                    self.arrays["kept"][row, column] = _lies_at(block, name, i)
                 row += 1
 
     def refresh(self) -> None:
         """Read this step's scalars, and where parameters and gradients lie now; a gradient laid out otherwise is copied."""
-        for block in self.blocks:
-            if not (self.plain and all(map(Tensor.is_contiguous, block.grads))):
-                block.grads = [_laid_out_as(p, g) for p, g in zip(block.params, block.grads, strict=True)]
+        program, arrays = self.native.program, self.arrays
         for row, block in enumerate(self.blocks):
+            if not self.plain:
+                block.grads = [_laid_out_as(p, g) for p, g in zip(block.params, block.grads, strict=True)]
             scalars = block.scalars()
-            self.scalars[row, : len(self.native.program.scalars)] = [
-                getattr(scalars[link], name) for link, name in self.native.program.scalars
+            arrays["scalars"][row, : len(program.scalars)] = [getattr(scalars[link], name) for link, name in program.scalars]
+        lies_at = [*map(Tensor.data_ptr, itertools.chain.from_iterable(block.params for block in self.blocks))]
+        if len(self.columns) > 1:
+            lies_at += map(Tensor.data_ptr, itertools.chain.from_iterable(block.grads for block in self.blocks))
+        arrays["memory"].T[self.columns] = np.fromiter(lies_at, np.int64, len(lies_at)).reshape(len(self.columns), -1)
+        if program.seeds:
+            arrays["keys"][:] = [
+                [key_of(seed, place, block.t) for seed in program.seeds] for block in self.blocks for place in block.places
             ]
-        self.memory[:, self._place[PARAMETER]] = [at for block in self.blocks for at in map(Tensor.data_ptr, block.params)]
-        if GRADIENT in self._place:
-            self.memory[:, self._place[GRADIENT]] = [at for block in self.blocks for at in map(Tensor.data_ptr, block.grads)]
 
     def asked_from(self, phase: int) -> set[str]:
-        """Return the totals that this phase and later ones make."""
-        return {path for later in self.native.program.phases[phase:] for path in later.totals}
+        """Return the totals over all tensors that this phase and later ones make."""
+        program = self.native.program
+        return {path for later in range(phase, len(program.phases)) for path in program.over(later, "all")}
 
     def know(self, sums: Mapping[str, float]) -> None:
         """Take over the totals of earlier phases."""
-        for at, path in enumerate(self.native.program.totals):
-            self.totals[at] = sums.get(path, 0.0)
+        for at, (path, over) in enumerate(self.native.program.totals.items()):
+            if over == "all":
+                self.arrays["totals"][:, at] = sums.get(path, 0.0)
 
     def run(self, phase: int) -> dict[str, float]:
-        """Run one phase over all rows; return what it adds up, by path."""
+        """Run one phase over all rows; return what it adds up over all of them, by path."""
         self.native.run(self.address, phase, min(torch.get_num_threads(), self.most_threads), *self.openmp)
-        paths = list(self.native.program.phases[phase].totals)
+        program, places = self.native.program, self.places[phase]
+        paths = [path for path in program.phases[phase].totals if program.totals[path] != "unit"]
         sums = np.zeros(len(paths))
         if paths:
-            self.native.add_up(self.address, len(paths), sums.ctypes.data)
-        return dict(zip(paths, sums.tolist(), strict=True))
+            self.native.add_up(self.address, len(paths), places.ctypes.data, sums.ctypes.data)
+        if phase + 1 == len(program.phases) and program.kept:
+            self.native.finish(self.address)
+        return {path: value for path, value in zip(paths, sums.tolist(), strict=True) if program.totals[path] == "all"}
+
+
+def _lies_at(block: Block, name: str, i: int) -> int:
+    """Return where parameter `i` of a block has the state that a memory stands for."""
+    link, slot = name.removesuffix(storage.SCALE).split(".", 1)
+    held: Any = block.slots[int(link)][slot][i]
+    if isinstance(held, storage.EightBit):
+        held = held.scales if name.endswith(storage.SCALE) else held.codes
+    return held.data_ptr()
 
 
 def _laid_out_as(p: Tensor, g: Tensor) -> Tensor:
@@ -157,13 +195,14 @@ def _laid_out_as(p: Tensor, g: Tensor) -> Tensor:
     return g if g.stride() == p.stride() else torch.empty_like(p).copy_(g)
 
 
-def _chunks(sizes: np.ndarray) -> np.ndarray:
-    """Return (row, begin, end) of pieces of at most CHUNK numbers, in order."""
-    counts = -(-sizes // CHUNK)
+def _chunks(sizes: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
+    """Return (row, begin, end) of pieces of about CHUNK numbers, in order; of whole units, where their lengths are given."""
+    pieces = np.full_like(sizes, CHUNK) if lengths is None else np.maximum(CHUNK // lengths, 1) * lengths
+    counts = -(-sizes // pieces)
     rows = np.repeat(np.arange(len(sizes), dtype=np.int64), counts)
     first = np.repeat(np.cumsum(counts) - counts, counts)
-    begin = (np.arange(len(rows), dtype=np.int64) - first) * CHUNK
-    return np.ascontiguousarray(np.stack([rows, begin, np.minimum(begin + CHUNK, sizes[rows])], axis=1))
+    begin = (np.arange(len(rows), dtype=np.int64) - first) * pieces[rows]
+    return np.ascontiguousarray(np.stack([rows, begin, np.minimum(begin + pieces[rows], sizes[rows])], axis=1))
 
 
 def run(tables: Sequence[Table]) -> None:
@@ -179,14 +218,14 @@ def run(tables: Sequence[Table]) -> None:
         to_come = {path for table, phase in unfinished for path in table.asked_from(phase)}
         going_on = []
         for table, phase in unfinished:
-            phases = table.native.program.phases
-            if phase and not to_come.isdisjoint(phases[phase - 1].totals):
+            program = table.native.program
+            if phase and not to_come.isdisjoint(program.over(phase - 1, "all")):
                 going_on.append((table, phase))
                 continue
             table.know(sums)
             for path, value in table.run(phase).items():
                 sums[path] = sums.get(path, 0.0) + value
-            if phase + 1 < len(phases):
+            if phase + 1 < len(program.phases):
                 going_on.append((table, phase + 1))
         unfinished = going_on
 

@@ -2,20 +2,24 @@
 
 A program is a list of phases. A phase reads every memory of an element (parameter, gradient, state), computes, writes, and
 may add something up over all elements; a request for a total ends it, and the next phase reads the sum as one more number.
-What a later phase needs is recomputed from memory where memory still has it, and kept in a scratch memory where not.
+What a later phase needs is recomputed from memory where memory still has it, and kept in a scratch memory where not. State
+that is one number a tensor is read as it was before the step throughout, and written when the last phase is done.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from inspect import isgenerator
 from types import SimpleNamespace
 from typing import Any
 
-from ..rules import Link
-from ..rules.language import Total
-from .expression import Graph, Node
+from ..rules import Link, Projection
+from ..rules.core import one_number, state_of
+from ..rules.language import Normal, Stored, Total
+from . import storage
+from .expression import ELEMENT, Graph, Node
 
 PARAMETER, GRADIENT = "p", "g"
 SCRATCH = "scratch"
@@ -39,16 +43,33 @@ class Phase:
 
 @dataclass(frozen=True)
 class Program:
-    """Phases over memories: `p`, `g`, `LINK.SLOT` for each state slot, `scratchN`; and the run-time scalars they read."""
+    """Phases over memories: `p`, `g`, `LINK.SLOT` for each state slot, `scratchN`; and the numbers of a row that they read.
+
+    `totals` names the sums and what each runs over; `kept` the state slots of one number, with what they become; `seeds` those
+    of the random numbers, in the order in which they were asked for; `kinds` what a memory holds, where that is not the
+    parameter's dtype.
+    """
 
     phases: tuple[Phase, ...]
     memories: tuple[str, ...]
     scalars: tuple[tuple[int, str], ...]
-    totals: tuple[str, ...]
+    totals: dict[str, str]
+    kept: dict[str, Node]
+    seeds: tuple[int, ...]
+    kinds: dict[str, str]
 
     @property
     def num_scratch(self) -> int:
         return sum(name.startswith(SCRATCH) for name in self.memories)
+
+    @property
+    def by_units(self) -> bool:
+        """Whether a sum runs over units."""
+        return "unit" in self.totals.values()
+
+    def over(self, phase: int, over: str) -> list[str]:
+        """Return the sums of a phase that run over all tensors, or over each, or over units."""
+        return [path for path in self.phases[phase].totals if self.totals[path] == over]
 
 
 def memory_of(link: int, slot: str) -> str:
@@ -58,65 +79,142 @@ def memory_of(link: int, slot: str) -> str:
 
 def trace(links: Sequence[Link]) -> Program:
     """Run the formulas of these links over nodes; raise `Untraceable` where one needs what only tensors have."""
-    graph, phases = Graph(), [Phase()]
-    p, u = graph.load(PARAMETER), graph.load(GRADIENT)
-    known_paths: list[str] = []
-    for i, link in enumerate(links):
-        before = {slot: graph.load(memory_of(i, slot)) for slot in link.transform.initial_state()}
-        state = SimpleNamespace(**before)
-        try:
-            u = _through(link, u, p, state, _scalars(graph, i, link), graph, phases, known_paths)
-        except (TypeError, AttributeError) as error:
-            raise Untraceable(f"{link.transform!r}: {error}") from None
-        for slot, old in before.items():
-            if (new := getattr(state, slot)) is not old:
-                phases[-1].stores[memory_of(i, slot)] = new
-    phases[-1].stores[PARAMETER] = p - u
-    settler = _Settler(graph)
-    for phase in phases:
+    tracer, kinds = _Tracer(), _kinds(links)
+    tracer.run(links)
+    if "unit" in tracer.totals.values() and kinds:
+        raise Untraceable("sums over units and state in another format do not go together")
+    settler = _Settler(tracer.graph, frozenset(kinds))
+    for phase in tracer.phases:
         settler.add(phase)
     settled = settler.settled
     memories = _leaves(settled, "load") | {name for phase in settled for name in phase.stores}
+    memories |= {name + storage.SCALE for name in memories if kinds.get(name) in (storage.SIGNED, storage.UNSIGNED)}
     order = sorted(memories, key=lambda name: (name not in (PARAMETER, GRADIENT), name != PARAMETER, name))
-    return Program(tuple(settled), tuple(order), tuple(sorted(_leaves(settled, "scalar"))), tuple(known_paths))
+    read = _leaves([*settled, Phase(stores=tracer.kept)], "kept")
+    kept = tracer.kept | {name: tracer.graph.kept(name) for name in read if name not in tracer.kept}
+    scalars = _leaves([*settled, Phase(stores=kept)], "scalar")
+    return Program(tuple(settled), tuple(order), tuple(sorted(scalars)), tracer.totals, kept, tuple(tracer.seeds), kinds)
 
 
-def _scalars(graph: Graph, i: int, link: Link) -> SimpleNamespace:
-    """Return the link's scalars as nodes; what shapes the formula (booleans, text, None) as it is."""
+def _kinds(links: Sequence[Link]) -> dict[str, str]:
+    """Return what each memory holds that is not of the parameter's dtype."""
     found = {}
-    for name, value in link.transform.scalars(1, 1.0).items():
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        found[name] = graph.scalar((i, name)) if number else value
-    return SimpleNamespace(**found)
+    for i, link in enumerate(links):
+        for slot, spec in state_of(link.transform).items():
+            if spec.storage == storage.EIGHT_BIT:
+                found[memory_of(i, slot)] = storage.UNSIGNED if spec.nonnegative else storage.SIGNED
+            elif spec.storage is not None:
+                found[memory_of(i, slot)] = spec.storage
+    return found
 
 
-def _through(link: Link, u: Node, p: Node, s: Any, k: Any, graph: Graph, phases: list[Phase], known_paths: list[str]) -> Node:
-    """Take the step through one link; every total it asks for ends a phase."""
-    result: Any = link.transform.formula(u, p, s, k)
-    if not isgenerator(result):
-        return result
-    answer: Any = None
-    asked = 0
-    while True:
-        try:
-            request = result.send(answer)
-        except StopIteration as done:
-            return done.value
-        if not isinstance(request, Total):
-            raise Untraceable(f"{link.transform!r} works on whole matrices")
-        path = f"{link.path}#{asked}"
-        asked += 1
-        known_paths.append(path)
-        phases[-1].totals[path] = graph.as_node(request.value)
-        phases.append(Phase())
-        answer = graph.total(path)
+@contextmanager
+def _blaming(link: Link) -> Iterator[None]:
+    """Say of which link a formula does what only tensors can."""
+    try:
+        yield
+    except (TypeError, AttributeError) as error:
+        raise Untraceable(f"{link.transform!r}: {error}") from None
+
+
+class _Tracer:
+    """Takes one parameter through all links, and writes down what happens to it."""
+
+    def __init__(self) -> None:
+        self.graph = Graph()
+        self.phases = [Phase()]
+        self.totals: dict[str, str] = {}  # path -> what the sum runs over
+        self.written: dict[str, Node] = {}  # state -> what it has become so far
+        self.kept: dict[str, Node] = {}  # state of one number a tensor -> what it becomes
+        self.seeds: list[int] = []
+
+    def run(self, links: Sequence[Link]) -> None:
+        """Trace the step and the projections."""
+        p, u = self.graph.load(PARAMETER), self.graph.load(GRADIENT)
+        states = [self._state(i, link) for i, link in enumerate(links)]
+        scalars = [self._scalars(i, link) for i, link in enumerate(links)]
+        for i, link in enumerate(links):
+            with _blaming(link):
+                u = self._through(link, link.transform.formula(u, p, states[i], scalars[i]))
+                self._write(i, link, states[i])
+        q = p - u
+        for i, link in enumerate(links):
+            if isinstance(link.transform, Projection):
+                with _blaming(link):
+                    q = self._through(link, link.transform.project(q, p, states[i], scalars[i]))
+                    self._write(i, link, states[i])
+        self.phases[-1].stores[PARAMETER] = q
+
+    def _state(self, i: int, link: Link) -> SimpleNamespace:
+        """Return the link's state as nodes."""
+        found = {}
+        for slot, spec in state_of(link.transform).items():
+            if spec.shape not in (None, one_number):
+                raise Untraceable(f"{link.transform!r} works on whole matrices")
+            found[slot] = (self.graph.kept if spec.shape else self.graph.load)(memory_of(i, slot))
+        return SimpleNamespace(**found)
+
+    def _scalars(self, i: int, link: Link) -> SimpleNamespace:
+        """Return the link's scalars as nodes; what shapes the formula (booleans, text, None) as it is."""
+        found = {}
+        for name, value in link.transform.scalars(1, 1.0).items():
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            found[name] = self.graph.scalar((i, name)) if number else value
+        return SimpleNamespace(**found)
+
+    def _write(self, i: int, link: Link, state: SimpleNamespace) -> None:
+        """Write down the state that the link has changed, in the phase that has begun last."""
+        for slot, spec in state_of(link.transform).items():
+            name, new = memory_of(i, slot), self.graph.as_node(getattr(state, slot))
+            if new is self.written.get(name, self.graph.kept(name) if spec.shape else self.graph.load(name)):
+                continue
+            self.written[name] = new
+            if spec.shape is None:
+                self.phases[-1].stores[name] = new
+            elif new.level:
+                raise Untraceable(f"{link.transform!r} keeps one number a tensor in {slot!r}, and computes one an element")
+            else:
+                self.kept[name] = new
+
+    def _through(self, link: Link, result: Any) -> Node:
+        """Return what a formula comes to; every total it asks for ends a phase."""
+        if not isgenerator(result):
+            return result
+        answer: Any = None
+        while True:
+            try:
+                request = result.send(answer)
+            except StopIteration as done:
+                return done.value
+            if isinstance(request, Normal | Stored) and request.seed is not None:
+                value = (request.value,) if isinstance(request, Stored) else ()
+                op = "stochastic" if isinstance(request, Stored) else "normal"
+                answer = self.graph.make(op, *value, key=(len(self.seeds), request.seed), level=ELEMENT)
+                self.seeds.append(request.seed)
+            elif isinstance(request, Stored):
+                answer = self.graph.make("stored", request.value)
+            elif isinstance(request, Total):
+                answer = self._total(link, request)
+            else:
+                raise Untraceable(f"{link.transform!r} works on whole matrices")
+
+    def _total(self, link: Link, request: Total) -> Any:
+        sums = []
+        for value in request.values:
+            path = f"{link.path}#{sum(name.rsplit('#', 1)[0] == link.path for name in self.totals)}"
+            self.totals[path] = request.over
+            self.phases[-1].totals[path] = self.graph.as_node(value)
+            sum_ = self.graph.total(path, request.over)
+            sums.append(sum_ / self.graph.count(request.over) if request.mean else sum_)
+        self.phases.append(Phase())
+        return sums[0] if len(sums) == 1 else tuple(sums)
 
 
 class _Settler:
     """Rewrites phases one after the other over what memory holds when each begins."""
 
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
+    def __init__(self, graph: Graph, lossy: frozenset[str]) -> None:
+        self.graph, self.lossy = graph, lossy
         self.settled: list[Phase] = []
         self._held: dict[Node, str] = {}  # a value -> the memory that has held it since an earlier phase
         self._overwritten: dict[str, int] = {}  # a memory -> the phase that writes it
@@ -131,7 +229,8 @@ class _Settler:
         for name, node in phase.stores.items():
             self._overwritten[name] = len(self.settled) - 1
             self._held = {value: memory for value, memory in self._held.items() if memory != name}
-            self._held[node] = name
+            if name not in self.lossy:
+                self._held[node] = name
 
     def _rewritten(self, node: Node) -> Node:
         """Return a node over what memory holds now."""

@@ -19,7 +19,7 @@ from .catalogue import (
     rmsprop,
     sgd,
 )
-from .core import KINDS, Chain, Link, Parameter, Rule, Split, Transform, chain, split
+from .core import KINDS, Chain, Link, Parameter, Projection, Rule, Slot, Split, Transform, chain, split
 from .moments import scale_by_adam, scale_by_adamax, scale_by_amsgrad, scale_by_nadam, scale_by_radam
 from .transforms import clip_global_norm, clip_value, decay_weights, ema, heavy_ball, scale_by_learning_rate
 
@@ -29,7 +29,9 @@ __all__ = [
     "Chain",
     "Link",
     "Parameter",
+    "Projection",
     "Rule",
+    "Slot",
     "Split",
     "Transform",
     "adadelta",

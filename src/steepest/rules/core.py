@@ -53,18 +53,43 @@ class Rule:
         raise NotImplementedError
 
 
+def one_number(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of a state slot that holds one number for a whole tensor."""
+    del shape
+    return ()
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One number of state for every element of a parameter, unless `shape` says otherwise.
+
+    Args:
+        initial: what it starts from: a number, or `"parameter"` for what the parameter holds when it is first updated.
+        shape: the slot's shape as a function of the parameter's; None: the same. `one_number`: one for the whole tensor,
+            kept in double precision.
+        nonnegative: it never goes below 0, as a mean of squares.
+        storage: the dtype that it is kept in, or `"8-bit"`; None: that of the parameter.
+    """
+
+    initial: float | str = 0.0
+    shape: Callable[[tuple[int, ...]], tuple[int, ...]] | None = None
+    nonnegative: bool = False
+    storage: str | None = None
+
+
 @dataclass(frozen=True)
 class Transform(Rule):
     """One link of a chain. Abstract: subclasses are frozen dataclasses that give `formula`.
 
-    `slots` names the state, under torch's own names, with its initial value. `scalars` gives the numbers of the formula for
-    one step: every field, and whatever depends on the step count. Booleans, strings and None shape the formula itself.
+    `slots` names the state, under torch's own names: a number is the initial value, a `Slot` says more. `scalars` gives the
+    numbers of the formula for one step: every field, and whatever depends on the step count. Booleans, strings and None shape
+    the formula itself.
     """
 
-    slots: ClassVar[Mapping[str, float]] = MappingProxyType({})
+    slots: ClassVar[Mapping[str, float | Slot]] = MappingProxyType({})
 
-    def initial_state(self) -> Mapping[str, float]:
-        """Return each state slot with the number it starts from."""
+    def initial_state(self) -> Mapping[str, float | Slot]:
+        """Return each state slot with what it starts from."""
         return self.slots
 
     def scalars(self, t: int, lr: float) -> dict[str, Any]:
@@ -75,6 +100,11 @@ class Transform(Rule):
     def formula(self, u: Symbol, p: Symbol, s: Any, k: Any) -> Formula:
         """Return the new `u` from the incoming `u`, the parameter `p`, the state `s` and the scalars `k`."""
         raise NotImplementedError
+
+    def evaluated(self, p: Symbol, s: Any, k: Any) -> Symbol | None:
+        """Return the weights to evaluate with, or None where they are those of the training."""
+        del p, s, k
+        return None
 
     def refusal(self, parameter: Parameter) -> str | None:
         """Return why this transform cannot serve the parameter, or None when it can."""
@@ -91,6 +121,23 @@ class Transform(Rule):
 
     def __repr__(self) -> str:
         return printed_call(self)
+
+
+@dataclass(frozen=True, repr=False)
+class Projection(Transform):
+    """A link that acts on the parameter after the step, wherever it stands in the chain. Abstract: subclasses give `project`."""
+
+    def formula(self, u: Symbol, p: Symbol, s: Any, k: Any) -> Formula:
+        return u
+
+    def project(self, q: Symbol, p: Symbol, s: Any, k: Any) -> Symbol:
+        """Return what becomes of the parameter: `q = p - u` is where the step leads, `p` where it was."""
+        raise NotImplementedError
+
+
+def state_of(transform: Transform) -> dict[str, Slot]:
+    """Return each state slot of a transform."""
+    return {name: given if isinstance(given, Slot) else Slot(float(given)) for name, given in transform.initial_state().items()}
 
 
 def _rules(where: str, rules: tuple[Any, ...]) -> None:

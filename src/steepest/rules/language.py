@@ -1,15 +1,19 @@
 """The words a rule's formula is written in.
 
-A formula runs over *symbols*: torch tensors today, expression nodes of a tracer later. Every word here is an operator
-(`+ - * / **`), or calls a method that both kinds of symbol have, or is *asked for* with a `yield`; so a rule never imports
-torch and knows no device. Numbers that change from step to step (learning rate, bias corrections) arrive as run-time
-scalars, never as constants of the formula.
+A formula runs over *symbols*: torch tensors, or expression nodes of a tracer. Every word here is an operator (`+ - * / **`), or
+calls a method that both kinds of symbol have, or is *asked for* with a `yield`; so a rule never imports torch and knows no
+device. Numbers that change from step to step (learning rate, bias corrections) arrive as run-time scalars, never as constants
+of the formula.
 
-What one element cannot compute alone is a request, and a request ends a phase:
+What one element cannot compute alone is a request:
 
-- `norm2 = yield total(u * u)`: a reduction. The execution runs the formula of every tensor up to the yield, adds the parts
-  up over all tensors the rule serves, and sends the sum back in.
-- `u = yield orthogonalize(u)`: the one opaque matrix operation. The execution is free to batch it by shape.
+- `norm2 = yield total(u * u)`: a sum over all tensors that the rule serves; `over="tensor"`: over each tensor by itself;
+  `over="unit"`: over all that enters one output of a layer. `mean` likewise. Several are answered at once:
+  `a, b = yield total(x, y)`. A sum ends a phase: the execution runs the formula of every tensor up to the yield, adds up, and
+  sends the sum back in.
+- `noise = yield normal(seed)`: random numbers that depend on the seed, the tensor's place, the element and the step alone.
+- `q = yield stored(q)`: what is left of a number when it is written down in the parameter's dtype.
+- `u = yield orthogonalize(u)` and the other matrix operations, which the execution is free to batch by shape.
 """
 
 from __future__ import annotations
@@ -56,14 +60,53 @@ def clamp(x: Symbol, low: float | None = None, high: float | None = None) -> Sym
 
 @dataclass(frozen=True)
 class Total:
-    """The request for the sum of `value` over all elements of all tensors that one rule serves."""
+    """The request for sums (or means) over all tensors that one rule serves, over each tensor, or over each unit of one.
+
+    A unit is what enters one output: everything at one index of the first dimension; a tensor of no or one dimension is one unit.
+    """
+
+    values: tuple[Symbol, ...]
+    over: str = "all"
+    mean: bool = False
+
+
+def total(*values: Symbol, over: str = "all") -> Total:
+    """Ask for the sum of each value, to be yielded: one symbol for one value, a tuple for several."""
+    return Total(values, over)
+
+
+def mean(*values: Symbol, over: str = "tensor") -> Total:
+    """Ask for the mean of each value over a tensor or a unit, to be yielded."""
+    assert over != "all", "how many numbers there are in all is not known to a tensor"
+    return Total(values, over, mean=True)
+
+
+@dataclass(frozen=True)
+class Normal:
+    """The request for standard normal numbers, one for every element."""
+
+    seed: int
+
+
+def normal(seed: int) -> Normal:
+    """Ask for random numbers, to be yielded: the same ones for the same seed, tensor, element and step."""
+    return Normal(seed)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The request for a number as the parameter's dtype would hold it."""
 
     value: Symbol
+    seed: int | None = None
 
 
-def total(x: Symbol) -> Total:
-    """Ask for one number over every tensor, to be yielded."""
-    return Total(x)
+def stored(x: Symbol, seed: int | None = None) -> Stored:
+    """Ask for `x` rounded to the parameter's dtype, to be yielded: to the nearest, or, with a seed, up or down at random.
+
+    At random, the mean over many roundings is `x` itself. Only bfloat16 is rounded at random.
+    """
+    return Stored(x, seed)
 
 
 # Coefficients of Muon's Newton-Schulz iteration (Jordan, 2024, https://kellerjordan.github.io/posts/muon/).
@@ -90,6 +133,6 @@ def orthogonalize(u: Symbol, **options: Any) -> Orthogonalize:
     return Orthogonalize(u, **options)
 
 
-Request = Total | Orthogonalize
+Request = Total | Normal | Stored | Orthogonalize
 # A formula that asks for something is a generator; one that does not simply returns its symbol.
-Formula = Symbol | Generator[Request, Symbol, Symbol]
+Formula = Symbol | Generator[Request, Any, Symbol]

@@ -1,0 +1,59 @@
+"""Counter-based random numbers: a function of (seed, place of the tensor, step, element), the same in every execution.
+
+Nothing is drawn in an order, so threads, devices and resumed trainings cannot change what is drawn. An element's 32 bits are
+its index, mixed twice with two halves of a key; the mixer is the one of least bias that Wellons' search found
+(https://nullprogram.com/blog/2018/07/31/).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+MASK = 0xFFFFFFFF
+GOLDEN, FIRST, SECOND = 0x9E3779B1, 0x7FEB352D, 0x846CA68B
+OTHER = 0x85EBCA6B  # sets a key's second draw apart from its first
+
+
+def key_of(seed: int, place: int, t: int) -> int:
+    """Return the 64-bit key of a tensor's draws at one step (splitmix64 over the three numbers)."""
+    key = 0
+    for number in (seed, place, t):
+        key = (key + number + 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
+        key = ((key ^ (key >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
+        key = ((key ^ (key >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
+        key ^= key >> 31
+    return key
+
+
+def bits(count: int, key: int, device: torch.device) -> Tensor:
+    """Return 32 random bits for each of `count` elements, as whole numbers from 0 to 2^32 - 1."""
+    x = torch.arange(count, device=device, dtype=torch.int64)
+    x = _mixed((x * GOLDEN + (key & MASK)) & MASK)
+    return _mixed(x ^ (key >> 32))
+
+
+def _mixed(x: Tensor) -> Tensor:
+    x = ((x ^ (x >> 16)) * FIRST) & MASK
+    x = ((x ^ (x >> 15)) * SECOND) & MASK
+    return x ^ (x >> 16)
+
+
+def standard_normal(like: Tensor, key: int, dtype: torch.dtype) -> Tensor:
+    """Return standard normal numbers laid out as a tensor (Box, Muller, 1958), element by element as they lie in memory."""
+    radius = ((bits(like.numel(), key, like.device) >> 9) + 0.5) * 2.0**-23
+    angle = ((bits(like.numel(), key ^ (OTHER << 32), like.device) >> 9) + 0.5) * 2.0**-23
+    return _laid_out((torch.sqrt(-2 * torch.log(radius.double())) * torch.cos(2 * math.pi * angle.double())).to(dtype), like)
+
+
+def stochastic_bfloat16(x: Tensor, like: Tensor, key: int) -> Tensor:
+    """Round float32 to bfloat16 up or down at random, the nearer the likelier; `like` says how it lies in memory."""
+    low = _laid_out(bits(like.numel(), key, like.device) & 0xFFFF, like).to(torch.int32)
+    found = ((x.float().view(torch.int32) + low) & -0x10000).view(torch.float32)
+    return torch.where(x.isfinite(), found, x)
+
+
+def _laid_out(flat: Tensor, like: Tensor) -> Tensor:
+    return flat.as_strided(like.shape, like.stride()) if like.numel() else flat.reshape(like.shape)

@@ -1,0 +1,38 @@
+"""Whether tensors are still what they were: the check that lets an optimizer keep its tables from step to step.
+
+It runs at every step over every parameter and gradient. torch has it in C++ for its compiler's guards: 0.08 microseconds a
+tensor, where asking in Python for dtype, device, size and layout took 0.4.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+
+from torch import Tensor
+
+try:
+    from torch._C._dynamo.guards import TensorGuards  # pyright: ignore[reportMissingImports]
+except ImportError:  # a private name of torch's: where it is gone, Python asks
+    TensorGuards = None
+
+_KIND = operator.attrgetter("dtype", "device", "layout", "shape")
+
+
+class Sameness:
+    """What tensors are like: type, dtype, device, size and layout; not what they hold, nor where they lie."""
+
+    def __init__(self, tensors: Sequence[Tensor]) -> None:
+        self._guards = TensorGuards(*tensors, dynamic_dims_sizes=None, dynamic_dims_strides=None) if TensorGuards else None
+        self._known = None if self._guards else _described(tensors)
+
+    def holds(self, tensors: Sequence[Tensor | None]) -> bool:
+        """Return whether these tensors, one by one, are like the known ones; None is like nothing."""
+        if self._guards is not None:
+            return self._guards.check(*tensors)
+        return all(t is not None for t in tensors) and _described(tensors) == self._known  # type: ignore[arg-type]
+
+
+def _described(tensors: Sequence[Tensor]) -> list[object]:
+    strides = [t.stride() if t.layout.__repr__() == "torch.strided" else None for t in tensors]
+    return [*map(type, tensors), *map(_KIND, tensors), *strides]

@@ -1,0 +1,98 @@
+"""The state of a parameter: what a rule keeps for it, created when it is first updated, and taken along when it moves.
+
+It lies in `optimizer.state[p]` under torch's names. State in 8 bits lies there as its codes, in the parameter's shape, and its
+scales, under the slot's name followed by `_scale`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import InputError
+from .kernels import storage
+from .kernels.eager import wide, write
+from .rules import Link
+from .rules.core import Slot, one_number, state_of
+
+SCALE = "_scale"
+TRAINING = "training_weights"  # where the weights of the training wait while the parameter holds those for evaluation
+
+
+def names_of(links: Iterable[Link]) -> list[dict[str, str]]:
+    """Return each link's slots with their key in `optimizer.state`: torch's name, numbered where two links share one."""
+    seen: dict[str, int] = {}
+    names = []
+    for link in links:
+        mine = {}
+        for slot in state_of(link.transform):
+            seen[slot] = seen.get(slot, 0) + 1
+            mine[slot] = slot if seen[slot] == 1 else f"{slot}_{seen[slot]}"
+        names.append(mine)
+    return names
+
+
+def fill(state: dict[str, Any], p: Tensor, links: Iterable[Link], names: Iterable[dict[str, str]]) -> None:
+    """Create what is missing of a parameter's state, and bring along what a moved parameter left behind."""
+    check(state, p, links, names := list(names))  # compiled code would write past the end
+    for link, keys in zip(links, names, strict=True):
+        for slot, spec in state_of(link.transform).items():
+            key = keys[slot]
+            if key not in state:
+                _begin(state, p, key, spec)
+                continue
+            held, dtype = state[key], _dtype(p, spec)
+            if spec.shape is None and (held.dtype, held.device, held.stride()) != (dtype, p.device, p.stride()):
+                state[key] = torch.empty_like(p, dtype=dtype, memory_format=torch.preserve_format).copy_(held)
+            elif (held.dtype, held.device) != (dtype, p.device):
+                state[key] = held.to(device=p.device, dtype=dtype)
+            if key + SCALE in state:
+                state[key + SCALE] = state[key + SCALE].to(device=p.device, dtype=torch.float32)
+
+
+def check(state: dict[str, Any], p: Tensor, links: Iterable[Link], names: Iterable[dict[str, str]]) -> None:
+    """Refuse state of a parameter of another shape."""
+    for link, keys in zip(links, names, strict=True):
+        for slot, spec in state_of(link.transform).items():
+            shape = tuple(p.shape) if spec.shape is None else spec.shape(tuple(p.shape))
+            expected = {keys[slot]: shape}
+            if spec.storage == storage.EIGHT_BIT:
+                expected[keys[slot] + SCALE] = (storage.blocks_of(p.numel()),)
+            for key, size in expected.items():
+                held = state.get(key)
+                if held is not None and tuple(held.shape) != size:
+                    raise InputError(f"state {key!r} has shape {tuple(held.shape)}, its parameter {tuple(p.shape)}")
+
+
+def column(states: Iterable[dict[str, Any]], key: str, spec: Slot) -> list[Any]:
+    """Return one slot of several parameters."""
+    if spec.storage == storage.EIGHT_BIT:
+        return [storage.EightBit(state[key], state[key + SCALE]) for state in states]
+    return [state[key] for state in states]
+
+
+def _dtype(p: Tensor, spec: Slot) -> torch.dtype:
+    """Return the dtype that a slot is kept in."""
+    if spec.shape is not None:
+        return torch.float64 if spec.shape is one_number and p.device.type != "mps" else wide(p.dtype)
+    if spec.storage == storage.EIGHT_BIT:
+        return torch.uint8 if spec.nonnegative else torch.int8
+    return getattr(torch, spec.storage) if spec.storage else p.dtype
+
+
+def _begin(state: dict[str, Any], p: Tensor, key: str, spec: Slot) -> None:
+    """Create a slot with its first value."""
+    dtype = _dtype(p, spec)
+    if spec.shape is not None:
+        state[key] = torch.full(spec.shape(tuple(p.shape)), float(spec.initial), dtype=dtype, device=p.device)
+    else:
+        state[key] = torch.zeros_like(p, dtype=dtype, memory_format=torch.preserve_format)
+        if spec.storage == storage.EIGHT_BIT:
+            state[key + SCALE] = torch.zeros(storage.blocks_of(p.numel()), device=p.device)
+        if spec.initial != 0:
+            wide_p = p.detach().to(wide(p.dtype))
+            first = wide_p if spec.initial == "parameter" else torch.full_like(wide_p, float(spec.initial))
+            write(column([state], key, spec)[0], first)
