@@ -125,7 +125,7 @@ class Transform(Rule):
 
 @dataclass(frozen=True, repr=False)
 class Projection(Transform):
-    """A link that acts on the parameter after the step, wherever it stands in the chain. Abstract: subclasses give `project`."""
+    """A link that acts on the parameter after the step, wherever it stands in a chain. Abstract: subclasses give `project`."""
 
     def formula(self, u: Symbol, p: Symbol, s: Any, k: Any) -> Formula:
         return u

@@ -62,7 +62,7 @@ def clamp(x: Symbol, low: float | None = None, high: float | None = None) -> Sym
 class Total:
     """The request for sums (or means) over all tensors that one rule serves, over each tensor, or over each unit of one.
 
-    A unit is what enters one output: everything at one index of the first dimension; a tensor of no or one dimension is one unit.
+    A unit is what enters one output: everything at one index of the first dimension; a bias or a number is one unit.
     """
 
     values: tuple[Symbol, ...]
