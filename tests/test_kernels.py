@@ -47,6 +47,16 @@ RULES = {
         steepest.chain(steepest.clip_global_norm(0.5), steepest.adamw(0.01)),
         steepest.chain(steepest.clip_value(0.1), steepest.scale_by_lion(), steepest.clip_global_norm(0.5), steepest.sgd(0.1)),
         steepest.adamw(0.01, schedule=steepest.cosine(steps=10, warmup=3)),
+        steepest.chain(steepest.adam(0.01), steepest.ema_weights(0.9)),
+        steepest.chain(steepest.sgd(0.1), steepest.lookahead(every=2)),
+        steepest.schedule_free_adamw(0.01, weight_decay=0.1),
+        steepest.schedule_free_sgd(0.1),
+        steepest.chain(steepest.adamw(0.01), steepest.compensated()),
+        steepest.chain(steepest.adamw(0.01), steepest.stochastic_rounding(seed=3)),
+        steepest.keep_state(steepest.adamw(0.01), "float32"),
+        steepest.keep_state(
+            steepest.chain(steepest.scale_by_lion(), steepest.clip_global_norm(0.5), steepest.sgd(0.1)), "bfloat16"
+        ),
     )
 }
 SHAPES = [(0,), (), (1,), (7,), (33,), (5, 3), (2, 3, 4, 5), (70_001,)]

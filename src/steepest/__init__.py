@@ -20,6 +20,8 @@ _PUBLIC = {
         "Rule", "adadelta", "adagrad", "adam", "adamax", "adamw", "amsgrad", "chain", "clip_global_norm", "clip_value",
         "decay_weights", "ema", "ema_momentum", "heavy_ball", "lion", "momentum", "muon", "nadam", "nesterov", "orthogonal",
         "radam", "rmsprop", "scale_by_adadelta", "scale_by_adagrad", "scale_by_adam", "scale_by_adamax", "scale_by_amsgrad",
+        "compensated", "ema_weights", "keep_state", "lookahead", "schedule_free", "schedule_free_adamw", "schedule_free_sgd",
+        "stochastic_rounding",
         "scale_by_learning_rate", "scale_by_lion", "scale_by_nadam", "scale_by_radam", "scale_by_rms", "sgd", "split",
     ),
     "schedules": (
@@ -33,6 +35,7 @@ _PUBLIC = {
     "tasks": ("Task", "task"),
     "recipes": ("Recipe", "parse_recipe", "plateau"),
     "optimizer": ("Optimizer",),
+    "gradient": ("accumulated", "sharpness_aware"),
     "training.loop": ("EvaluationEvent", "StepEvent", "steps"),
     "training.run": ("Run", "load_run"),
     "training.fitting": ("fit",),

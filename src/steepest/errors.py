@@ -125,11 +125,12 @@ def check_seed(seed: object, name: str = "seed") -> None:
     whole(name, seed, 0, MAX_SEED)
 
 
-def between(name: str, value: float, low: float, high: float, *, open_end: bool = False) -> None:
-    """Raise unless `low <= value <= high` (`< high` with `open_end`)."""
-    if not (_is_number(value) and low <= value and (value < high if open_end else value <= high)):
-        bracket = ")" if open_end else "]"
-        raise InputError(f"{name} must be in [{low}, {high}{bracket} (got {value!r})")
+def between(name: str, value: float, low: float, high: float, *, open_start: bool = False, open_end: bool = False) -> None:
+    """Raise unless `low <= value <= high` (`low <` with `open_start`, `< high` with `open_end`)."""
+    reached = _is_number(value) and (low < value if open_start else low <= value)
+    if not (reached and (value < high if open_end else value <= high)):
+        brackets = "(" if open_start else "[", ")" if open_end else "]"
+        raise InputError(f"{name} must be in {brackets[0]}{low}, {high}{brackets[1]} (got {value!r})")
 
 
 def _is_number(value: object) -> bool:

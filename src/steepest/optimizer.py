@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .averages import Watch
 from .errors import InputError, at_least, unknown
 from .kernels import Block, Executor, choose, name_of
 from .rules import Link, Parameter, Rule, Transform
-from .rules.core import state_of
 from .rules.transforms import ScaleByLearningRate
 from .sameness import Sameness
 from .schedules import Schedule, constant
@@ -98,10 +98,11 @@ class Optimizer(torch.optim.Optimizer):
         self._executor = Executor()
         self._averages = any(type(link).evaluated is not Transform.evaluated for link in rule.transforms())
         self._embeddings: set[int] = set()
-        if isinstance(params, nn.Module):
-            modules = params.modules()
-            self._embeddings = {id(m.weight) for m in modules if isinstance(m, nn.Embedding | nn.EmbeddingBag)}
-            params = [(name, p) for name, p in params.named_parameters() if p.requires_grad]
+        if isinstance(model := params, nn.Module):
+            self._embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag)}
+            params = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+            if any(link.must_be_averaged for link in rule.transforms()):
+                model.register_forward_pre_hook(Watch(model, self))
             if not params:
                 raise InputError("the model has no parameters that require gradients; nothing to optimize")
         super().__init__(params, {})
@@ -148,7 +149,7 @@ class Optimizer(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
         """Update every parameter that has a gradient; with a closure, evaluate it first and return its loss."""
-        if self._evaluating():
+        if self.evaluating:
             raise InputError("the parameters hold the weights for evaluation; call optimizer.train() before the next step")
         loss = None
         if closure is not None:
@@ -222,7 +223,7 @@ class Optimizer(torch.optim.Optimizer):
             fill(state, p, mine.links, mine.names)
             state["step"] = mine.count
         columns = [
-            {slot: column(states, keys[slot], spec) for slot, spec in state_of(link.transform).items()}
+            {slot: column(states, keys[slot], spec) for slot, spec in link.slots().items()}
             for link, keys in zip(mine.links, mine.names, strict=True)
         ]
         grads = [p.grad for p in members if p.grad is not None]
@@ -241,7 +242,7 @@ class Optimizer(torch.optim.Optimizer):
     @torch.no_grad()
     def eval(self) -> Optimizer:
         """Have the parameters hold the weights to evaluate with, where the rule keeps others for the training."""
-        if self._evaluating():
+        if self.evaluating:
             return self
         for group, mine in zip(self.param_groups, self._groups, strict=True):
             for p in group["params"]:
@@ -265,13 +266,15 @@ class Optimizer(torch.optim.Optimizer):
             return None
         found, state = None, self.state[p]
         for link, keys in zip(mine.links, mine.names, strict=True):
-            slots = {slot: column([state], keys[slot], spec)[0] for slot, spec in state_of(link.transform).items()}
+            slots = {slot: column([state], keys[slot], spec)[0] for slot, spec in link.slots().items()}
             scalars = SimpleNamespace(**link.transform.scalars(self._count(p), lr))
             weights = link.transform.evaluated(p, SimpleNamespace(**slots), scalars)
             found = found if weights is None else weights
         return found
 
-    def _evaluating(self) -> bool:
+    @property
+    def evaluating(self) -> bool:
+        """Whether the parameters hold the weights to evaluate with, as `eval` puts them in."""
         return self._averages and any(TRAINING in state for state in self.state.values())
 
     # -- saving and loading -------------------------------------------------------------------------------------------

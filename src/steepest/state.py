@@ -16,7 +16,7 @@ from .errors import InputError
 from .kernels import storage
 from .kernels.eager import wide, write
 from .rules import Link
-from .rules.core import Slot, one_number, state_of
+from .rules.core import Slot, one_number
 
 SCALE = "_scale"
 TRAINING = "training_weights"  # where the weights of the training wait while the parameter holds those for evaluation
@@ -28,7 +28,7 @@ def names_of(links: Iterable[Link]) -> list[dict[str, str]]:
     names = []
     for link in links:
         mine = {}
-        for slot in state_of(link.transform):
+        for slot in link.slots():
             seen[slot] = seen.get(slot, 0) + 1
             mine[slot] = slot if seen[slot] == 1 else f"{slot}_{seen[slot]}"
         names.append(mine)
@@ -39,7 +39,7 @@ def fill(state: dict[str, Any], p: Tensor, links: Iterable[Link], names: Iterabl
     """Create what is missing of a parameter's state, and bring along what a moved parameter left behind."""
     check(state, p, links, names := list(names))  # compiled code would write past the end
     for link, keys in zip(links, names, strict=True):
-        for slot, spec in state_of(link.transform).items():
+        for slot, spec in link.slots().items():
             key = keys[slot]
             if key not in state:
                 _begin(state, p, key, spec)
@@ -56,7 +56,7 @@ def fill(state: dict[str, Any], p: Tensor, links: Iterable[Link], names: Iterabl
 def check(state: dict[str, Any], p: Tensor, links: Iterable[Link], names: Iterable[dict[str, str]]) -> None:
     """Refuse state of a parameter of another shape."""
     for link, keys in zip(links, names, strict=True):
-        for slot, spec in state_of(link.transform).items():
+        for slot, spec in link.slots().items():
             shape = tuple(p.shape) if spec.shape is None else spec.shape(tuple(p.shape))
             expected = {keys[slot]: shape}
             if spec.storage == storage.EIGHT_BIT:
@@ -80,7 +80,9 @@ def _dtype(p: Tensor, spec: Slot) -> torch.dtype:
         return torch.float64 if spec.shape is one_number and p.device.type != "mps" else wide(p.dtype)
     if spec.storage == storage.EIGHT_BIT:
         return torch.uint8 if spec.nonnegative else torch.int8
-    return getattr(torch, spec.storage) if spec.storage else p.dtype
+    if spec.storage == "wide":
+        return wide(p.dtype)
+    return p.dtype if spec.storage in (None, "parameter") else getattr(torch, spec.storage)
 
 
 def _begin(state: dict[str, Any], p: Tensor, key: str, spec: Slot) -> None:

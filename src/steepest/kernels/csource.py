@@ -31,7 +31,8 @@ def source(program: Program, dtype: str) -> str:
     """Return the C source of a program for parameters of this dtype."""
     real = "double" if dtype == "float64" else "float"
     wide = "float64" if dtype == "float64" else "float32"
-    held = {name: program.kinds.get(name, wide if name.startswith(SCRATCH) else dtype) for name in program.memories}
+    held = {name: program.kinds.get(name, "wide" if name.startswith(SCRATCH) else dtype) for name in program.memories}
+    held = {name: wide if kind == "wide" else kind for name, kind in held.items()}
     printer = _Printer(program, dtype, held)
     widths = {"SCALARS": program.scalars, "TOTALS": program.totals, "KEPT": program.kept, "SEEDS": program.seeds}
     counts = {"MEMORIES": len(held)} | {name: max(len(columns), 1) for name, columns in widths.items()}

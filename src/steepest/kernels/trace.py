@@ -16,7 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from ..rules import Link, Projection
-from ..rules.core import one_number, state_of
+from ..rules.core import one_number
 from ..rules.language import Normal, Stored, Total
 from . import storage
 from .expression import ELEMENT, Graph, Node
@@ -100,10 +100,10 @@ def _kinds(links: Sequence[Link]) -> dict[str, str]:
     """Return what each memory holds that is not of the parameter's dtype."""
     found = {}
     for i, link in enumerate(links):
-        for slot, spec in state_of(link.transform).items():
+        for slot, spec in link.slots().items():
             if spec.storage == storage.EIGHT_BIT:
                 found[memory_of(i, slot)] = storage.UNSIGNED if spec.nonnegative else storage.SIGNED
-            elif spec.storage is not None:
+            elif spec.storage not in (None, "parameter") and spec.shape is None:
                 found[memory_of(i, slot)] = spec.storage
     return found
 
@@ -148,7 +148,7 @@ class _Tracer:
     def _state(self, i: int, link: Link) -> SimpleNamespace:
         """Return the link's state as nodes."""
         found = {}
-        for slot, spec in state_of(link.transform).items():
+        for slot, spec in link.slots().items():
             if spec.shape not in (None, one_number):
                 raise Untraceable(f"{link.transform!r} works on whole matrices")
             found[slot] = (self.graph.kept if spec.shape else self.graph.load)(memory_of(i, slot))
@@ -164,7 +164,7 @@ class _Tracer:
 
     def _write(self, i: int, link: Link, state: SimpleNamespace) -> None:
         """Write down the state that the link has changed, in the phase that has begun last."""
-        for slot, spec in state_of(link.transform).items():
+        for slot, spec in link.slots().items():
             name, new = memory_of(i, slot), self.graph.as_node(getattr(state, slot))
             if new is self.written.get(name, self.graph.kept(name) if spec.shape else self.graph.load(name)):
                 continue

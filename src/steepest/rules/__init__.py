@@ -1,6 +1,7 @@
 """Rules: the mathematics of one update, written once. This floor imports no torch."""
 
 from .adaptive import orthogonal, scale_by_adadelta, scale_by_adagrad, scale_by_lion, scale_by_rms
+from .averaging import ema_weights, lookahead, schedule_free, schedule_free_adamw, schedule_free_sgd
 from .catalogue import (
     CATALOGUE,
     adadelta,
@@ -21,6 +22,7 @@ from .catalogue import (
 )
 from .core import KINDS, Chain, Link, Parameter, Projection, Rule, Slot, Split, Transform, chain, split
 from .moments import scale_by_adam, scale_by_adamax, scale_by_amsgrad, scale_by_nadam, scale_by_radam
+from .precision import compensated, keep_state, stochastic_rounding
 from .transforms import clip_global_norm, clip_value, decay_weights, ema, heavy_ball, scale_by_learning_rate
 
 __all__ = [
@@ -43,11 +45,15 @@ __all__ = [
     "chain",
     "clip_global_norm",
     "clip_value",
+    "compensated",
     "decay_weights",
     "ema",
     "ema_momentum",
+    "ema_weights",
     "heavy_ball",
+    "keep_state",
     "lion",
+    "lookahead",
     "momentum",
     "muon",
     "nadam",
@@ -65,6 +71,10 @@ __all__ = [
     "scale_by_nadam",
     "scale_by_radam",
     "scale_by_rms",
+    "schedule_free",
+    "schedule_free_adamw",
+    "schedule_free_sgd",
     "sgd",
     "split",
+    "stochastic_rounding",
 ]

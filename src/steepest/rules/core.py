@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, TypeVar
@@ -35,10 +35,23 @@ class Parameter:
 
 
 class Link(NamedTuple):
-    """A transform at its place in a rule. Parameters served by the same place share its totals (a global norm, say)."""
+    """A transform at its place in a rule. Parameters served by the same place share its totals (a global norm, say).
+
+    `storage` says how its state is kept (see `Slot`) where the slots themselves do not; None: as the parameter.
+    """
 
     path: str
     transform: Transform
+    storage: str | None = None
+
+    def slots(self) -> dict[str, Slot]:
+        """Return the state slots."""
+        found = {}
+        for name, given in self.transform.initial_state().items():
+            slot = given if isinstance(given, Slot) else Slot(float(given))
+            is_own = slot.storage is not None or slot.shape is not None
+            found[name] = slot if is_own else replace(slot, storage=self.storage)
+        return found
 
 
 class Rule:
@@ -68,7 +81,8 @@ class Slot:
         shape: the slot's shape as a function of the parameter's; None: the same. `one_number`: one for the whole tensor,
             kept in double precision.
         nonnegative: it never goes below 0, as a mean of squares.
-        storage: the dtype that it is kept in, or `"8-bit"`; None: that of the parameter.
+        storage: how it is kept: a dtype, `"8-bit"`, `"wide"` (as the parameter, in float32 at least), `"parameter"` (as the
+            parameter, whatever `keep_state` says); None: as `keep_state` says, else as the parameter.
     """
 
     initial: float | str = 0.0
@@ -87,6 +101,7 @@ class Transform(Rule):
     """
 
     slots: ClassVar[Mapping[str, float | Slot]] = MappingProxyType({})
+    must_be_averaged: ClassVar[bool] = False  # the weights of the training are not meant to be evaluated
 
     def initial_state(self) -> Mapping[str, float | Slot]:
         """Return each state slot with what it starts from."""
@@ -133,11 +148,6 @@ class Projection(Transform):
     def project(self, q: Symbol, p: Symbol, s: Any, k: Any) -> Symbol:
         """Return what becomes of the parameter: `q = p - u` is where the step leads, `p` where it was."""
         raise NotImplementedError
-
-
-def state_of(transform: Transform) -> dict[str, Slot]:
-    """Return each state slot of a transform."""
-    return {name: given if isinstance(given, Slot) else Slot(float(given)) for name, given in transform.initial_state().items()}
 
 
 def _rules(where: str, rules: tuple[Any, ...]) -> None:

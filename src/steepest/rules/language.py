@@ -43,8 +43,8 @@ def absolute(x: Symbol) -> Symbol:
     return x.abs()
 
 
-def maximum(a: Symbol, b: Symbol) -> Symbol:
-    return a.maximum(b)
+def maximum(a: Symbol, b: Symbol | float) -> Symbol:
+    return a.clamp(min=b) if isinstance(b, int | float) else a.maximum(b)
 
 
 def where(condition: Symbol, a: Symbol, b: Symbol) -> Symbol:

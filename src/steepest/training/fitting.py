@@ -252,6 +252,7 @@ def _origin(training: Training) -> dict[str, Any]:
 def _finish(training: Training, facts: dict[str, Any], outcome: Follower, invocation: Invocation) -> Run:
     """Measure the held-out part, write weights and the last line of the record, and return the Run."""
     job, clock, book = training.task, training.clock, outcome.book
+    training.optimizer.eval()
     training.model.eval()
     clock.to("evaluate")
     held_out = next((name for name in ("test", "validation") if job.data.size(name)), "train")

@@ -160,12 +160,14 @@ def _train(t: Training, names: tuple[str, ...], every: int, last: int, gradient:
             results.append((result.loss, result.weight))
             yield StepEvent(step, epoch, result, t)
             if step % every == 0 or step == last:
+                optimizer.eval()
                 with random:
                     evaluation_event = _evaluate(t, names, plateau, step, epoch, results)
                 yield evaluation_event
                 results = []
             if step == last:
-                return
+                return  # the network keeps the weights for evaluation
+            optimizer.train()
         epoch += 1
 
 
