@@ -93,6 +93,10 @@ def _begin(state: dict[str, Any], p: Tensor, key: str, spec: Slot) -> None:
     else:
         state[key] = torch.zeros_like(p, dtype=dtype, memory_format=torch.preserve_format)
         if spec.storage == storage.EIGHT_BIT:
+            if hasattr(p, "full_tensor"):
+                raise InputError(
+                    "8-bit state needs plain parameters (got a DTensor); keep_state(..., 'bfloat16') goes with both"
+                )
             state[key + SCALE] = torch.zeros(storage.blocks_of(p.numel()), device=p.device)
         if spec.initial != 0:
             wide_p = p.detach().to(wide(p.dtype))

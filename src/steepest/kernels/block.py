@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from ..errors import InputError
 from ..rules import Link
 
 
@@ -31,3 +33,12 @@ class Block:
     def scalars(self) -> list[SimpleNamespace]:
         """Return the run-time scalars of each link for this step."""
         return [SimpleNamespace(**link.transform.scalars(self.t, self.lr)) for link in self.links]
+
+
+def check_all_gradients_are_there() -> None:
+    """Refuse a sum over all tensors inside the backward pass, where an optimizer for each parameter sees one of them alone."""
+    if torch._C._current_graph_task_id() != -1:
+        raise InputError(
+            "a norm or sum over all gradients cannot be taken inside the backward pass (optimizer in backward): "
+            "step after backward() has ended, or leave clip_global_norm and its like out of the rule"
+        )

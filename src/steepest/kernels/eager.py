@@ -20,7 +20,7 @@ from torch import Tensor
 from ..rules import Projection
 from ..rules.language import Normal, Stored, Total
 from . import storage
-from .block import Block
+from .block import Block, check_all_gradients_are_there
 from .matrix import newton_schulz
 from .random import key_of, standard_normal, stochastic_bfloat16
 
@@ -148,9 +148,15 @@ def _answers(asked: list[Asked]) -> list[Any]:
     sums: dict[str, list[Tensor]] = {}
     for one in asked:
         if _is_global(one.request):
-            parts, known = [value.sum() for value in one.request.values], sums.get(one.path)
+            check_all_gradients_are_there()
+            parts, known = [_whole(value.sum()) for value in one.request.values], sums.get(one.path)
             sums[one.path] = parts if known is None else [a + b.to(a.device) for a, b in zip(known, parts, strict=True)]
     return [_answer(one, sums.get(one.path, [])) for one in asked]
+
+
+def _whole(x: Tensor) -> Tensor:
+    """Return a number that is spread over devices as a plain tensor."""
+    return x.full_tensor() if hasattr(x, "full_tensor") else x  # type: ignore[attr-defined]
 
 
 def _is_global(request: Any) -> bool:

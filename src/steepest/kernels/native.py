@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..rules import Link
 from . import storage
-from .block import Block
+from .block import Block, check_all_gradients_are_there
 from .compiler import CannotCompileError, load
 from .csource import source
 from .eager import wide
@@ -210,6 +210,8 @@ def run(tables: Sequence[Table]) -> None:
 
     A total is summed over all tables that ask for it by the same path; a table whose next phase reads one waits for the others.
     """
+    if any(table.asked_from(0) for table in tables):
+        check_all_gradients_are_there()
     sums: dict[str, float] = {}
     unfinished = [(table, 0) for table in tables]
     for table in tables:

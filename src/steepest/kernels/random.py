@@ -56,4 +56,5 @@ def stochastic_bfloat16(x: Tensor, like: Tensor, key: int) -> Tensor:
 
 
 def _laid_out(flat: Tensor, like: Tensor) -> Tensor:
-    return flat.as_strided(like.shape, like.stride()) if like.numel() else flat.reshape(like.shape)
+    """Return numbers in the shape of a tensor, in the order in which a dense copy of it would lie in memory."""
+    return flat.as_strided(like.shape, torch.empty_like(like).stride()) if like.numel() else flat.reshape(like.shape)

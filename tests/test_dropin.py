@@ -1,0 +1,133 @@
+"""What loops and libraries do with an optimizer: scalers, hooks inside the backward pass, parameters spread over devices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+import steepest
+from steepest.sameness import Sameness
+
+
+@pytest.mark.parametrize("execution", ["eager", "fused", "C"])
+def test_a_gradient_scaler_works_as_with_torch(execution: str, force: Callable[[str], None]) -> None:
+    """Its scale is taken off, and a step with infinite gradients is left out and not counted."""
+    force(execution)
+    found = []
+    makes: list[Callable[[nn.Module], torch.optim.Optimizer]] = [
+        lambda net: steepest.Optimizer(net, steepest.adamw(0.01)),
+        lambda net: torch.optim.AdamW(net.parameters(), lr=0.01),
+    ]
+    for make in makes:
+        torch.manual_seed(0)
+        net = nn.Linear(4, 3)
+        optimizer, scaler = make(net), torch.amp.GradScaler("cpu", init_scale=1024.0, growth_interval=3)
+        for i in range(8):
+            optimizer.zero_grad()
+            x = torch.randn(5, 4) * (float("inf") if i == 4 else 1)
+            scaler.scale(net(x).square().mean()).backward()
+            if i % 2:
+                scaler.unscale_(optimizer)
+                nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+            scaler.step(optimizer)
+            scaler.update()
+        found.append((net.weight.detach(), scaler.get_scale(), optimizer.state[net.weight]["step"].item()))
+    torch.testing.assert_close(found[0][0], found[1][0], rtol=0, atol=1e-6)
+    assert found[0][1:] == found[1][1:]
+
+
+@pytest.mark.parametrize("execution", ["eager", "C"])
+def test_a_norm_over_all_gradients_inside_the_backward_pass_is_refused(execution: str, force: Callable[[str], None]) -> None:
+    """With an optimizer for each parameter, as of optimizer-in-backward, it would be the norm of that parameter alone."""
+    force(execution)
+
+    def train(rule: steepest.Rule) -> None:
+        net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
+        optimizers = {p: steepest.Optimizer([p], rule) for p in net.parameters()}
+        for p in net.parameters():
+            p.register_post_accumulate_grad_hook(lambda p: optimizers[p].step())
+        net(torch.ones(1, 4)).sum().backward()
+
+    train(steepest.adamw(0.1))
+    with pytest.raises(steepest.InputError, match="cannot be taken inside the backward pass"):
+        train(steepest.chain(steepest.clip_global_norm(1.0), steepest.sgd(0.1)))
+
+
+@pytest.fixture
+def one_process() -> Iterator[None]:
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.mark.skipif(not dist.is_available(), reason="torch was built without torch.distributed")
+@pytest.mark.parametrize(
+    "rule",
+    [
+        steepest.adamw(0.01),
+        steepest.chain(steepest.clip_global_norm(0.5), steepest.adamw(0.01)),
+        steepest.schedule_free_adamw(0.01),
+    ],
+    ids=str,
+)
+@pytest.mark.usefixtures("one_process")
+def test_parameters_spread_over_devices_go_with_plain_ones(rule: steepest.Rule) -> None:
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import Shard, distribute_tensor
+
+    mesh = init_device_mesh("cpu", (1,))
+
+    def spread(x: Tensor) -> Tensor:
+        return distribute_tensor(x.clone(), mesh, [Shard(0)])
+
+    torch.manual_seed(0)
+    weight = torch.randn(6, 4)
+    plain = [nn.Parameter(weight.clone()), nn.Parameter(torch.ones(3))]
+    mixed = [nn.Parameter(spread(weight)), nn.Parameter(torch.ones(3))]
+    optimizers = [steepest.Optimizer(params, rule) for params in (plain, mixed)]
+    assert [optimizer.plan().rows[0]["execution"] for optimizer in optimizers] == ["C", "eager"]
+    for _ in range(3):
+        plain[0].grad, plain[1].grad, mixed[1].grad = torch.randn(6, 4), torch.ones(3), torch.ones(3)
+        mixed[0].grad = spread(plain[0].grad)
+        for optimizer in optimizers:
+            optimizer.step()
+    whole: Any = mixed[0]
+    torch.testing.assert_close(whole.full_tensor(), plain[0])
+    torch.testing.assert_close(mixed[1], plain[1])
+    eight = steepest.Optimizer(mixed, steepest.keep_state(rule, min_size=0))
+    with pytest.raises(steepest.InputError, match="8-bit state needs plain parameters"):
+        eight.step()
+
+
+@pytest.mark.parametrize("guards", [True, False])
+def test_sameness_sees_what_compiled_code_relies_on(guards: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not guards:
+        monkeypatch.setattr("steepest.sameness.TensorGuards", None)
+    tensors = [torch.zeros(3, 4), torch.zeros(2)]
+    same = Sameness(tensors)
+    assert same.holds([torch.ones(3, 4), torch.ones(2)])
+    for other in (
+        None,
+        torch.zeros(4, 3),
+        torch.zeros(4, 3).mT,
+        torch.zeros(3, 4, dtype=torch.float64),
+        torch.zeros(3, 4).to_sparse(),
+        torch.zeros(3, 4, device="meta"),
+        nn.Parameter(torch.zeros(3, 4)),
+    ):
+        assert not same.holds([other, torch.ones(2)])
+
+
+def test_random_numbers_of_a_parameter_that_is_a_part_of_another() -> None:
+    whole = torch.zeros(4, 5)
+    p = whole[:, :3].requires_grad_()
+    optimizer = steepest.Optimizer([p], steepest.chain(steepest.sgd(0.1), steepest.stochastic_rounding()))
+    p.grad = torch.ones(4, 3)
+    optimizer.step()
+    assert (p == -0.1).all()
+    assert (whole[:, 3:] == 0).all()
