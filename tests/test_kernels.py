@@ -355,7 +355,7 @@ int main(void) {
   return 0;
 }
 """
-WIDTHS = {"float32": 4, "float64": 8, "bfloat16": 2, "signed8": 1, "unsigned8": 1}
+WIDTHS = {"wide": 4, "float32": 4, "float64": 8, "bfloat16": 2, "signed8": 1, "unsigned8": 1}
 
 
 @pytest.mark.slow
@@ -373,5 +373,5 @@ def test_compiled_code_stays_in_its_bounds(name: str, dtype: str, tmp_path: Path
     code = source(program, dtype) + HARNESS.replace("WIDTHS", ", ".join(map(str, widths))).replace("PIECE", str(piece))
     (tmp_path / "code.c").write_text(code)
     flags = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover", "-fopenmp-simd"]
-    subprocess.run([compiler.compiler()[0], *flags, "-o", "code", "code.c", "-lm"], cwd=tmp_path, check=True)
+    subprocess.run([*compiler.compiler()[0], *flags, "-o", "code", "code.c", "-lm"], cwd=tmp_path, check=True)
     subprocess.run(["./code"], cwd=tmp_path, check=True, timeout=60)

@@ -11,6 +11,7 @@ import functools
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import stat
 import subprocess
@@ -55,17 +56,19 @@ def cache_folder() -> Path:
 
 
 @functools.cache
-def compiler() -> tuple[str, str]:
-    """Return the C compiler's path and what it calls itself."""
-    name = os.environ.get("CC") or next((name for name in ("cc", "gcc", "clang") if shutil.which(name)), None)
+def compiler() -> tuple[tuple[str, ...], str]:
+    """Return the command of the C compiler (`CC`, else cc, gcc or clang), and what tells it from others.
+
+    Its file's place, size and time do: to ask it for its version would take a process at every start.
+    """
+    given = shlex.split(os.environ.get("CC", ""))
+    name = given[0] if given else next((name for name in ("cc", "gcc", "clang") if shutil.which(name)), None)
     path = shutil.which(name) if name else None
     if path is None:
         raise CannotCompileError("no C compiler was found (cc, gcc or clang)")
-    try:
-        told = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=TIME_LIMIT_S, check=True).stdout
-    except (OSError, subprocess.SubprocessError) as error:
-        raise CannotCompileError(f"{path} cannot be run ({error})") from None
-    return path, told.splitlines()[0] if told else path
+    real = Path(path).resolve()
+    found = real.stat()
+    return (path, *given[1:]), f"{real} {found.st_size} {found.st_mtime_ns}"
 
 
 @functools.cache
@@ -80,7 +83,7 @@ def _processor() -> str:
 
 def _key(source: str) -> str:
     """Return the name of a library: a fingerprint of all it depends on."""
-    whole = "\0".join((source, *compiler(), *FLAGS, *LINK, _processor(), platform.machine()))
+    whole = "\0".join((source, *compiler()[0], compiler()[1], *FLAGS, *LINK, _processor(), platform.machine()))
     return hashlib.sha256(whole.encode()).hexdigest()[:32]
 
 
@@ -88,7 +91,7 @@ def _compile(source: str, path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".building-") as folder:
         code, made = Path(folder) / "code.c", Path(folder) / "code.so"
         code.write_text(source)
-        command = [compiler()[0], *FLAGS, "-o", str(made), str(code), *LINK]
+        command = [*compiler()[0], *FLAGS, "-o", str(made), str(code), *LINK]
         try:
             result = subprocess.run(command, capture_output=True, text=True, timeout=TIME_LIMIT_S, check=False)
         except (OSError, subprocess.SubprocessError) as error:
