@@ -2,7 +2,7 @@
 # make test     set up and run every check (about five minutes on two cores)
 # make test-all the same and the long checks
 # make test-gpu everything that needs a CUDA device, in one call
-# make test-hosts steepest inside Accelerate, Lightning, skorch and Transformers, an environment for each (about ten minutes)
+# make test-hosts steepest in Accelerate, Lightning, skorch, Transformers: an environment for each (about 15 minutes)
 # Real data for tests and benchmarks are found through STEEPEST_DATA; what is skipped without it is said.
 
 # the first of these that is at least 3.11; name another with make PYTHON=...

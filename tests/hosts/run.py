@@ -104,7 +104,7 @@ def run(host: Host, wheel: Path, folder: Path) -> Outcome:
     python, failure = install(host, wheel, folder)
     if failure:
         wanted = ", ".join(host.requirements) or "steepest"
-        return Outcome(host.name, wanted, "NOT INSTALLED: pip finds no way, see below", False, failure)
+        return Outcome(host.name, wanted, "NOT INSTALLED: what pip said is above", False, failure)
     versions = versions_of(host, python)
     print(f"{host.name}: training with {versions} ...", file=sys.stderr, flush=True)
     # one thread: the network is tiny, and on a busy machine threads that wait for each other take a hundred times as long
