@@ -2,6 +2,7 @@
 # make test     set up and run every check (about five minutes on two cores)
 # make test-all the same and the long checks
 # make test-gpu everything that needs a CUDA device, in one call
+# make test-hosts steepest in Accelerate, Lightning, skorch, Transformers: an environment for each (about 15 minutes)
 # Real data for tests and benchmarks are found through STEEPEST_DATA; what is skipped without it is said.
 
 # the first of these that is at least 3.11; name another with make PYTHON=...
@@ -10,7 +11,7 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python; do \
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: race test test-all test-gpu lint clean
+.PHONY: race test test-all test-gpu test-hosts lint clean
 
 race: $(VENV)/installed
 	$(BIN)/steepest race digits
@@ -23,6 +24,9 @@ test-all: $(VENV)/installed-test lint
 
 test-gpu: $(VENV)/installed-test
 	$(BIN)/python -m pytest -q -m gpu -ra
+
+test-hosts: $(VENV)/bin/python
+	$(BIN)/python tests/hosts/run.py $(HOSTS)
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .
