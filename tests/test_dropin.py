@@ -131,3 +131,13 @@ def test_random_numbers_of_a_parameter_that_is_a_part_of_another() -> None:
     optimizer.step()
     assert (p == -0.1).all()
     assert (whole[:, 3:] == 0).all()
+
+
+def test_a_number_of_the_rule_set_in_a_group_is_refused() -> None:
+    """It would change nothing, in silence."""
+    net = nn.Linear(2, 1)
+    optimizer = steepest.Optimizer(net, steepest.adamw(0.1))
+    optimizer.param_groups[0]["weight_decay"] = 0.5
+    net(torch.ones(1, 2)).sum().backward()
+    with pytest.raises(steepest.InputError, match="'weight_decay' was set in a param group, but belongs to the rule"):
+        optimizer.step()

@@ -26,6 +26,7 @@ FLOORS = (
 NEIGHBOURS = {
     "__main__": {"cli"},
     "optimizer": {"state", "sameness", "averages"},
+    "averages": {"state"},
     "rules": {"schedules"},
     "data": {"sources"},
     "objectives": {"data"},

@@ -1,14 +1,31 @@
-"""The watch over a model whose weights in training are not those to evaluate with: mixing them up is an error."""
+"""Weights to evaluate with, where a rule keeps others than those of the training; and the watch that they are not mixed up."""
 
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterable
+from types import SimpleNamespace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .errors import InputError
+from .rules import Link
+from .state import column
+
+
+def averaged(
+    p: Tensor, state: dict[str, Any], links: Iterable[Link], names: Iterable[dict[str, str]], lr: float
+) -> Tensor | None:
+    """Return the weights to evaluate a parameter with, those of the last link that keeps others; None: the parameter's own."""
+    found = None
+    for link, keys in zip(links, names, strict=True):
+        slots = {slot: column([state], keys[slot], spec)[0] for slot, spec in link.slots().items()}
+        scalars = SimpleNamespace(**link.transform.scalars(int(state["step"]), lr))
+        weights = link.transform.evaluated(p, SimpleNamespace(**slots), scalars)
+        found = found if weights is None else weights
+    return found
 
 
 class Watch:

@@ -7,13 +7,13 @@ import inspect
 import operator
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .averages import Watch
+from .averages import Watch, averaged
 from .errors import InputError, at_least, unknown
 from .kernels import Block, Executor, choose, name_of
 from .rules import Link, Parameter, Rule, Transform
@@ -23,6 +23,8 @@ from .schedules import Schedule, constant
 from .state import TRAINING, check, column, fill, names_of
 
 GROUP_KEYS = ("params", "lr", "name")
+# what torch's optimizers keep in a group and a rule keeps itself: set there, it would change nothing
+OF_THE_RULE = frozenset({"alpha", "betas", "dampening", "eps", "momentum", "nesterov", "rho", "rule", "weight_decay"})
 # torch wraps this method to keep its compiler out, and imports the whole compiler to do so: 1.6 s at the first optimizer
 _add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
 
@@ -235,6 +237,11 @@ class Optimizer(torch.optim.Optimizer):
                 f"a torch scheduler on top of a rule with its own schedule ({mine.schedule!r}): keep one of the two, "
                 "for example by leaving out schedule="
             )
+        if not OF_THE_RULE.isdisjoint(group):
+            found = min(OF_THE_RULE.intersection(group))
+            raise InputError(
+                f"{found!r} was set in a param group, but belongs to the rule: make an optimizer with another rule"
+            )
         return mine.schedule(group["updates"])
 
     # -- weights for evaluation ---------------------------------------------------------------------------------------
@@ -246,9 +253,11 @@ class Optimizer(torch.optim.Optimizer):
             return self
         for group, mine in zip(self.param_groups, self._groups, strict=True):
             for p in group["params"]:
-                if (weights := self._weights(p, mine, float(group["lr"]))) is not None:
-                    self.state[p][TRAINING] = p.detach().clone()
-                    p.copy_(weights)
+                if "step" in (state := self.state.get(p, {})):
+                    weights = averaged(p, state, mine.links, mine.names, float(group["lr"]))
+                    if weights is not None:
+                        state[TRAINING] = p.detach().clone()
+                        p.copy_(weights)
         return self
 
     @torch.no_grad()
@@ -259,18 +268,6 @@ class Optimizer(torch.optim.Optimizer):
                 if p in self.state and TRAINING in self.state[p]:
                     p.copy_(self.state[p].pop(TRAINING))
         return self
-
-    def _weights(self, p: Tensor, mine: _Group, lr: float) -> Tensor | None:
-        """Return the weights to evaluate a parameter with, where the rule keeps others: those of the last link that does."""
-        if p not in self.state or "step" not in self.state[p]:
-            return None
-        found, state = None, self.state[p]
-        for link, keys in zip(mine.links, mine.names, strict=True):
-            slots = {slot: column([state], keys[slot], spec)[0] for slot, spec in link.slots().items()}
-            scalars = SimpleNamespace(**link.transform.scalars(self._count(p), lr))
-            weights = link.transform.evaluated(p, SimpleNamespace(**slots), scalars)
-            found = found if weights is None else weights
-        return found
 
     @property
     def evaluating(self) -> bool:
@@ -298,15 +295,9 @@ class Optimizer(torch.optim.Optimizer):
             super().load_state_dict(state_dict)
         finally:
             last.remove()
-        self._undo_casts(given[-1])
-
-    def _undo_casts(self, state_dict: dict[str, Any]) -> None:
-        """Put the numbers in as they were saved: torch has cast them all to the parameters' dtype."""
-        for saved, group in zip(state_dict["param_groups"], self.param_groups, strict=True):
-            for key, p in zip(saved["params"], group["params"], strict=True):
-                for slot, value in state_dict["state"].get(key, {}).items():
-                    if isinstance(value, Tensor) and slot != "step" and value.dtype != p.dtype:
-                        self.state[p][slot] = value.detach().clone().to(p.device)
+        saved = (key for group in given[-1]["param_groups"] for key in group["params"])
+        for key, p in zip(saved, (p for group in self.param_groups for p in group["params"]), strict=True):
+            self.state[p].update(uncast(given[-1]["state"].get(key, {}), p))
 
     def ignore_schedules(self) -> None:
         """Turn the rule's schedules off: `group["lr"]` then is the learning rate itself."""
@@ -330,6 +321,8 @@ class Optimizer(torch.optim.Optimizer):
         super().__setstate__(state)
         for group, mine in zip(self.param_groups, self._groups, strict=True):
             mine.block = None  # the state tensors were replaced
+            for key in OF_THE_RULE.intersection(group):  # of the state of a torch optimizer
+                del group[key]
             if "updates" not in group:  # the state of a torch optimizer
                 group["updates"] = int(
                     max((self.state[p].get("step", 1) for p in group["params"] if p in self.state), default=0)

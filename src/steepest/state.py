@@ -102,3 +102,9 @@ def _begin(state: dict[str, Any], p: Tensor, key: str, spec: Slot) -> None:
             wide_p = p.detach().to(wide(p.dtype))
             first = wide_p if spec.initial == "parameter" else torch.full_like(wide_p, float(spec.initial))
             write(column([state], key, spec)[0], first)
+
+
+def uncast(saved: dict[str, Any], p: Tensor) -> dict[str, Any]:
+    """Return what torch has cast to the parameter's dtype on loading, as it was saved."""
+    slots = ((slot, value) for slot, value in saved.items() if isinstance(value, Tensor) and slot != "step")
+    return {slot: value.detach().clone().to(p.device) for slot, value in slots if value.dtype != p.dtype}
