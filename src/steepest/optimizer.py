@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .averages import Watch
 from .averages import Watch, averaged
 from .errors import InputError, at_least, unknown
 from .kernels import Block, Executor, choose, name_of
@@ -20,7 +19,7 @@ from .rules import Link, Parameter, Rule, Transform
 from .rules.transforms import ScaleByLearningRate
 from .sameness import Sameness
 from .schedules import Schedule, constant
-from .state import TRAINING, check, column, fill, names_of
+from .state import TRAINING, check, column, fill, names_of, uncast
 
 GROUP_KEYS = ("params", "lr", "name")
 # what torch's optimizers keep in a group and a rule keeps itself: set there, it would change nothing
