@@ -21,6 +21,7 @@ _PUBLIC = {
         "decay_weights", "ema", "ema_momentum", "heavy_ball", "lion", "momentum", "muon", "nadam", "nesterov", "orthogonal",
         "radam", "rmsprop", "scale_by_adadelta", "scale_by_adagrad", "scale_by_adam", "scale_by_adamax", "scale_by_amsgrad",
         "scale_by_learning_rate", "scale_by_lion", "scale_by_nadam", "scale_by_radam", "scale_by_rms", "sgd", "split",
+        "adafactor", "scale_by_adafactor", "scale_by_shampoo", "scale_by_soap", "shampoo", "soap",
     ),
     "schedules": (
         "Schedule", "constant", "cosine", "exponential", "inverse_time", "linear", "one_cycle", "polynomial", "step_decay",
