@@ -2,7 +2,8 @@
 
 Each pair of optimizers runs side by side on the same gradients, each round the median of a few steps; the ratio is taken round
 by round. The byte floor of an elementwise rule is the bytes it must move over the bandwidth of a triad measured in the same
-round. Run: python -m benchmarks.optimizers
+round. Rules for whole matrices have a section of their own: products cost there, not bytes.
+Run: python -m benchmarks.optimizers
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor
@@ -99,6 +101,44 @@ PAIRS = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class MatrixPair:
+    """One comparison on matrices of these shapes, a step of each a round."""
+
+    name: str
+    size: str
+    shapes: tuple[tuple[int, int], ...]
+    rule: steepest.Rule
+    other: Callable[[list[Tensor]], Callable[[], Any]]
+    rounds: int
+    bar: float | None = None
+
+
+def torch_muon(params: list[Tensor]) -> Callable[[], Any]:
+    return torch.optim.Muon(params, lr=0.02).step
+
+
+def torch_muon_in_float32(params: list[Tensor]) -> Callable[[], Any]:
+    """Torch's own code, kept from rounding to bfloat16."""
+    step = torch_muon(params)
+
+    def run() -> None:
+        with mock.patch.object(Tensor, "bfloat16", Tensor.clone):
+            step()
+
+    return run
+
+
+LARGE, SMALL = ((768, 768),) * 12 + ((768, 3072),) * 12, ((64, 64),) * 100 + ((64, 256),) * 100
+LARGE_SIZE, SMALL_SIZE = "12 of 768 x 768, 12 of 768 x 3,072", "100 of 64 x 64, 100 of 64 x 256"
+muon32 = steepest.muon(0.02, dtype="float32")
+MATRIX_PAIRS = (
+    MatrixPair("Muon; torch in bfloat16", LARGE_SIZE, LARGE, steepest.muon(0.02), torch_muon, 3, 1.35),
+    MatrixPair("Muon, both in float32", LARGE_SIZE, LARGE, muon32, torch_muon_in_float32, 7),
+    MatrixPair("Muon, both in float32", SMALL_SIZE, SMALL, muon32, torch_muon_in_float32, ROUNDS),
+)
+
+
 def timed(step: Callable[[], Any], steps: int) -> float:
     """Return the median seconds of a step."""
     found = []
@@ -144,6 +184,28 @@ def measure(pair: Pair, size: str, rounds: int) -> dict[str, Any]:
     }
 
 
+def measure_matrices(pair: MatrixPair, rounds: int) -> dict[str, Any]:
+    torch.manual_seed(0)
+    mine = [torch.randn(shape).requires_grad_() for shape in pair.shapes]
+    theirs = [p.detach().clone().requires_grad_() for p in mine]
+    for a, b in zip(mine, theirs, strict=True):
+        a.grad = b.grad = torch.randn(a.shape)
+    optimizer = steepest.Optimizer(mine, pair.rule)
+    ours, other = optimizer.step, pair.other(theirs)
+    for step in (ours, other):
+        timed(step, 1)
+    rows = [(timed(ours, 1), timed(other, 1)) for _ in range(rounds)]
+    return {
+        "rule": pair.name,
+        "size": pair.size,
+        "execution": optimizer.plan().rows[0]["execution"],
+        "ours_ms": [a * 1e3 for a, _ in rows],
+        "other_ms": [b * 1e3 for _, b in rows],
+        "faster": [b / a for a, b in rows],
+        "bar": pair.bar,
+    }
+
+
 def main() -> None:
     options = common.arguments(__doc__ or "")
     rounds = 3 if options.quick else ROUNDS
@@ -153,6 +215,9 @@ def main() -> None:
         for size in SIZES:
             for pair in PAIRS:
                 results.append({"threads": threads, **measure(pair, size, rounds)})
+    for matrices in MATRIX_PAIRS:
+        found = measure_matrices(matrices, 1 if options.quick else matrices.rounds)
+        results.append({"threads": torch.get_num_threads(), **found})
     common.show(
         ["tensors", "rule", "run as", "ms", "other, ms", "faster: median [min, max]", "bar", "over the byte floor"],
         lines(results),

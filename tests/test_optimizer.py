@@ -255,7 +255,7 @@ def test_closure_hooks_and_deepcopy() -> None:
 
 
 def test_plan_names_the_execution_and_the_reason() -> None:
-    plan = steepest.Optimizer(small_model(), steepest.split(matrices=steepest.muon(0.1), rest=steepest.adam(0.01))).plan()
+    plan = steepest.Optimizer(small_model(), steepest.split(matrices=steepest.soap(0.1), rest=steepest.adam(0.01))).plan()
     assert [row["execution"] for row in plan.rows] == ["eager", "C"]
     assert "works on whole matrices" in plan.rows[0]["reason"]
     assert str(plan).count("\n") == 1

@@ -23,6 +23,7 @@ _PUBLIC = {
         "compensated", "ema_weights", "keep_state", "lookahead", "schedule_free", "schedule_free_adamw", "schedule_free_sgd",
         "stochastic_rounding",
         "scale_by_learning_rate", "scale_by_lion", "scale_by_nadam", "scale_by_radam", "scale_by_rms", "sgd", "split",
+        "adafactor", "scale_by_adafactor", "scale_by_shampoo", "scale_by_soap", "shampoo", "soap",
     ),
     "schedules": (
         "Schedule", "constant", "cosine", "exponential", "inverse_time", "linear", "one_cycle", "polynomial", "step_decay",

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from .cpieces import BFLOAT16, DRIVER, EIGHT_BIT, HEADER, RANDOM
 from .expression import ELEMENT, ROW, UNIT, Node
 from .storage import BLOCK, SCALE, SIGNED, UNSIGNED
-from .trace import SCRATCH, Phase, Program, in_order
+from .trace import ANSWERED, ASKED, SCRATCH, Phase, Program, in_order
 
 # what memory holds -> its C type, how it is read, how it is written
 TYPES = {
@@ -31,7 +31,8 @@ def source(program: Program, dtype: str) -> str:
     """Return the C source of a program for parameters of this dtype."""
     real = "double" if dtype == "float64" else "float"
     wide = "float64" if dtype == "float64" else "float32"
-    held = {name: program.kinds.get(name, "wide" if name.startswith(SCRATCH) else dtype) for name in program.memories}
+    passing = (SCRATCH, ASKED, ANSWERED)
+    held = {name: program.kinds.get(name, "wide" if name.startswith(passing) else dtype) for name in program.memories}
     held = {name: wide if kind == "wide" else kind for name, kind in held.items()}
     printer = _Printer(program, dtype, held)
     widths = {"SCALARS": program.scalars, "TOTALS": program.totals, "KEPT": program.kept, "SEEDS": program.seeds}

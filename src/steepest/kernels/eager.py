@@ -1,7 +1,7 @@
 """The eager execution: a rule's formula run tensor by tensor, on every device torch has. It is the definition.
 
 Formulas that ask for something (see `rules.language`) are generators. All of them run until each has asked or returned;
-then what can be answered is answered - matrices one by one, a total once every tensor that its link serves has come to it -
+then what can be answered is answered - matrices by shape, a total once every tensor that its link serves has come to it -
 and the answers are sent back in; and so on until the last has returned its step. Parameters in half precision are computed
 in float32 and rounded where they are stored.
 """
@@ -18,10 +18,9 @@ import torch
 from torch import Tensor
 
 from ..rules import Projection
-from ..rules.language import Normal, Stored, Total
-from . import storage
+from ..rules.language import Normal, Sides, Stored, Total
+from . import matrix, storage
 from .block import Block, check_all_gradients_are_there
-from .matrix import newton_schulz
 from .random import key_of, standard_normal, stochastic_bfloat16
 
 HALF = (torch.float16, torch.bfloat16)
@@ -124,13 +123,13 @@ def _wide(x: Tensor) -> Tensor:
 
 
 def _labelled(asking: Asked, formula: Generator[Any, Any, Any]) -> Generator[Asked, Any, Any]:
-    request = next(formula)
+    answer: Any = None
     while True:
-        answer = yield replace(asking, request=request)
         try:
             request = formula.send(answer)
         except StopIteration as done:
             return done.value
+        answer = yield replace(asking, request=request)
 
 
 def _advance(resume: list[tuple[Pipeline, Any]]) -> list[tuple[Pipeline, Asked]]:
@@ -151,7 +150,11 @@ def _answers(asked: list[Asked]) -> list[Any]:
             check_all_gradients_are_there()
             parts, known = [_whole(value.sum()) for value in one.request.values], sums.get(one.path)
             sums[one.path] = parts if known is None else [a + b.to(a.device) for a, b in zip(known, parts, strict=True)]
-    return [_answer(one, sums.get(one.path, [])) for one in asked]
+    matrices = [one.request for one in asked if isinstance(one.request, matrix.REQUESTS)]
+    worked_out = iter(matrix.answers(matrices))
+    return [
+        next(worked_out) if isinstance(one.request, matrix.REQUESTS) else _answer(one, sums.get(one.path, [])) for one in asked
+    ]
 
 
 def _whole(x: Tensor) -> Tensor:
@@ -172,8 +175,10 @@ def _answer(one: Asked, sums: list[Tensor]) -> Any:
         if request.seed is None or one.like.dtype != torch.bfloat16:
             return _wide(request.value.to(one.like.dtype))
         return stochastic_bfloat16(request.value, one.like, key_of(request.seed, *one.draw))
-    if not isinstance(request, Total):
-        return newton_schulz(request)
+    if isinstance(request, Sides):
+        rows = one.like.shape[0]
+        return torch.tensor([rows, one.like.numel() // max(rows, 1)], dtype=torch.float64).unbind()
+    assert isinstance(request, Total)
     if request.over == "all":
         found = [value.to(one.like.device) for value in sums]
     else:

@@ -12,6 +12,7 @@ import ctypes
 import functools
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,13 @@ import torch
 from torch import Tensor
 
 from ..rules import Link
-from . import storage
+from . import matrix, storage
 from .block import Block, check_all_gradients_are_there
 from .compiler import CannotCompileError, load
 from .csource import source
 from .eager import wide
 from .random import key_of
-from .trace import GRADIENT, PARAMETER, SCRATCH, Untraceable, trace
+from .trace import ANSWERED, ASKED, GRADIENT, PARAMETER, SCRATCH, Untraceable, trace
 
 CHUNK = 2**15  # numbers: with four memories of four bytes, half a megabyte
 NUMBERS_PER_THREAD = 2**15  # fewer are done sooner than a second thread is woken
@@ -98,6 +99,7 @@ class Table:
         chunk = _chunks(sizes, lengths if program.by_units else None)
         self.plain = all(map(Tensor.is_contiguous, (*params, *(g for block in blocks for g in block.grads))))
         self.scratch = [torch.empty_like(p, dtype=wide(p.dtype)) for p in params for _ in range(program.num_scratch)]
+        self.asked = [[torch.empty_like(p, dtype=wide(p.dtype)) for p in params] for _ in program.matrices]
         self.arrays = {
             "memory": np.zeros((rows, len(program.memories)), dtype=np.int64),
             "chunk": chunk,
@@ -134,6 +136,9 @@ class Table:
                 for column, name in enumerate(program.memories):
                     if name.startswith(SCRATCH):
                         self.arrays["memory"][row, column] = next(scratch).data_ptr()
+                    elif name.startswith((ASKED, ANSWERED)):
+                        asked = self.asked[int(name.removeprefix(ASKED).removeprefix(ANSWERED))]
+                        self.arrays["memory"][row, column] = asked[row].data_ptr()
                     elif name not in (PARAMETER, GRADIENT):
                         self.arrays["memory"][row, column] = _lies_at(block, name, i)
                 for column, name in enumerate(program.kept):
@@ -169,9 +174,13 @@ class Table:
                 self.arrays["totals"][:, at] = sums.get(path, 0.0)
 
     def run(self, phase: int) -> dict[str, float]:
-        """Run one phase over all rows; return what it adds up over all of them, by path."""
+        """Run one phase over all rows, and the work on matrices that follows it; return what it adds up, by path."""
         self.native.run(self.address, phase, min(torch.get_num_threads(), self.most_threads), *self.openmp)
         program, places = self.native.program, self.places[phase]
+        if phase in program.matrices:
+            number, request = program.matrices[phase]
+            asked = self.asked[number]
+            matrix.work_in_place([replace(request, value=value) for value in asked])
         paths = [path for path in program.phases[phase].totals if program.totals[path] != "unit"]
         sums = np.zeros(len(paths))
         if paths:

@@ -2,27 +2,29 @@
 
 A program is a list of phases. A phase reads every memory of an element (parameter, gradient, state), computes, writes, and
 may add something up over all elements; a request for a total ends it, and the next phase reads the sum as one more number.
-What a later phase needs is recomputed from memory where memory still has it, and kept in a scratch memory where not. State
-that is one number a tensor is read as it was before the step throughout, and written when the last phase is done.
+What a later phase needs is recomputed from memory where memory still has it, and kept in a scratch memory where not. A request
+for the polar factor of a matrix ends a phase likewise: the matrix is written to a memory, worked on there, and read again.
+State that is one number a tensor is read as it was before the step throughout, and written when the last phase is done.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from inspect import isgenerator
 from types import SimpleNamespace
 from typing import Any
 
 from ..rules import Link, Projection
 from ..rules.core import one_number
-from ..rules.language import Normal, Stored, Total
+from ..rules.language import Normal, Orthogonalize, Sides, Stored, Total
 from . import storage
 from .expression import ELEMENT, Graph, Node
 
 PARAMETER, GRADIENT = "p", "g"
 SCRATCH = "scratch"
+ASKED, ANSWERED = "asked", "answered"  # one memory, before and after a matrix is worked on
 
 
 class Untraceable(Exception):  # noqa: N818  not an error: the chain runs eagerly, and says why
@@ -47,7 +49,7 @@ class Program:
 
     `totals` names the sums and what each runs over; `kept` the state slots of one number, with what they become; `seeds` those
     of the random numbers, in the order in which they were asked for; `kinds` what a memory holds, where that is not the
-    parameter's dtype.
+    parameter's dtype; `matrices` which phase ends with work on a matrix: the one that lies in `askedN`, and `answeredN` after.
     """
 
     phases: tuple[Phase, ...]
@@ -57,6 +59,7 @@ class Program:
     kept: dict[str, Node]
     seeds: tuple[int, ...]
     kinds: dict[str, str]
+    matrices: dict[int, tuple[int, Orthogonalize]]
 
     @property
     def num_scratch(self) -> int:
@@ -83,7 +86,8 @@ def trace(links: Sequence[Link]) -> Program:
     tracer.run(links)
     if "unit" in tracer.totals.values() and kinds:
         raise Untraceable("sums over units and state in another format do not go together")
-    settler = _Settler(tracer.graph, frozenset(kinds))
+    lossy = {*kinds, *(f"{ASKED}{n}" for n, _ in tracer.matrices.values())}
+    settler = _Settler(tracer.graph, frozenset(lossy))
     for phase in tracer.phases:
         settler.add(phase)
     settled = settler.settled
@@ -93,7 +97,8 @@ def trace(links: Sequence[Link]) -> Program:
     read = _leaves([*settled, Phase(stores=tracer.kept)], "kept")
     kept = tracer.kept | {name: tracer.graph.kept(name) for name in read if name not in tracer.kept}
     scalars = _leaves([*settled, Phase(stores=kept)], "scalar")
-    return Program(tuple(settled), tuple(order), tuple(sorted(scalars)), tracer.totals, kept, tuple(tracer.seeds), kinds)
+    numbers = (tuple(sorted(scalars)), tracer.totals, kept, tuple(tracer.seeds))
+    return Program(tuple(settled), tuple(order), *numbers, kinds, tracer.matrices)
 
 
 def _kinds(links: Sequence[Link]) -> dict[str, str]:
@@ -127,6 +132,7 @@ class _Tracer:
         self.written: dict[str, Node] = {}  # state -> what it has become so far
         self.kept: dict[str, Node] = {}  # state of one number a tensor -> what it becomes
         self.seeds: list[int] = []
+        self.matrices: dict[int, tuple[int, Orthogonalize]] = {}  # phase -> what follows it
 
     def run(self, links: Sequence[Link]) -> None:
         """Trace the step and the projections."""
@@ -195,8 +201,20 @@ class _Tracer:
                 answer = self.graph.make("stored", request.value)
             elif isinstance(request, Total):
                 answer = self._total(link, request)
+            elif isinstance(request, Sides):
+                columns = self.graph.count("unit")
+                answer = self.graph.count("all") / columns, columns
+            elif isinstance(request, Orthogonalize):
+                answer = self._matrix(request)
             else:
                 raise Untraceable(f"{link.transform!r} works on whole matrices")
+
+    def _matrix(self, request: Orthogonalize) -> Node:
+        number = len(self.matrices)
+        self.phases[-1].stores[f"{ASKED}{number}"] = self.graph.as_node(request.value)
+        self.matrices[len(self.phases) - 1] = number, replace(request, value=None)
+        self.phases.append(Phase())
+        return self.graph.load(f"{ANSWERED}{number}")
 
     def _total(self, link: Link, request: Total) -> Any:
         sums = []

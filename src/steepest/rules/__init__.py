@@ -1,10 +1,11 @@
 """Rules: the mathematics of one update, written once. This floor imports no torch."""
 
-from .adaptive import orthogonal, scale_by_adadelta, scale_by_adagrad, scale_by_lion, scale_by_rms
+from .adaptive import scale_by_adadelta, scale_by_adagrad, scale_by_lion, scale_by_rms
 from .averaging import ema_weights, lookahead, schedule_free, schedule_free_adamw, schedule_free_sgd
 from .catalogue import (
     CATALOGUE,
     adadelta,
+    adafactor,
     adagrad,
     adam,
     adamax,
@@ -19,10 +20,14 @@ from .catalogue import (
     radam,
     rmsprop,
     sgd,
+    shampoo,
+    soap,
 )
 from .core import KINDS, Chain, Link, Parameter, Projection, Rule, Slot, Split, Transform, chain, split
+from .matrices import orthogonal, scale_by_adafactor
 from .moments import scale_by_adam, scale_by_adamax, scale_by_amsgrad, scale_by_nadam, scale_by_radam
 from .precision import compensated, keep_state, stochastic_rounding
+from .preconditioners import scale_by_shampoo, scale_by_soap
 from .transforms import clip_global_norm, clip_value, decay_weights, ema, heavy_ball, scale_by_learning_rate
 
 __all__ = [
@@ -37,6 +42,7 @@ __all__ = [
     "Split",
     "Transform",
     "adadelta",
+    "adafactor",
     "adagrad",
     "adam",
     "adamax",
@@ -62,6 +68,7 @@ __all__ = [
     "radam",
     "rmsprop",
     "scale_by_adadelta",
+    "scale_by_adafactor",
     "scale_by_adagrad",
     "scale_by_adam",
     "scale_by_adamax",
@@ -71,10 +78,14 @@ __all__ = [
     "scale_by_nadam",
     "scale_by_radam",
     "scale_by_rms",
+    "scale_by_shampoo",
+    "scale_by_soap",
     "schedule_free",
     "schedule_free_adamw",
     "schedule_free_sgd",
     "sgd",
+    "shampoo",
+    "soap",
     "split",
     "stochastic_rounding",
 ]

@@ -1,15 +1,14 @@
-"""The links that scale each element, or each matrix, by what its gradients have been. Notation as in `transforms`."""
+"""The links that scale each element by what its gradients have been. Notation as in `transforms`."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..errors import InputError, at_least, between, positive, switch
-from .core import Parameter, Transform
-from .language import NEWTON_SCHULZ, Formula, Symbol, clamp, lerp, orthogonalize, sign, sqrt
+from ..errors import at_least, between, positive, switch
+from .core import Transform
+from .language import Formula, Symbol, clamp, lerp, sign, sqrt
 from .transforms import slots_from
 
 
@@ -126,53 +125,7 @@ class ScaleByLion(Transform):
         return step
 
 
-@dataclass(frozen=True, repr=False)
-class Orthogonal(Transform):
-    """Replace a matrix by (nearly) its orthogonal polar factor `U V^T`, scaled by its shape.
-
-    `adjust="original"` multiplies by `sqrt(max(1, rows / columns))`, `"match_rms_adamw"` by `0.2 sqrt(max(rows, columns))`,
-    which lets AdamW's learning rates be kept. Trailing dimensions (of a convolution) count as columns. `dtype` None takes
-    bfloat16 where the device multiplies it fast and float32 elsewhere; name one to fix it.
-
-    Source: Jordan et al., Muon, 2024, https://kellerjordan.github.io/posts/muon/; Liu et al., Muon is Scalable for LLM
-    Training, 2025, arXiv:2502.16982.
-
-    >>> orthogonal(steps=6)
-    orthogonal(steps=6)
-    """
-
-    steps: int = 5
-    adjust: str = "original"
-    coefficients: tuple[float, float, float] = NEWTON_SCHULZ
-    eps: float = 1e-7
-    dtype: str | None = None
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.steps < 100:
-            raise InputError(f"orthogonal steps must be in [1, 99] (got {self.steps!r})")
-        if self.adjust not in ("original", "match_rms_adamw"):
-            raise InputError(f"orthogonal adjust must be 'original' or 'match_rms_adamw' (got {self.adjust!r})")
-        if self.dtype not in (None, "bfloat16", "float32"):
-            raise InputError(f"orthogonal dtype must be None, 'bfloat16' or 'float32' (got {self.dtype!r})")
-
-    def refusal(self, parameter: Parameter) -> str | None:
-        if len(parameter.shape) >= 2:
-            return None
-        return (
-            f"muon takes matrices (got {parameter}); use split(matrices=muon(0.02), convolutions=muon(0.02), rest=adamw(3e-4))"
-        )
-
-    def formula(self, u: Symbol, p: Symbol, s: Any, k: Any) -> Formula:
-        rows, columns = u.shape[0], math.prod(u.shape[1:])
-        larger = max(rows, columns)
-        factor = 0.2 * math.sqrt(larger) if self.adjust == "match_rms_adamw" else math.sqrt(max(1.0, rows / max(columns, 1)))
-        return factor * (
-            yield orthogonalize(u, steps=self.steps, coefficients=self.coefficients, eps=self.eps, dtype=self.dtype)
-        )
-
-
 scale_by_adagrad = ScaleByAdagrad
 scale_by_adadelta = ScaleByAdadelta
 scale_by_rms = ScaleByRms
 scale_by_lion = ScaleByLion
-orthogonal = Orthogonal

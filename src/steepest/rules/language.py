@@ -13,7 +13,9 @@ What one element cannot compute alone is a request:
   sends the sum back in.
 - `noise = yield normal(seed)`: random numbers that depend on the seed, the tensor's place, the element and the step alone.
 - `q = yield stored(q)`: what is left of a number when it is written down in the parameter's dtype.
-- `u = yield orthogonalize(u)` and the other matrix operations, which the execution is free to batch by shape.
+- `rows, columns = yield sides()`: the parameter's shape as a matrix.
+- `u = yield orthogonalize(u)` and the other matrix operations (`inverse_root`, `eigenbasis`, `refreshed`), which the execution
+  batches by shape.
 """
 
 from __future__ import annotations
@@ -109,21 +111,32 @@ def stored(x: Symbol, seed: int | None = None) -> Stored:
     return Stored(x, seed)
 
 
-# Coefficients of Muon's Newton-Schulz iteration (Jordan, 2024, https://kellerjordan.github.io/posts/muon/).
+# One step of Muon's Newton-Schulz iteration (Jordan, 2024, https://kellerjordan.github.io/posts/muon/).
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 
 @dataclass(frozen=True)
-class Orthogonalize:
-    """The request for the (nearly) orthogonal polar factor of a matrix by Newton-Schulz iteration.
+class Sides:
+    """The request for how many rows and columns the parameter has as a matrix: trailing dimensions count as columns."""
 
-    `X <- U / |U|`; then `steps` times `A = X X^T; X <- a X + (b A + c A^2) X`. Trailing dimensions (of a convolution) are
-    folded into the columns. `dtype` None leaves the precision to the execution: bfloat16 where the device multiplies it fast.
+
+def sides() -> Sides:
+    """Ask for the numbers of rows and columns, to be yielded."""
+    return Sides()
+
+
+@dataclass(frozen=True)
+class Orthogonalize:
+    """The request for the (nearly) orthogonal polar factor of a matrix by matrix products alone.
+
+    `X <- U / max(margin |U|, eps)`; then for each `(a, b, c)` of `coefficients`, `A = X X^T; X <- a X + (b A + c A^2) X`.
+    Trailing dimensions (of a convolution) are folded into the columns. `dtype` None leaves the precision to the execution:
+    bfloat16 where the device multiplies it fast.
     """
 
     value: Symbol
-    steps: int = 5
-    coefficients: tuple[float, float, float] = NEWTON_SCHULZ
+    coefficients: tuple[tuple[float, float, float], ...] = (NEWTON_SCHULZ,) * 5
+    margin: float = 1.0
     eps: float = 1e-7
     dtype: str | None = None
 
@@ -133,6 +146,71 @@ def orthogonalize(u: Symbol, **options: Any) -> Orthogonalize:
     return Orthogonalize(u, **options)
 
 
-Request = Total | Normal | Stored | Orthogonalize
+@dataclass(frozen=True)
+class InverseRoot:
+    """The request for `(M + eps I)^(-1 / order)` of a symmetric matrix without negative eigenvalues."""
+
+    value: Symbol
+    order: int
+    eps: float = 0.0
+
+
+def inverse_root(matrix: Symbol, order: int, eps: float = 0.0) -> InverseRoot:
+    """Ask for the inverse root of a symmetric matrix, to be yielded."""
+    return InverseRoot(matrix, order, eps)
+
+
+@dataclass(frozen=True)
+class Eigenbasis:
+    """The request for the eigenvectors of a symmetric matrix, as columns, largest eigenvalue first."""
+
+    value: Symbol
+
+
+def eigenbasis(matrix: Symbol) -> Eigenbasis:
+    """Ask for the eigenvectors of a symmetric matrix, to be yielded."""
+    return Eigenbasis(matrix)
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """The request for a basis one power iteration nearer to the eigenvectors of a matrix, made orthogonal again by QR."""
+
+    value: Symbol
+    basis: Symbol
+
+
+def refreshed(matrix: Symbol, basis: Symbol) -> Refreshed:
+    """Ask for a basis and an order of columns, to be yielded.
+
+    The columns stand in the order of the eigenvalues that the old basis estimates; `order` says which old one each continues.
+    """
+    return Refreshed(matrix, basis)
+
+
+# What only tensors have, beside `@` and `.mT`: a rule that uses it runs eagerly.
+
+
+def as_matrix(u: Symbol) -> Symbol:
+    """Return a tensor as a matrix: trailing dimensions become columns."""
+    return u.reshape(u.shape[0], -1)
+
+
+def picked(x: Symbol, order: Symbol, dim: int) -> Symbol:
+    """Return the rows (`dim=0`) or columns (`dim=1`) of a matrix in another order."""
+    return x.index_select(dim, order)
+
+
+def mean_along(x: Symbol, dim: int) -> Symbol:
+    """Return the means along a dimension, which stays with one index."""
+    return x.mean(dim=dim, keepdim=True)
+
+
+def precision(x: Symbol) -> float:
+    """Return the distance from 1 to the next number in the precision that a tensor is computed in."""
+    return 2.0**-52 if str(x.dtype) == "torch.float64" else 2.0**-23
+
+
+Request = Total | Normal | Stored | Sides | Orthogonalize | InverseRoot | Eigenbasis | Refreshed
 # A formula that asks for something is a generator; one that does not simply returns its symbol.
 Formula = Symbol | Generator[Request, Any, Symbol]
