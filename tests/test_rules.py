@@ -370,6 +370,11 @@ def test_rules_print_as_the_python_that_makes_them() -> None:
         steepest.chain(steepest.clip_global_norm(1.0), steepest.scale_by_adam(b2=0.95), steepest.scale_by_learning_rate(0.1)),
         steepest.split({"head.*": steepest.sgd(0.1)}, matrices=steepest.muon(0.02), rest=steepest.adamw(1e-3)),
         steepest.rmsprop(0.01, centered=True, momentum=0.9),
+        steepest.split({(None, 1000): steepest.sgd(0.1), (5,): steepest.sgd(), "a.*": steepest.adam()}, rest=steepest.mars()),
+        steepest.rprop(0.01, etas=(0.6, 1.3)),
+        steepest.chain(steepest.proximal_l1(1e-4), steepest.clamp_weights(-1.0, None), steepest.prodigy(d_coef=2.0)),
+        steepest.scale_by_dadapt_adam(1.0, schedule=steepest.cosine(steps=10), growth_rate=1.02),
+        steepest.amsgrad(0.01, max_of_corrected=True, eps_mode="inside"),
     ):
         assert repr(read(repr(rule))) == repr(rule)
         assert read(repr(rule)) == rule
@@ -390,6 +395,31 @@ def test_rules_print_as_the_python_that_makes_them() -> None:
         (lambda: steepest.muon(0.1, adjust="x"), "orthogonal adjust must be 'original' or 'match_rms_adamw' (got 'x')"),
         (lambda: steepest.scale_by_learning_rate(0.1, 0.5), "schedule must be a schedule"),
         (lambda: steepest.heavy_ball(nesterov=True, momentum=0.0), "nesterov needs momentum > 0"),
+        (lambda: steepest.adam(0.1, eps_mode="insid"), "unknown eps_mode 'insid'; did you mean 'inside'?"),
+        (lambda: steepest.adagrad(0.1, eps_mode="hat"), "unknown eps_mode 'hat' (known: outside, inside)"),
+        (lambda: steepest.amsgrad(0.1, eps_mode="hat", max_of_corrected=True), "eps_mode='hat' adds eps before the correction"),
+        (lambda: steepest.adam(0.1, amsgrad=1), "amsgrad must be True or False (got 1)"),
+        (lambda: steepest.nadam(0.1, decoupled_weight_decay="yes"), "decoupled_weight_decay must be True or False (got 'yes')"),
+        (lambda: steepest.momentum(0.1, lr_inside=1), "lr_inside must be True or False (got 1)"),
+        (lambda: steepest.radam(0.1, threshold=3), "threshold must be >= 4 (got 3)"),
+        (lambda: steepest.rprop(0.1, etas=(1.2, 0.5)), "rprop etas[0] must be in [0, 1] (got 1.2)"),
+        (lambda: steepest.rprop(0.1, step_sizes=0.5), "rprop step_sizes must be two numbers such as (0.5, 1.2) (got 0.5)"),
+        (lambda: steepest.adaptive_clip(-1), "adaptive_clip clipping must be > 0 (got -1); did you mean 1?"),
+        (lambda: steepest.add_noise(0.3, seed=-1), "add_noise seed must be a whole number from 0 to 4294967295 (got -1)"),
+        (lambda: steepest.lars(1.0, trust_coefficient=0), "trust ratio coefficient must be > 0 (got 0)"),
+        (lambda: steepest.prodigy(d0=0), "d0 must be > 0 (got 0)"),
+        (lambda: steepest.dadapt_adam(growth_rate=0.5), "growth_rate must be >= 1 (got 0.5)"),
+        (lambda: steepest.sophia(estimator="gnb"), "unknown estimator 'gnb'"),
+        (lambda: steepest.clamp_weights(1.0, 0.0), "clamp_weights low must be at most high (got 1.0 and 0.0)"),
+        (lambda: steepest.clamp_weights(None, None), "clamp_weights needs a bound: low, high or both"),
+        (
+            lambda: steepest.split({3: steepest.sgd()}),
+            "split's keys are name patterns ('head.*') or shapes",
+        ),
+        (
+            lambda: steepest.split({(None, -1): steepest.sgd()}),
+            "whole numbers >= 0, or None for any (got -1",
+        ),
     ],
 )
 def test_wrong_numbers_are_told_in_one_line(make: Callable[[], Any], message: str) -> None:
