@@ -57,6 +57,25 @@ RULES = {
         steepest.keep_state(
             steepest.chain(steepest.scale_by_lion(), steepest.clip_global_norm(0.5), steepest.sgd(0.1)), "bfloat16"
         ),
+        steepest.adam(0.01, amsgrad=True, eps=1e-3, eps_mode="hat"),
+        steepest.amsgrad(0.01, eps=1e-3, max_of_corrected=True, eps_mode="inside"),
+        steepest.adamax(0.01, eps_mode="outside"),
+        steepest.nadam(0.01, momentum_decay=None, weight_decay=0.1, decoupled_weight_decay=True),
+        steepest.adagrad(0.1, eps=1e-3, eps_mode="inside"),
+        steepest.rmsprop(0.01, eps=1e-3, eps_mode="inside", centered=True, momentum=0.9, lr_inside=True),
+        steepest.asgd(0.1, t0=2),
+        steepest.rprop(0.01),
+        steepest.lars(1.0, weight_decay=0.1),
+        steepest.lamb(0.01, weight_decay=0.1),
+        steepest.mars(0.01),
+        steepest.prodigy(d0=1e-2, weight_decay=0.1),
+        steepest.dadapt_adam(d0=1e-2, weight_decay=0.1, decoupled_weight_decay=True),
+        steepest.sophia(0.01, eps=1e-3),
+        steepest.chain(steepest.maximize(), steepest.centralize_gradients(), steepest.sgd(0.1)),
+        steepest.chain(steepest.adaptive_clip(0.1), steepest.sgd(0.1)),
+        steepest.chain(steepest.add_noise(0.3), steepest.sgd(0.1)),
+        steepest.chain(steepest.proximal_l1(0.5), steepest.sgd(0.1)),
+        steepest.chain(steepest.clamp_weights(-0.5, 0.25), steepest.sgd(0.1)),
     )
 }
 SHAPES = [(0,), (), (1,), (7,), (33,), (5, 3), (2, 3, 4, 5), (70_001,)]
@@ -295,6 +314,19 @@ LINKS = (
     steepest.scale_by_nadam(eps=1e-2),
     steepest.scale_by_radam(b2=0.6, eps=1e-2),
     steepest.scale_by_adamax(eps=1e-2),
+    steepest.scale_by_amsgrad(eps=1e-2, max_of_corrected=True, eps_mode="inside"),
+    steepest.scale_by_rprop(),
+    steepest.scale_by_asgd(t0=2),
+    steepest.scale_by_trust_ratio(0.1, eps=1e-2),
+    steepest.scale_by_prodigy(d0=1e-2, eps=1e-2, growth_rate=1.5),
+    steepest.scale_by_sophia(eps=1e-2),
+    steepest.maximize(),
+    steepest.centralize_gradients(),
+    steepest.adaptive_clip(0.1),
+    steepest.add_noise(0.3),
+    steepest.reduce_variance(),
+    steepest.proximal_l1(0.5),
+    steepest.clamp_weights(-0.5, 0.25),
 )
 
 
@@ -364,7 +396,7 @@ WIDTHS = {"wide": 4, "float32": 4, "float64": 8, "bfloat16": 2, "signed8": 1, "u
 def test_compiled_code_stays_in_its_bounds(name: str, dtype: str, tmp_path: Path) -> None:
     """Under the address and the undefined-behaviour sanitizer, over buffers of exactly the right size."""
     needs_compiler()
-    program = trace(RULES[name].links(Parameter("w", (2, 2), "matrices")))
+    program = trace(RULES[name].links(Parameter("w", (2, 2), "matrices")), rounds=dtype == "bfloat16")
     widths = [
         0 if memory.endswith("~scale") else 4 if memory.startswith("scratch") else WIDTHS[program.kinds.get(memory, dtype)]
         for memory in program.memories

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import references
+import matrix_references
 import steepest
 from steepest.kernels import matrix
 from steepest.rules.language import InverseRoot, Orthogonalize
@@ -50,8 +50,8 @@ def test_the_iteration_equals_its_polynomials_on_the_singular_values(name: str, 
     torch.manual_seed(0)
     values = [torch.randn(shape) for shape in SHAPES]
     for value, found in zip(values, asked(values, name, steps), strict=True):
-        expected = getattr(references, name)(value.double().numpy(), steps)
-        assert references.worst(found, expected) < 2e-4, value.shape
+        expected = getattr(matrix_references, name)(value.double().numpy(), steps)
+        assert matrix_references.worst(found, expected) < 2e-4, value.shape
 
 
 @pytest.mark.parametrize("name", ["newton_schulz", "polar_express"])
@@ -143,11 +143,11 @@ def _orthogonal_only(options: dict) -> dict:
 @pytest.mark.parametrize("every", [1, 7])
 def test_shampoo_is_its_papers_formula(every: int, most: int, sides: str) -> None:
     start = np.random.default_rng(0).standard_normal((6, 5))
-    reference = references.Shampoo(start, 0.1, 1e-4, every, sides)
+    reference = matrix_references.Shampoo(start, 0.1, 1e-4, every, sides)
     for g in gradients((6, 5)):
         reference.step(g + 0.1 * reference.w)
     ours, state = trained(steepest.shampoo(0.1, every=every, max_dimension=most), start, gradients((6, 5)))
-    assert references.worst(ours, reference.w) < 1e-10
+    assert matrix_references.worst(ours, reference.w) < 1e-10
     assert state["left"].shape == ((6, 6) if sides == "both" else (0, 0))
 
 
@@ -158,7 +158,7 @@ def test_shampoo_divides_vectors_by_the_root_of_their_squares() -> None:
         u = g + 0.1 * w
         squares += u**2
         w -= 0.1 * u / np.sqrt(squares)
-    assert references.worst(trained(steepest.shampoo(0.1), start, grads)[0], w) < 1e-10
+    assert matrix_references.worst(trained(steepest.shampoo(0.1), start, grads)[0], w) < 1e-10
 
 
 @pytest.mark.parametrize("graft", ["rms", "adam"])
@@ -185,21 +185,21 @@ def test_soap_is_its_papers_formula(shape: tuple[int, int]) -> None:
     null space on the longer side), any basis of it is an eigenbasis: the reference then goes on from ours, once checked.
     """
     start, grads = np.random.default_rng(0).standard_normal(shape), gradients(shape)
-    reference = references.Soap(start, 0.02, 0.9, 0.95, 1e-8, 10)
+    reference = matrix_references.Soap(start, 0.02, 0.9, 0.95, 1e-8, 10)
     reference.step(grads[0] + 0.1 * reference.w)
     ours, state = trained(steepest.soap(0.02, b1=0.9, weight_decay=0.0), start, grads[:1])
-    assert references.worst(ours, start) == 0  # the first step only prepares
+    assert matrix_references.worst(ours, start) == 0  # the first step only prepares
     for axis, side in enumerate(("left", "right")):
         basis = state[f"{side}_basis"].numpy()
         turned = basis.T @ getattr(reference, side) @ basis
         scale = np.abs(turned).max()
-        assert references.worst(basis.T @ basis, np.eye(len(basis))) < 1e-12
-        assert references.worst(turned, np.diag(np.sort(np.diag(turned))[::-1])) < 1e-12 * scale
+        assert matrix_references.worst(basis.T @ basis, np.eye(len(basis))) < 1e-12
+        assert matrix_references.worst(turned, np.diag(np.sort(np.diag(turned))[::-1])) < 1e-12 * scale
         reference.bases[axis] = basis
     for g in grads[1:]:
         reference.step(g + 0.1 * reference.w)
     ours, state = trained(steepest.soap(0.02, b1=0.9, weight_decay=0.0), start, grads)
-    assert references.worst(ours, reference.w) < 1e-10
+    assert matrix_references.worst(ours, reference.w) < 1e-10
 
 
 def test_soap_is_adam_for_vectors_and_long_sides() -> None:
@@ -207,7 +207,7 @@ def test_soap_is_adam_for_vectors_and_long_sides() -> None:
         start, grads = np.random.default_rng(0).standard_normal(shape), gradients(shape)
         ours, _ = trained(steepest.soap(0.02, b1=0.9, b2=0.99, eps=0.0, max_dimension=most, weight_decay=0.0), start, grads)
         theirs, _ = trained(steepest.adam(0.02, b1=0.9, b2=0.99, eps=0.0), start, grads[1:])
-        assert references.worst(ours, theirs) < 1e-12
+        assert matrix_references.worst(ours, theirs) < 1e-12
 
 
 def test_preconditioners_work_on_convolutions_as_matrices() -> None:
@@ -215,7 +215,7 @@ def test_preconditioners_work_on_convolutions_as_matrices() -> None:
     start = rng.standard_normal((4, 2, 3, 3))
     for rule in (steepest.shampoo(0.1, beta=0.9), steepest.soap(0.01)):
         folded = trained(rule, start.reshape(4, 18), [g.reshape(4, 18) for g in grads])[0]
-        assert references.worst(trained(rule, start, grads)[0].reshape(4, 18), folded) < 1e-8
+        assert matrix_references.worst(trained(rule, start, grads)[0].reshape(4, 18), folded) < 1e-8
 
 
 @pytest.mark.parametrize("rule", [steepest.shampoo(0.1), steepest.soap(0.1), steepest.adafactor(0.1)], ids=str)

@@ -1,10 +1,11 @@
-"""Every rule against someone else's truth: torch.optim, or optax where torch has none, over 100 steps in float64.
+"""Every rule against someone else's truth: torch.optim, else optax, else the paper's formula, over 100 steps in float64.
 
-A new rule is one line in `CASES`.
+A new rule is one line in `CASES`; formulas stand in `references.py`.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,17 +14,25 @@ import optax
 import pytest
 import torch
 
+import references as r
 import steepest
+from references import train_reference, train_torch
 from steepest.kernels import matrix
 from steepest.recipes import read
 from steepest.rules.language import NEWTON_SCHULZ, Orthogonalize
 
-STEPS = 100
 TOLERANCE = {torch.float64: 1e-12}
-ROUNDED_BY_TORCH = {"nadam": 1e-8}  # keeps a product of its momenta in float32
 SHAPES = [(3, 4), (7,), (1,), (), (0,), (5, 2, 3)]
 UNDEFINED_WHEN_EMPTY = ("adafactor", "adafactor options")  # torch divides by the number of elements
 MATRICES = [(6, 4), (4, 6), (5, 5), (1, 3)]
+
+FALLING = steepest.inverse_time(0.2, steps=1)
+
+
+def MATRICES_ONLY(params: Any) -> Any:  # noqa: N802
+    """Optax's mask of what is no vector."""
+    return [p.ndim > 1 for p in params]
+
 
 o = torch.optim
 # name -> our rule, its reference
@@ -84,58 +93,155 @@ CASES: dict[str, tuple[Callable[[], steepest.Rule], Any]] = {
         lambda: steepest.chain(steepest.clip_value(0.3), steepest.sgd(0.1)),
         optax.chain(optax.clip(0.3), optax.sgd(0.1)),
     ),
-    "clip norm": (lambda: steepest.chain(steepest.clip_global_norm(0.5), steepest.adam(0.01)), None),
+    "clip norm": (
+        lambda: steepest.chain(steepest.clip_global_norm(0.5), steepest.adam(0.01)),
+        lambda ps: o.Adam(ps, lr=0.01),
+    ),
+    "asgd": (
+        lambda: steepest.asgd(0.1, lambd=0.01, t0=20, weight_decay=0.1),
+        lambda ps: o.ASGD(ps, lr=0.1, lambd=0.01, t0=20, weight_decay=0.1),
+    ),
+    "rprop": (lambda: steepest.rprop(0.01), lambda ps: o.Rprop(ps, lr=0.01)),
+    "rprop sizes": (
+        lambda: steepest.rprop(0.1, etas=(0.7, 1.5), step_sizes=(0.5, 2.0)),
+        lambda ps: o.Rprop(ps, lr=0.1, etas=(0.7, 1.5), step_sizes=(0.05, 0.2)),
+    ),
+    "maximize": (
+        lambda: steepest.chain(steepest.maximize(), steepest.adam(0.01, weight_decay=0.3)),
+        lambda ps: o.Adam(ps, lr=0.01, weight_decay=0.3, maximize=True),
+    ),
+    "adamw amsgrad": (
+        lambda: steepest.adamw(0.01, amsgrad=True, weight_decay=0.1),
+        lambda ps: o.AdamW(ps, lr=0.01, amsgrad=True, weight_decay=0.1),
+    ),
+    "nadam decoupled": (
+        lambda: steepest.nadam(0.01, weight_decay=0.1, decoupled_weight_decay=True),
+        lambda ps: o.NAdam(ps, lr=0.01, weight_decay=0.1, decoupled_weight_decay=True),
+    ),
+    "radam decoupled": (
+        lambda: steepest.radam(0.01, b2=0.99, weight_decay=0.1, decoupled_weight_decay=True),
+        lambda ps: o.RAdam(ps, lr=0.01, betas=(0.9, 0.99), weight_decay=0.1, decoupled_weight_decay=True),
+    ),
+    # conventions of optax and keras
+    "adam eps inside": (lambda: steepest.adam(0.01, eps=1e-3, eps_mode="inside"), optax.adam(0.01, eps=0.0, eps_root=1e-3)),
+    "adamw eps inside": (
+        lambda: steepest.adamw(0.01, eps=1e-3, eps_mode="inside", weight_decay=0.1),
+        optax.adamw(0.01, eps=0.0, eps_root=1e-3, weight_decay=0.1),
+    ),
+    "adam eps hat": (lambda: steepest.adam(0.01, eps=1e-3, eps_mode="hat"), r.keras_adam(0.01, 0.9, 0.999, 1e-3)),
+    "amsgrad eps hat": (
+        lambda: steepest.amsgrad(0.01, b2=0.9, eps=1e-3, eps_mode="hat"),
+        r.keras_adam(0.01, 0.9, 0.9, 1e-3, amsgrad=True),
+    ),
+    "amsgrad corrected": (
+        lambda: steepest.amsgrad(0.01, b2=0.9, eps=1e-3, max_of_corrected=True),
+        optax.amsgrad(0.01, b2=0.9, eps=1e-3),
+    ),
+    "adamax eps outside": (
+        lambda: steepest.adamax(0.01, eps=1e-3, eps_mode="outside"),
+        r.keras_adamax(0.01, 0.9, 0.999, 1e-3),
+    ),
+    "nadam constant": (lambda: steepest.nadam(0.01, momentum_decay=None, eps=1e-3), optax.nadam(0.01, eps=1e-3)),
+    "radam eps outside": (
+        lambda: steepest.radam(0.01, b2=0.99, eps=1e-3, eps_mode="outside", threshold=8),
+        optax.radam(0.01, b2=0.99, eps=1e-3, threshold=8),
+    ),
+    "adagrad eps inside": (
+        lambda: steepest.adagrad(0.1, eps=1e-3, eps_mode="inside", initial_accumulator_value=0.1),
+        optax.adagrad(0.1, eps=1e-3),
+    ),
+    "rmsprop eps inside": (
+        lambda: steepest.rmsprop(0.01, alpha=0.9, eps=1e-3, eps_mode="inside", initial_accumulator_value=1.0),
+        optax.rmsprop(0.01, eps=1e-3, initial_scale=1.0),
+    ),
+    "rmsprop lr inside": (
+        lambda: steepest.rmsprop(
+            0.01, alpha=0.9, eps=1e-3, eps_mode="inside", centered=True, momentum=0.5, lr_inside=True, schedule=FALLING
+        ),
+        optax.rmsprop(lambda t: 0.01 / (1 + 0.2 * t), eps=1e-3, centered=True, momentum=0.5),
+    ),
+    "rmsprop keras": (
+        lambda: steepest.rmsprop(
+            0.01, alpha=0.9, eps=1e-3, eps_mode="inside", centered=True, momentum=0.5, lr_inside=True, schedule=FALLING
+        ),
+        r.keras_rmsprop(lambda t: 0.01 / (1 + 0.2 * (t - 1)), 0.9, 0.5, 1e-3, centered=True),
+    ),
+    "momentum lr inside": (
+        lambda: steepest.momentum(0.05, lr_inside=True, schedule=FALLING),
+        r.keras_sgd(lambda t: 0.05 / (1 + 0.2 * (t - 1)), 0.9, nesterov=False),
+    ),
+    "nesterov lr inside": (
+        lambda: steepest.nesterov(0.05, lr_inside=True, schedule=FALLING),
+        r.keras_sgd(lambda t: 0.05 / (1 + 0.2 * (t - 1)), 0.9, nesterov=True),
+    ),
+    # what prepares gradients
+    "centralize": (
+        lambda: steepest.chain(steepest.centralize_gradients(), steepest.adam(0.01)),
+        optax.chain(optax.centralize(), optax.adam(0.01)),
+    ),
+    "adaptive clip": (
+        lambda: steepest.chain(steepest.adaptive_clip(0.1), steepest.sgd(0.1)),
+        optax.chain(
+            r.each(lambda n: optax.adaptive_grad_clip(0.1, axis=tuple(range(1, n)) if n > 1 else None)), optax.sgd(0.1)
+        ),
+    ),
+    "noise": (
+        lambda: steepest.chain(steepest.add_noise(0.3, seed=3), steepest.sgd(0.1)),
+        r.noisy(0.1, 0.3, 0.55, seed=3),
+    ),
+    "mars": (lambda: steepest.mars(0.01, weight_decay=0.1), r.mars(0.01, 0.95, 0.99, 1e-8, 0.025, 0.1)),
+    # whole tensors
+    "lars": (
+        lambda: steepest.lars(5.0, trust_coefficient=0.01, eps=1e-6, weight_decay=0.1, schedule=FALLING),
+        optax.lars(lambda t: 5.0 / (1 + 0.2 * t), 0.1, trust_coefficient=0.01, eps=1e-6),
+    ),
+    "lars nesterov": (lambda: steepest.lars(2.0, nesterov=True), optax.lars(2.0, nesterov=True)),
+    "lars matrices": (
+        lambda: steepest.lars(0.1, trust_coefficient=0.1, weight_decay=0.1, exclude_vectors=True),
+        optax.lars(0.1, 0.1, MATRICES_ONLY, trust_coefficient=0.1, trust_ratio_mask=MATRICES_ONLY),
+    ),
+    "lamb": (lambda: steepest.lamb(0.01, weight_decay=0.1), optax.lamb(0.01, weight_decay=0.1)),
+    # step sizes of their own
+    "prodigy": (lambda: steepest.prodigy(d0=1e-2, weight_decay=0.1), r.prodigy(1.0, 1e-2, decay=0.1)),
+    "prodigy grows slowly": (
+        lambda: steepest.prodigy(0.5, d0=1e-3, d_coef=2.0, growth_rate=1.02),
+        r.prodigy(0.5, 1e-3, d_coef=2.0, growth=1.02),
+    ),
+    "prodigy corrected": (
+        lambda: steepest.prodigy(d0=1e-2, bias_correction=True, safeguard_warmup=True, schedule=FALLING),
+        optax.contrib.prodigy(lambda t: 1 / (1 + 0.2 * t), estim_lr0=1e-2, safeguard_warmup=True),
+    ),
+    "dadapt_adam": (
+        lambda: steepest.dadapt_adam(0.5, d0=1e-2, growth_rate=1.1, weight_decay=0.1, schedule=FALLING),
+        r.dadapt_adam(lambda t: 0.5 / (1 + 0.2 * (t - 1)), 1e-2, l2=0.1, growth=1.1),
+    ),
+    "dadapt_adam decoupled": (
+        lambda: steepest.dadapt_adam(d0=1e-2, weight_decay=0.1, decoupled_weight_decay=True, bias_correction=True),
+        optax.contrib.dadapt_adamw(1.0, estim_lr0=1e-2, weight_decay=0.1),
+    ),
+    "sophia": (
+        lambda: steepest.sophia(0.01, bias_correction=True, weight_decay=0.1),
+        optax.contrib.sophia(0.01, b1=0.96, eps=1e-12, weight_decay=0.1, hessian_diagonal_fn=r.no_curvature()),
+    ),
+    # after the step
+    "proximal l1": (
+        lambda: steepest.chain(steepest.proximal_l1(0.5), steepest.sgd(0.01)),
+        r.after_sgd(0.01, lambda q: np.sign(q) * np.maximum(np.abs(q) - 0.005, 0)),
+    ),
+    "clamp weights": (
+        lambda: steepest.chain(steepest.clamp_weights(-0.5, 0.25), steepest.sgd(0.01)),
+        r.after_sgd(0.01, lambda q: np.clip(q, -0.5, 0.25)),
+    ),
 }
 
 
-def gradients(shapes: list[tuple[int, ...]], seed: int = 0) -> list[list[np.ndarray]]:
-    """The same pseudo-random gradients for both sides; some exactly zero, sizes over four decades."""
-    rng = np.random.default_rng(seed)
-    return [
-        [rng.standard_normal(shape) * 10.0 ** rng.integers(-2, 2) * (rng.random(shape) > 0.1) for shape in shapes]
-        for _ in range(STEPS)
-    ]
+def shapes_for(name: str) -> list[tuple[int, ...]]:
+    return [shape for shape in SHAPES if 0 not in shape or name not in UNDEFINED_WHEN_EMPTY]
 
 
-def start(shapes: list[tuple[int, ...]]) -> list[np.ndarray]:
-    rng = np.random.default_rng(1)
-    return [rng.standard_normal(shape) for shape in shapes]
-
-
-def train_torch(
-    make: Callable[[list[torch.Tensor]], torch.optim.Optimizer],
-    shapes: list[tuple[int, ...]],
-    clip: float | None = None,
-) -> list[np.ndarray]:
-    params = [torch.tensor(p, requires_grad=True) for p in start(shapes)]
-    optimizer = make(params)
-    for grads in gradients(shapes):
-        for p, g in zip(params, grads, strict=True):
-            p.grad = torch.tensor(g) + 0.1 * p.detach()  # the parameter feeds back, so that errors would grow
-        if clip is not None:
-            torch.nn.utils.clip_grad_norm_(params, clip)
-        optimizer.step()
-    return [p.detach().numpy() for p in params]
-
-
-def train_optax(transformation: optax.GradientTransformation, shapes: list[tuple[int, ...]]) -> list[np.ndarray]:
-    import jax
-
-    jax.config.update("jax_enable_x64", True)
-    params = [jax.numpy.asarray(p) for p in start(shapes)]
-    state = transformation.init(params)
-    update = jax.jit(transformation.update)
-    for grads in gradients(shapes):
-        updates, state = update([g + 0.1 * p for g, p in zip(grads, params, strict=True)], state, params)
-        params = optax.apply_updates(params, updates)
-    return [np.asarray(p) for p in params]
-
-
-def reference(name: str, shapes: list[tuple[int, ...]]) -> list[np.ndarray]:
-    other = CASES[name][1]
-    if name == "clip norm":
-        return train_torch(lambda ps: o.Adam(ps, lr=0.01), shapes, clip=0.5)
-    return train_torch(other, shapes) if callable(other) and not isinstance(other, tuple) else train_optax(other, shapes)
+@functools.cache
+def reference(name: str) -> list[np.ndarray]:
+    return train_reference(CASES[name][1], shapes_for(name), clip=0.5 if name == "clip norm" else None)
 
 
 @pytest.mark.parametrize("execution", ["eager", "fused", "C"])
@@ -149,12 +255,11 @@ def test_a_rule_equals_its_reference(name: str, execution: str, force: Callable[
         recognised.append(optimizer.plan().rows[0]["execution"])
         return optimizer
 
-    shapes = [shape for shape in SHAPES if 0 not in shape or name not in UNDEFINED_WHEN_EMPTY]
-    ours = train_torch(make, shapes)
+    ours = train_torch(make, shapes_for(name))
     if recognised == ["eager"]:
-        assert steepest.Optimizer([torch.zeros(1)], CASES[name][0]()).plan().rows[0]["reason"]
-    for mine, theirs in zip(ours, reference(name, shapes), strict=True):
-        np.testing.assert_allclose(mine, theirs, rtol=0, atol=ROUNDED_BY_TORCH.get(name, TOLERANCE[torch.float64]))
+        assert steepest.Optimizer([torch.zeros(2, 2)], CASES[name][0]()).plan().rows[0]["reason"]
+    for mine, theirs in zip(ours, reference(name), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=0, atol=TOLERANCE[torch.float64])
 
 
 @pytest.mark.parametrize("shape", MATRICES)
@@ -278,6 +383,11 @@ def test_rules_print_as_the_python_that_makes_them() -> None:
         steepest.shampoo(0.1, beta=0.95, every=10, graft="adam", max_dimension=512),
         steepest.soap(0.1, every=5),
         steepest.adafactor(0.1, eps=(1e-4, 1e-2)),
+        steepest.split({(None, 1000): steepest.sgd(0.1), (5,): steepest.sgd(), "a.*": steepest.adam()}, rest=steepest.mars()),
+        steepest.rprop(0.01, etas=(0.6, 1.3)),
+        steepest.chain(steepest.proximal_l1(1e-4), steepest.clamp_weights(-1.0, None), steepest.prodigy(d_coef=2.0)),
+        steepest.scale_by_dadapt_adam(1.0, schedule=steepest.cosine(steps=10), growth_rate=1.02),
+        steepest.amsgrad(0.01, max_of_corrected=True, eps_mode="inside"),
     ):
         assert repr(read(repr(rule))) == repr(rule)
         assert read(repr(rule)) == rule
@@ -303,6 +413,31 @@ def test_rules_print_as_the_python_that_makes_them() -> None:
         (lambda: steepest.adafactor(0.1, eps=1e-3), "eps must be two numbers"),
         (lambda: steepest.scale_by_learning_rate(0.1, 0.5), "schedule must be a schedule"),
         (lambda: steepest.heavy_ball(nesterov=True, momentum=0.0), "nesterov needs momentum > 0"),
+        (lambda: steepest.adam(0.1, eps_mode="insid"), "unknown eps_mode 'insid'; did you mean 'inside'?"),
+        (lambda: steepest.adagrad(0.1, eps_mode="hat"), "unknown eps_mode 'hat' (known: outside, inside)"),
+        (lambda: steepest.amsgrad(0.1, eps_mode="hat", max_of_corrected=True), "eps_mode='hat' adds eps before the correction"),
+        (lambda: steepest.adam(0.1, amsgrad=1), "amsgrad must be True or False (got 1)"),
+        (lambda: steepest.nadam(0.1, decoupled_weight_decay="yes"), "decoupled_weight_decay must be True or False (got 'yes')"),
+        (lambda: steepest.momentum(0.1, lr_inside=1), "lr_inside must be True or False (got 1)"),
+        (lambda: steepest.radam(0.1, threshold=3), "threshold must be >= 4 (got 3)"),
+        (lambda: steepest.rprop(0.1, etas=(1.2, 0.5)), "rprop etas[0] must be in [0, 1] (got 1.2)"),
+        (lambda: steepest.rprop(0.1, step_sizes=0.5), "rprop step_sizes must be two numbers such as (0.5, 1.2) (got 0.5)"),
+        (lambda: steepest.adaptive_clip(-1), "adaptive_clip clipping must be > 0 (got -1); did you mean 1?"),
+        (lambda: steepest.add_noise(0.3, seed=-1), "add_noise seed must be a whole number from 0 to 4294967295 (got -1)"),
+        (lambda: steepest.lars(1.0, trust_coefficient=0), "trust ratio coefficient must be > 0 (got 0)"),
+        (lambda: steepest.prodigy(d0=0), "d0 must be > 0 (got 0)"),
+        (lambda: steepest.dadapt_adam(growth_rate=0.5), "growth_rate must be >= 1 (got 0.5)"),
+        (lambda: steepest.sophia(estimator="gnb"), "unknown estimator 'gnb'"),
+        (lambda: steepest.clamp_weights(1.0, 0.0), "clamp_weights low must be at most high (got 1.0 and 0.0)"),
+        (lambda: steepest.clamp_weights(None, None), "clamp_weights needs a bound: low, high or both"),
+        (
+            lambda: steepest.split({3: steepest.sgd()}),
+            "split's keys are name patterns ('head.*') or shapes",
+        ),
+        (
+            lambda: steepest.split({(None, -1): steepest.sgd()}),
+            "whole numbers >= 0, or None for any (got -1",
+        ),
     ],
 )
 def test_wrong_numbers_are_told_in_one_line(make: Callable[[], Any], message: str) -> None:

@@ -17,13 +17,15 @@ logging.getLogger("steepest").addHandler(logging.NullHandler())
 _PUBLIC = {
     "errors": ("InputError", "Interrupted", "MissingExtraError"),
     "rules": (
-        "Rule", "adadelta", "adagrad", "adam", "adamax", "adamw", "amsgrad", "chain", "clip_global_norm", "clip_value",
-        "decay_weights", "ema", "ema_momentum", "heavy_ball", "lion", "momentum", "muon", "nadam", "nesterov", "orthogonal",
-        "radam", "rmsprop", "scale_by_adadelta", "scale_by_adagrad", "scale_by_adam", "scale_by_adamax", "scale_by_amsgrad",
-        "compensated", "ema_weights", "keep_state", "lookahead", "schedule_free", "schedule_free_adamw", "schedule_free_sgd",
-        "stochastic_rounding",
-        "scale_by_learning_rate", "scale_by_lion", "scale_by_nadam", "scale_by_radam", "scale_by_rms", "sgd", "split",
-        "adafactor", "scale_by_adafactor", "scale_by_shampoo", "scale_by_soap", "shampoo", "soap",
+        "Rule", "adadelta", "adafactor", "adagrad", "adam", "adamax", "adamw", "adaptive_clip", "add_noise", "amsgrad",
+        "asgd", "centralize_gradients", "chain", "clamp_weights", "clip_global_norm", "clip_value", "compensated",
+        "dadapt_adam", "decay_weights", "ema", "ema_momentum", "ema_weights", "heavy_ball", "keep_state", "lamb", "lars",
+        "lion", "lookahead", "mars", "maximize", "momentum", "muon", "nadam", "nesterov", "orthogonal", "prodigy",
+        "proximal_l1", "radam", "reduce_variance", "rmsprop", "rprop", "scale_by_adadelta", "scale_by_adafactor",
+        "scale_by_adagrad", "scale_by_adam", "scale_by_adamax", "scale_by_amsgrad", "scale_by_asgd", "scale_by_dadapt_adam",
+        "scale_by_learning_rate", "scale_by_lion", "scale_by_nadam", "scale_by_prodigy", "scale_by_radam", "scale_by_rms",
+        "scale_by_rprop", "scale_by_shampoo", "scale_by_soap", "scale_by_sophia", "scale_by_trust_ratio", "schedule_free",
+        "schedule_free_adamw", "schedule_free_sgd", "sgd", "shampoo", "soap", "sophia", "split", "stochastic_rounding",
     ),
     "schedules": (
         "Schedule", "constant", "cosine", "exponential", "inverse_time", "linear", "one_cycle", "polynomial", "step_decay",

@@ -75,6 +75,7 @@ def _pipeline(block: Block, i: int, scalars: list[SimpleNamespace]) -> Pipeline:
         u = link.transform.formula(u, p, state, k)
         if isgenerator(u):
             u = yield from _labelled(Asked(link.path, paths[at + 1 :], None, block.params[i], (place, block.t)), u)
+        u = u.to(p.dtype)  # state of one number is in double, which a parameter without dimensions would follow
     q = p - u
     for link, state, k in zip(block.links, states, scalars, strict=True):
         if isinstance(link.transform, Projection):

@@ -50,7 +50,7 @@ class Native:
     """The compiled program of one sequence of transforms for one dtype."""
 
     def __init__(self, links: tuple[Link, ...], dtype: torch.dtype) -> None:
-        self.program, self.dtype = trace(links), dtype
+        self.program, self.dtype = trace(links, rounds=wide(dtype) != dtype), dtype
         library = load(source(self.program, DTYPES[dtype]))
         self.run, self.add_up, self.finish = library.run, library.add_up, library.finish
         self.run.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_int, *[ctypes.c_void_p] * len(OPENMP))

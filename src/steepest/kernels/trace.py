@@ -80,10 +80,15 @@ def memory_of(link: int, slot: str) -> str:
     return f"{link}.{slot}"
 
 
-def trace(links: Sequence[Link]) -> Program:
-    """Run the formulas of these links over nodes; raise `Untraceable` where one needs what only tensors have."""
+def trace(links: Sequence[Link], rounds: bool = False) -> Program:
+    """Run the formulas of these links over nodes; raise `Untraceable` where one needs what only tensors have.
+
+    `rounds` says that memory holds fewer digits than are computed with, as in half precision: then nothing is read back.
+    """
     tracer, kinds = _Tracer(), _kinds(links)
     tracer.run(links)
+    if rounds:
+        tracer.write_last()
     if "unit" in tracer.totals.values() and kinds:
         raise Untraceable("sums over units and state in another format do not go together")
     lossy = {*kinds, *(f"{ASKED}{n}" for n, _ in tracer.matrices.values())}
@@ -150,6 +155,17 @@ class _Tracer:
                     q = self._through(link, link.transform.project(q, p, states[i], scalars[i]))
                     self._write(i, link, states[i])
         self.phases[-1].stores[PARAMETER] = q
+
+    def write_last(self) -> None:
+        """Write all state in the last phase, so that every phase computes from what memory held before the step.
+
+        LAMB in float16: a mean square that is rounded to 0 before the norms are known makes a step of 5 out of one of 0.01.
+        """
+        last = self.phases[-1]
+        for phase in self.phases[:-1]:
+            asked = {name: node for name, node in phase.stores.items() if name.startswith(ASKED)}
+            last.stores = {name: node for name, node in phase.stores.items() if name not in asked} | last.stores
+            phase.stores = asked
 
     def _state(self, i: int, link: Link) -> SimpleNamespace:
         """Return the link's state as nodes."""

@@ -4,19 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar
 
-from ..errors import at_least, between, positive, switch
-from .core import Transform
-from .language import Formula, Symbol, clamp, lerp, sign, sqrt
+from ..errors import InputError, at_least, between, positive, switch, unknown
+from .core import Slot, Transform
+from .language import Formula, Symbol, clamp, lerp, sign, sqrt, where
 from .transforms import slots_from
+
+PLACES = ("outside", "inside")
+
+
+def _over_root(u: Symbol, square: Symbol, eps: Symbol, mode: str) -> Symbol:
+    """Return `u / (sqrt(square) + eps)`, or `u / sqrt(square + eps)` where eps stands inside."""
+    return u / (sqrt(square + eps) if mode == "inside" else sqrt(square) + eps)
+
+
+def _check_place(mode: str) -> None:
+    if mode not in PLACES:
+        raise unknown("eps_mode", mode, PLACES)
 
 
 @dataclass(frozen=True, repr=False)
 class ScaleByAdagrad(Transform):
     """Divide by the root of the sum of squared gradients: `a <- a + u^2; u <- u / (sqrt(a) + eps)`.
 
-    As in torch, `eps` stands outside the root and the sum starts at 0 (optax: inside, 0.1).
+    As in torch, `eps` stands outside the root and the sum starts at 0; in optax and keras it stands inside
+    (`eps_mode="inside"`, 1e-7), and the sum starts at 0.1.
 
     Source: Duchi, Hazan, Singer, Adaptive Subgradient Methods for Online Learning and Stochastic Optimization, 2011.
 
@@ -26,17 +40,19 @@ class ScaleByAdagrad(Transform):
 
     eps: float = 1e-10
     initial_accumulator_value: float = 0.0
+    eps_mode: str = "outside"
 
     def __post_init__(self) -> None:
         at_least("eps", self.eps, 0)
         at_least("initial_accumulator_value", self.initial_accumulator_value, 0)
+        _check_place(self.eps_mode)
 
-    def initial_state(self) -> Mapping[str, float]:
-        return {"sum": self.initial_accumulator_value}
+    def initial_state(self) -> Mapping[str, float | Slot]:
+        return {"sum": Slot(self.initial_accumulator_value, nonnegative=True)}
 
     def formula(self, u: Symbol, p: Symbol, s: Any, k: Any) -> Formula:
         s.sum = s.sum + u * u
-        return u / (sqrt(s.sum) + k.eps)
+        return _over_root(u, s.sum, k.eps, self.eps_mode)
 
 
 @dataclass(frozen=True, repr=False)
@@ -72,7 +88,7 @@ class ScaleByRms(Transform):
     """Divide by a running root mean square: `v <- alpha v + (1 - alpha) u^2; u <- u / (sqrt(v) + eps)`.
 
     With `centered`, the running mean is taken off first: `sqrt(v - m^2)`. Rounding can make `v - m^2` slightly negative,
-    which gives NaN in torch; it counts as 0 here.
+    which gives NaN in torch; it counts as 0 here. As in torch, `eps` stands outside the root; in optax and keras, inside.
 
     Source: Tieleman, Hinton, lecture 6e of Neural Networks for Machine Learning, 2012; centered: Graves, Generating
     Sequences With Recurrent Neural Networks, 2013, arXiv:1308.0850.
@@ -84,21 +100,64 @@ class ScaleByRms(Transform):
     alpha: float = 0.99
     eps: float = 1e-8
     centered: bool = False
+    initial_accumulator_value: float = 0.0
+    eps_mode: str = "outside"
 
     def __post_init__(self) -> None:
         between("alpha", self.alpha, 0, 1, open_end=True)
         at_least("eps", self.eps, 0)
         switch("centered", self.centered)
+        at_least("initial_accumulator_value", self.initial_accumulator_value, 0)
+        _check_place(self.eps_mode)
 
-    def initial_state(self) -> Mapping[str, float]:
-        return {"square_avg": 0.0, "grad_avg": 0.0} if self.centered else {"square_avg": 0.0}
+    def initial_state(self) -> Mapping[str, float | Slot]:
+        square = {"square_avg": Slot(self.initial_accumulator_value, nonnegative=True)}
+        return square | {"grad_avg": Slot()} if self.centered else square
 
     def formula(self, u: Symbol, p: Symbol, s: Any, k: Any) -> Formula:
         s.square_avg = k.alpha * s.square_avg + (1 - k.alpha) * (u * u)
         if not self.centered:
-            return u / (sqrt(s.square_avg) + k.eps)
+            return _over_root(u, s.square_avg, k.eps, self.eps_mode)
         s.grad_avg = lerp(s.grad_avg, u, 1 - k.alpha)
-        return u / (sqrt(clamp(s.square_avg - s.grad_avg * s.grad_avg, low=0.0)) + k.eps)
+        return _over_root(u, clamp(s.square_avg - s.grad_avg * s.grad_avg, low=0.0), k.eps, self.eps_mode)
+
+
+@dataclass(frozen=True, repr=False)
+class ScaleByRprop(Transform):
+    """Keep signs alone, each with a size of its own: larger where the sign holds, smaller and one step at rest where it turns.
+
+    `a = u u_before; size <- clamp(size * (plus if a > 0, minus if a < 0, else 1)); u <- 0 if a < 0; out goes size sign(u)`.
+    Sizes are in units of the learning rate and begin at 1: torch's `step_sizes=(1e-6, 50)` are these at its learning rate 0.01.
+    For full batches: the sign of a mini-batch's gradient turns by chance.
+
+    Source: Riedmiller, Braun, A direct adaptive method for faster backpropagation learning: the RPROP algorithm, 1993.
+
+    >>> scale_by_rprop(etas=(0.6, 1.1))
+    scale_by_rprop(etas=(0.6, 1.1))
+    """
+
+    etas: tuple[float, float] = (0.5, 1.2)
+    step_sizes: tuple[float, float] = (1e-4, 5e3)
+    slots: ClassVar[Mapping[str, float | Slot]] = MappingProxyType({"prev": 0.0, "step_size": Slot(1.0, nonnegative=True)})
+
+    def __post_init__(self) -> None:
+        for name, pair in (("etas", self.etas), ("step_sizes", self.step_sizes)):
+            if not (isinstance(pair, tuple) and len(pair) == 2):
+                raise InputError(f"rprop {name} must be two numbers such as (0.5, 1.2) (got {pair!r})")
+            at_least(f"rprop {name}", pair[0], 0)
+        between("rprop etas[0]", self.etas[0], 0, 1)
+        at_least("rprop etas[1]", self.etas[1], 1)
+        at_least("rprop step_sizes[1]", self.step_sizes[1], self.step_sizes[0])
+
+    def scalars(self, t: int, lr: float) -> dict[str, Any]:
+        return {"minus": self.etas[0], "plus": self.etas[1], "least": self.step_sizes[0], "most": self.step_sizes[1]}
+
+    def formula(self, u: Symbol, p: Symbol, s: Any, k: Any) -> Formula:
+        agreed, size = u * s.prev, s.step_size
+        grown = where(agreed > 0, k.plus * size, where(agreed < 0, k.minus * size, size))
+        s.step_size = clamp(grown, k.least, k.most)
+        s.prev = where(agreed < 0, 0.0 * size, u)
+        return s.step_size * sign(s.prev)
 
 
 @dataclass(frozen=True, repr=False)
@@ -128,4 +187,5 @@ class ScaleByLion(Transform):
 scale_by_adagrad = ScaleByAdagrad
 scale_by_adadelta = ScaleByAdadelta
 scale_by_rms = ScaleByRms
+scale_by_rprop = ScaleByRprop
 scale_by_lion = ScaleByLion

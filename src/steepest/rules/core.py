@@ -121,6 +121,11 @@ class Transform(Rule):
         del p, s, k
         return None
 
+    def serves(self, parameter: Parameter) -> bool:
+        """Return whether the transform does anything to the parameter; its chain goes without it where not."""
+        del parameter
+        return True
+
     def refusal(self, parameter: Parameter) -> str | None:
         """Return why this transform cannot serve the parameter, or None when it can."""
         del parameter
@@ -129,7 +134,7 @@ class Transform(Rule):
     def links(self, parameter: Parameter, path: str = "") -> tuple[Link, ...]:
         if reason := self.refusal(parameter):
             raise InputError(reason)
-        return (Link(path, self),)
+        return (Link(path, self),) if self.serves(parameter) else ()
 
     def transforms(self) -> tuple[Transform, ...]:
         return (self,)
@@ -188,19 +193,42 @@ def chain(*rules: Rule) -> Chain:
     return Chain(tuple(rules))
 
 
+Pattern = str | tuple[int | None, ...]
+
+
+def _check_pattern(pattern: Any) -> None:
+    """Raise unless this is a name pattern, or a shape with None for any size."""
+    if isinstance(pattern, str):
+        return
+    if not isinstance(pattern, tuple):
+        raise InputError(f"split's keys are name patterns ('head.*') or shapes ((None, 1000)) (got {pattern!r})")
+    for size in pattern:
+        if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 0):
+            raise InputError(f"a shape's sizes are whole numbers >= 0, or None for any (got {size!r} in {pattern!r})")
+
+
+def _matches(pattern: Pattern, parameter: Parameter) -> bool:
+    if isinstance(pattern, str):
+        if parameter.name is None:
+            raise InputError(f"split by name ({pattern}) needs names: pass the model or model.named_parameters()")
+        return fnmatchcase(parameter.name, pattern)
+    sizes = parameter.shape
+    return len(pattern) == len(sizes) and all(asked in (None, size) for asked, size in zip(pattern, sizes, strict=True))
+
+
 @dataclass(frozen=True, repr=False)
 class Split(Rule):
-    """Each parameter to its own rule: the first name pattern that matches, else its kind, else `rest`."""
+    """Each parameter to its own rule: the first name pattern or shape that matches, else its kind, else `rest`."""
 
-    patterns: tuple[tuple[str, Rule], ...]
+    patterns: tuple[tuple[Pattern, Rule], ...]
     kinds: tuple[tuple[str, Rule], ...]
     rest: Rule | None = None
 
     def __post_init__(self) -> None:
-        if not all(isinstance(pattern, str) for pattern, _ in self.patterns):
-            raise InputError(f"split's name patterns are text (got {[pattern for pattern, _ in self.patterns]})")
+        for pattern, _ in self.patterns:
+            _check_pattern(pattern)
         if not (self.patterns or self.kinds or self.rest):
-            raise InputError("split needs at least one branch: a name pattern, a kind or rest=")
+            raise InputError("split needs at least one branch: a name pattern, a shape, a kind or rest=")
         rest = () if self.rest is None else (self.rest,)
         _rules("split", (*(rule for _, rule in (*self.patterns, *self.kinds)), *rest))
         for kind, _ in self.kinds:
@@ -213,17 +241,14 @@ class Split(Rule):
 
     def branch(self, parameter: Parameter) -> tuple[str, Rule]:
         """Return the name of the branch that takes this parameter, and its rule; raise when none does."""
-        if self.patterns and parameter.name is None:
-            asked = ", ".join(pattern for pattern, _ in self.patterns)
-            raise InputError(f"split by name ({asked}) needs names: pass the model or model.named_parameters()")
         for pattern, rule in self.patterns:
-            if fnmatchcase(parameter.name or "", pattern):
-                return pattern, rule
+            if _matches(pattern, parameter):
+                return str(pattern), rule
         for kind, rule in self.kinds:
             if kind == parameter.kind:
                 return kind, rule
         if self.rest is None:
-            raise InputError(f"split: nothing takes {parameter}; add rest=... or a pattern that matches it")
+            raise InputError(f"split: nothing takes {parameter}; add rest=..., or a pattern or shape that matches it")
         return "rest", self.rest
 
     def links(self, parameter: Parameter, path: str = "") -> tuple[Link, ...]:
@@ -242,16 +267,19 @@ class Split(Rule):
         return f"split({', '.join(parts)})"
 
 
-def split(patterns: Mapping[str, Rule] | None = None, *, rest: Rule | None = None, **kinds: Rule) -> Split:
-    """Give each parameter its own rule, by name pattern or by kind.
+def split(patterns: Mapping[Pattern, Rule] | None = None, *, rest: Rule | None = None, **kinds: Rule) -> Split:
+    """Give each parameter its own rule, by name pattern, by shape or by kind.
 
-    `patterns` maps shell-style name patterns (`"head.*"`) to rules and is looked at first; then the keywords `matrices`
-    (two dimensions), `vectors` (none or one: biases, norms), `convolutions` (three or more) and `embeddings` (weights of
-    `nn.Embedding`, known when the model itself is given); then `rest`. A parameter that nothing takes is an error.
+    `patterns` maps shell-style name patterns (`"head.*"`) and shapes (`(None, 1000)`, where None is any size) to rules, and is
+    looked at first, in its order; then the keywords `matrices` (two dimensions), `vectors` (none or one: biases, norms),
+    `convolutions` (three or more) and `embeddings` (weights of `nn.Embedding`, known when the model itself is given); then
+    `rest`. A parameter that nothing takes is an error.
 
-    >>> from steepest import adamw, muon, split
+    >>> from steepest import adamw, muon, sgd, split
     >>> split(matrices=muon(0.02), rest=adamw(0.003))
     split(matrices=muon(0.02), rest=adamw(0.003))
+    >>> split({(None, 1000): sgd(0.1), "head.*": sgd(0.01)}, rest=adamw(0.003))
+    split({(None, 1000): sgd(0.1), 'head.*': sgd(0.01)}, rest=adamw(0.003))
     """
     if patterns is not None and not isinstance(patterns, Mapping):
         raise InputError(f"split takes name patterns as a dict such as {{'head.*': adamw(1e-3)}} (got {patterns!r})")

@@ -1,4 +1,4 @@
-"""The plain links that chains are made of: clipping, decay, the learning rate, momentum. Each a formula with its source.
+"""The plain links that chains are made of: decay, the learning rate, momentum. Each a formula with its source.
 
 Notation: `u` comes in (the gradient `g` at the head of a chain) and goes out; `p` is the parameter; `s` its state; `k` the
 scalars of this step; `t` the step, counted from 1. State slots carry torch's names, so that a checkpoint reads alike on
@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 
 from ..errors import InputError, at_least, between, positive, switch
 from ..schedules import Schedule, constant
-from .core import Transform
-from .language import Formula, Symbol, clamp, lerp, sqrt, total
+from .core import Parameter, Rule, Transform
+from .language import Formula, Symbol, lerp
 
 ALWAYS = constant()
 
@@ -26,53 +26,11 @@ def slots_from(**initial: float) -> Mapping[str, float]:
 
 
 @dataclass(frozen=True, repr=False)
-class ClipValue(Transform):
-    """Clamp each element: `u <- min(max(u, -limit), limit)`, `limit > 0`.
-
-    Source: Mikolov, Statistical Language Models Based on Neural Networks (thesis), 2012. torch: `clip_grad_value_`.
-
-    >>> clip_value(0.5)
-    clip_value(0.5)
-    """
-
-    limit: float
-
-    def __post_init__(self) -> None:
-        positive("clip_value limit", self.limit)
-
-    def formula(self, u: Symbol, p: Symbol, s: Any, k: Any) -> Formula:
-        return clamp(u, -k.limit, k.limit)
-
-
-@dataclass(frozen=True, repr=False)
-class ClipGlobalNorm(Transform):
-    """Scale all gradients together so that their joint norm is at most `max_norm`.
-
-    `u <- u * min(1, max_norm / (|u| + 1e-6))`, where `|u|` runs over every tensor that the rule serves (all parameter
-    groups, or one branch of a split). torch: `clip_grad_norm_`, whose 1e-6 this keeps.
-
-    Source: Pascanu, Mikolov, Bengio, On the difficulty of training recurrent neural networks, 2013, arXiv:1211.5063.
-
-    >>> clip_global_norm(1.0)
-    clip_global_norm(1.0)
-    """
-
-    max_norm: float
-
-    def __post_init__(self) -> None:
-        positive("clip_global_norm max_norm", self.max_norm)
-
-    def formula(self, u: Symbol, p: Symbol, s: Any, k: Any) -> Formula:
-        norm = sqrt((yield total(u * u)))
-        return u * clamp(k.max_norm / (norm + 1e-6), high=1.0)
-
-
-@dataclass(frozen=True, repr=False)
 class DecayWeights(Transform):
     """Pull the parameter towards zero: `u <- u + weight_decay * p`.
 
     Before an adaptive rule this is the L2 penalty (torch's `Adam(weight_decay)`); after it, decoupled weight decay
-    (`AdamW`): `p <- p - lr (u + weight_decay p)`.
+    (`AdamW`): `p <- p - lr (u + weight_decay p)`. With `exclude_vectors`, biases and the scales of norms are left alone.
 
     Source: Loshchilov, Hutter, Decoupled Weight Decay Regularization, 2019, arXiv:1711.05101.
 
@@ -81,9 +39,14 @@ class DecayWeights(Transform):
     """
 
     weight_decay: float
+    exclude_vectors: bool = False
 
     def __post_init__(self) -> None:
         at_least("weight_decay", self.weight_decay, 0)
+        switch("exclude_vectors", self.exclude_vectors)
+
+    def serves(self, parameter: Parameter) -> bool:
+        return not (self.exclude_vectors and parameter.kind == "vectors")
 
     def formula(self, u: Symbol, p: Symbol, s: Any, k: Any) -> Formula:
         return u + k.weight_decay * p
@@ -172,9 +135,13 @@ class Ema(Transform):
         return lerp(u, s.momentum_buffer, k.beta) if self.nesterov else s.momentum_buffer
 
 
-clip_value = ClipValue
-clip_global_norm = ClipGlobalNorm
 decay_weights = DecayWeights
 scale_by_learning_rate = ScaleByLearningRate
 heavy_ball = HeavyBall
 ema = Ema
+
+
+def decaying(weight_decay: float, exclude_vectors: bool = False) -> tuple[Rule, ...]:
+    """Return the link that decays weights, or none for 0."""
+    at_least("weight_decay", weight_decay, 0)
+    return (decay_weights(weight_decay, exclude_vectors),) if weight_decay else ()
