@@ -350,7 +350,7 @@ class NoBackend:
         (lambda: steepest.find_lr("iris", high="x"), "high must be > 0"),
         (lambda: steepest.find_lr("iris", num_steps=50.5), "num_steps must be a whole number >= 10"),
         (lambda: steepest.report(5), "a report is about a Race, a Run or the id of one (got 5)"),
-        (lambda: steepest.split({1: steepest.adam()}), "split's name patterns are text"),
+        (lambda: steepest.split({1: steepest.adam()}), "split's keys are name patterns"),
         (lambda: steepest.split("a", rest=steepest.adam()), "split takes name patterns as a dict"),
         (lambda: steepest.split(rest=1), "split takes rules"),
         (steepest.split, "split needs at least one branch"),
