@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..rules import Link
@@ -31,3 +33,16 @@ class Block:
     def scalars(self) -> list[SimpleNamespace]:
         """Return the run-time scalars of each link for this step."""
         return [SimpleNamespace(**link.transform.scalars(self.t, self.lr)) for link in self.links]
+
+
+def are_plain(params: Sequence[Tensor]) -> bool:
+    """Return whether compiled code can walk these: plain tensors of one dtype on one device, lying in memory without gaps."""
+    first = params[0]
+    return all(
+        type(p) in (Tensor, torch.nn.Parameter)
+        and p.dtype == first.dtype
+        and p.device == first.device
+        and p.layout == torch.strided
+        and (p.is_contiguous() or (p.ndim == 4 and p.is_contiguous(memory_format=torch.channels_last)))
+        for p in params
+    )
