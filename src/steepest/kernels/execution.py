@@ -73,6 +73,19 @@ class Executor:
         if eagerly:
             eager.run(eagerly)
 
+    def refresh(self, blocks: Sequence[Block]) -> bool:
+        """Bring the numbers of these blocks' next step to their device; False where that is not all that a step needs."""
+        if not all(isinstance(block.chosen, gpu.Kernels) for block in blocks):
+            return False
+        tables = self._bound(blocks, None)
+        for table in tables:
+            table.refresh()
+        return all(table.can_be_captured() for table in tables)
+
+    def launch(self, blocks: Sequence[Block]) -> None:
+        """Launch a step whose numbers are brought to the device by `refresh`."""
+        run_tables(self._bound(blocks, None), fresh=True)
+
     def _bound(self, blocks: Sequence[Block], scaling: gpu.Scaling | None) -> list[Any]:
         """Return the tables of these blocks, those of the step before where nothing has changed."""
         groups: dict[Compiled, list[Block]] = {}
@@ -88,14 +101,14 @@ class Executor:
         return [self._tables[program] for program in groups]
 
 
-def run_tables(tables: Sequence[Any]) -> None:
+def run_tables(tables: Sequence[Any], *, fresh: bool = False) -> None:
     """Apply one step to every row of every table.
 
     A total is summed over all tables that ask for it by the same path; a table whose next phase reads one waits for the others.
     """
     sums: dict[str, Any] = {}
     unfinished = [(table, 0) for table in tables]
-    for table in tables:
+    for table in () if fresh else tables:
         table.refresh()
     while unfinished:
         to_come = {path for table, phase in unfinished for path in table.asked_from(phase)}

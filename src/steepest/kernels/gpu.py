@@ -25,7 +25,7 @@ from .block import Block, are_plain
 from .eager import wide
 from .native import DTYPES, chunks_of, laid_out_as, lies_at
 from .random import key_of
-from .trace import SCRATCH, Program, Untraceable, trace
+from .trace import SCRATCH, Untraceable, trace
 from .tritonsource import ARRAYS, moving, source, staying
 
 KIND = "cuda"
@@ -35,7 +35,13 @@ OF_UNITS = 2 * BLOCK  # the same, where units are taken one after the other
 OPTIONS = {"num_warps": 4, "enable_fp_fusion": False}  # a multiply-add rounds once where the definition rounds twice
 ALIGNMENT = 16  # bytes that are read at a time
 # what a warm-up passes for each array
-TYPES = {"moved": torch.int64, "fixed": torch.int64, "group": torch.int32, "found_inf": torch.float32, "grad_scale": torch.float32}
+TYPES = {
+    "moved": torch.int64,
+    "fixed": torch.int64,
+    "group": torch.int32,
+    "found_inf": torch.float32,
+    "grad_scale": torch.float32,
+}
 DOUBLES = ("scalars", "sums", "totals", "partials", "units")
 
 
@@ -77,11 +83,12 @@ class Kernels:
 
     def _warm_up(self) -> None:
         """Compile now, so that a kernel that cannot be compiled is not found out half-way through a step."""
-        given = [TYPES.get(name, torch.float64 if name in DOUBLES else torch.int64) for name in ARRAYS]
+        given = [TYPES.get(name, torch.int64) for name in ARRAYS]
         for phase in self.phases:
             phase.warmup(*given, ALIGNED=True, SCALED=False, BLOCK=BLOCK, grid=(1,), **OPTIONS)
         if self.program.kept:
             self.finish.warmup(*given, SCALED=False, grid=(1,), **OPTIONS)
+        # sums, totals and units are added up by one small kernel, compiled when it is first needed: it has no odd types
 
 
 def loaded(text: str) -> dict[str, Any]:
@@ -105,7 +112,8 @@ def compiled(links: tuple[Link, ...], dtype: torch.dtype, device: torch.device) 
     except ImportError:
         return "Triton is not installed"
     except Exception as error:  # what a device, a driver or a missing compiler may say is open
-        return f"Triton cannot compile here ({type(error).__name__}: {str(error).strip().splitlines()[:1]})"
+        told = (str(error).strip().splitlines() or [""])[0]
+        return f"Triton cannot compile here ({type(error).__name__}: {told})"
 
 
 class Table:
@@ -210,6 +218,10 @@ class Table:
             self.fresh[:count].copy_(pinned, non_blocking=True)
             self.known = now
 
+    def can_be_captured(self) -> bool:
+        """Return whether a CUDA graph of this table's kernels can be replayed: every gradient is read where it lies."""
+        return self.plain or all(g.stride() == p.stride() for b in self.blocks for p, g in zip(b.params, b.grads, strict=True))
+
     def _scalars(self) -> list[float]:
         found = []
         for block in self.blocks:
@@ -269,9 +281,3 @@ class Table:
 def takes(params: Sequence[Tensor]) -> bool:
     """Return whether Triton can walk these parameters: plain dense tensors of one dtype it knows on one CUDA device."""
     return params[0].dtype in DTYPES and params[0].device.type == KIND and are_plain(params)
-
-
-def num_launches(program: Program) -> int:
-    """Return how many kernels one step launches."""
-    added = sum(len({program.totals[path] for path in phase.totals} - {"unit"}) for phase in program.phases)
-    return len(program.phases) + added + bool(program.kept)

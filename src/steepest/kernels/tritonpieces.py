@@ -13,7 +13,7 @@ def power(a, b):
     whole = tl.floor(b) == b
     odd = whole & (tl.floor(b * 0.5) * 2 != b)
     below = tl.where(whole, tl.where(odd, -size, size), float("nan"))
-    return tl.where((b == 0) | (a == 1), 1.0, tl.where(a < 0, below, size))
+    return tl.where(b == 0, 1.0, tl.where(a == 1, 1.0, tl.where(a < 0, below, size)))
 """
 
 # as in random.py

@@ -283,9 +283,9 @@ def _operation(node: Node, args: Sequence[str], real: str) -> str:
         case "sign":
             return f"({a} > 0).to({real}) - ({a} < 0).to({real})"
         case "minimum":
-            return f"tl.where(({a} > {b}) | ({b} != {b}), {b}, {a})"
+            return f"tl.where({a} > {b}, {b}, tl.where({b} != {b}, {b}, {a}))"
         case "maximum":
-            return f"tl.where(({a} < {b}) | ({b} != {b}), {b}, {a})"
+            return f"tl.where({a} < {b}, {b}, tl.where({b} != {b}, {b}, {a}))"
         case "where":
             return f"tl.where({a} != 0, {b}, {c})"
         case "lerp":
