@@ -23,6 +23,7 @@ test-all: $(VENV)/installed-test lint
 
 test-gpu: $(VENV)/installed-test
 	$(BIN)/python -m pytest -q -m gpu -ra
+	$(BIN)/python -m benchmarks.gpu
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .

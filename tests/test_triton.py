@@ -196,6 +196,45 @@ def test_a_grad_scaler_is_obeyed_without_being_asked(interpreted: Callable[..., 
     assert mine[2] == [4, 4, 4, 4]
 
 
+def captured() -> list[list[Tensor]]:
+    """Two steps, then three replays of a captured one, the launches played by a list; and five plain steps."""
+    found = []
+    for capturing in (True, False):
+        with pytest.MonkeyPatch.context() as patch:
+            leave("Triton", patch)
+            torch.manual_seed(0)
+            params = [torch.randn(5, 3, requires_grad=True), torch.randn(7, requires_grad=True)]
+            rule = steepest.chain(steepest.clip_global_norm(0.5), steepest.adamw(0.1, schedule=steepest.cosine(steps=9)))
+            optimizer, launches, run = steepest.Optimizer(params, rule), [], gpu.Table.run
+
+            def record(table: gpu.Table, phase: int, launches: list[Any] = launches) -> dict[str, Tensor]:
+                launches.append((table, phase))
+                return dict.fromkeys(table.program.over(phase, "all"), table.arrays["sums"][0])
+
+            for i in range(5):
+                for p in params:
+                    p.grad = torch.randn_like(p)
+                if capturing and i == 2:
+                    patch.setattr(torch.cuda, "is_initialized", lambda: True)
+                    patch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+                    patch.setattr(gpu.Table, "run", record)
+                    optimizer.step()
+                if capturing and i >= 2:
+                    optimizer.before_replay()
+                    for table, phase in launches:
+                        run(table, phase)
+                else:
+                    optimizer.step()
+            assert optimizer.param_groups[0]["updates"] == 5
+            found.append([p.detach() for p in params])
+    return found
+
+
+def test_a_captured_step_goes_on_counting(interpreted: Callable[..., Any]) -> None:
+    for mine, plain in zip(*interpreted(captured), strict=True):
+        assert torch.equal(mine, plain)
+
+
 # -- compiling for a device that is not here --------------------------------------------------------------------------
 
 POINTERS = {torch.int64: "*i64", torch.int32: "*i32", torch.float32: "*fp32", torch.float64: "*fp64"}

@@ -157,7 +157,9 @@ class Optimizer(torch.optim.Optimizer):
                 loss = closure()
         self._settle()
         found_inf = getattr(self, "found_inf", None)
-        if found_inf is not None and scales(self._known(), found_inf):
+        if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():
+            self._capture()
+        elif found_inf is not None and scales(self._known(), found_inf):
             self._run(Scaling(found_inf, getattr(self, "grad_scale", None)))
         elif self._unscaled():
             self._run(None)
@@ -174,6 +176,28 @@ class Optimizer(torch.optim.Optimizer):
         self._executor.run(blocks, scaling)
         if scaling is not None:
             self._unsettled = Outcome(scaling.found_inf), blocks
+
+    def before_replay(self) -> None:
+        """Count a step and bring its numbers to the device, before a CUDA graph that holds `step()` is replayed.
+
+        A graph repeats kernels; counts, learning rates and bias corrections are made here. Make a step before the capture, and
+        leave parameters and gradients where they are after it.
+        """
+        self._settle()
+        blocks = [block for i in range(len(self._groups)) for block in self._blocks(i)]
+        if blocks != self._known() or not self._executor.refresh(blocks):
+            _take_back(blocks, self.param_groups, self.state)
+            raise InputError("the graph no longer fits the parameters or their gradients: capture it anew")
+
+    def _capture(self) -> None:
+        """Launch a step into a CUDA graph, without counting it."""
+        blocks = self._known()
+        if getattr(self, "found_inf", None) is not None or not self._executor.captures(blocks):
+            raise InputError(
+                "a CUDA graph can hold a step when all groups run in Triton (see plan()), have made a step before, and no "
+                "GradScaler is used; capture forward and backward alone, and call step() outside"
+            )
+        self._executor.capture(blocks)
 
     def _settle(self) -> None:
         """Take the counts back, if the device left the last step out: asked for one step late, when it has long passed it."""

@@ -69,22 +69,31 @@ class Executor:
             block.chosen.run(block)
         for compiled in (in_c, in_triton):
             if remaining := [block for block in compiled if block not in eagerly]:
-                run_tables(self._bound(remaining, scaling))
+                tables = self._bound(remaining, scaling)
+                for table in tables:
+                    table.refresh()
+                launch_tables(tables)
         if eagerly:
             eager.run(eagerly)
 
+    def captures(self, blocks: Sequence[Block]) -> bool:
+        """Return whether a CUDA graph can hold a step of these blocks: kernels that read all that changes from the device."""
+        known = [self._tables.get(block.chosen) for block in blocks]
+        return bool(known) and all(isinstance(table, gpu.Table) and table.captures() for table in known)
+
+    def capture(self, blocks: Sequence[Block]) -> None:
+        """Launch the kernels of a step, without bringing anything to the device."""
+        tables = self._bound(blocks, None)
+        for table in tables:
+            table.captured_aligned = table.aligned
+        launch_tables(tables)
+
     def refresh(self, blocks: Sequence[Block]) -> bool:
-        """Bring the numbers of these blocks' next step to their device; False where that is not all that a step needs."""
-        if not all(isinstance(block.chosen, gpu.Kernels) for block in blocks):
-            return False
+        """Bring the numbers of a step to the device, for kernels captured earlier; return whether those still fit."""
         tables = self._bound(blocks, None)
         for table in tables:
             table.refresh()
-        return all(table.can_be_captured() for table in tables)
-
-    def launch(self, blocks: Sequence[Block]) -> None:
-        """Launch a step whose numbers are brought to the device by `refresh`."""
-        run_tables(self._bound(blocks, None), fresh=True)
+        return all(table.aligned or not table.captured_aligned for table in tables)
 
     def _bound(self, blocks: Sequence[Block], scaling: gpu.Scaling | None) -> list[Any]:
         """Return the tables of these blocks, those of the step before where nothing has changed."""
@@ -101,15 +110,13 @@ class Executor:
         return [self._tables[program] for program in groups]
 
 
-def run_tables(tables: Sequence[Any], *, fresh: bool = False) -> None:
-    """Apply one step to every row of every table.
+def launch_tables(tables: Sequence[Any]) -> None:
+    """Apply one step to every row of every table, phase by phase.
 
     A total is summed over all tables that ask for it by the same path; a table whose next phase reads one waits for the others.
     """
     sums: dict[str, Any] = {}
     unfinished = [(table, 0) for table in tables]
-    for table in () if fresh else tables:
-        table.refresh()
     while unfinished:
         to_come = {path for table, phase in unfinished for path in table.asked_from(phase)}
         going_on = []

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.util
 import itertools
 import linecache
 from collections.abc import Mapping, Sequence
@@ -129,7 +130,7 @@ class Table:
         self._lay_out(params)
         self._lay_out_totals()
         self.fixed_aligned = not (self._state(staying(program)) & (ALIGNMENT - 1)).any()
-        self.aligned = False
+        self.aligned = self.captured_aligned = False
         self.arrays |= {
             "fixed": self._on_device(self._state(staying(program))),
             "kept": self._on_device(self._state(list(program.kept))),
@@ -218,8 +219,8 @@ class Table:
             self.fresh[:count].copy_(pinned, non_blocking=True)
             self.known = now
 
-    def can_be_captured(self) -> bool:
-        """Return whether a CUDA graph of this table's kernels can be replayed: every gradient is read where it lies."""
+    def captures(self) -> bool:
+        """Return whether a CUDA graph can hold this table's kernels: every gradient is read where it lies."""
         return self.plain or all(g.stride() == p.stride() for b in self.blocks for p, g in zip(b.params, b.grads, strict=True))
 
     def _scalars(self) -> list[float]:
@@ -276,6 +277,11 @@ class Table:
             width = len(self.program.totals)
             partials = self.arrays["partials"]
             self.kernels.add_up[grid](partials, bounds, columns, result, SUMS=count, WIDTH=width, BLOCK=BLOCK, **OPTIONS)
+
+
+def is_installed() -> bool:
+    """Return whether Triton is there; torch's builds for CUDA on Linux bring it."""
+    return importlib.util.find_spec("triton") is not None
 
 
 def takes(params: Sequence[Tensor]) -> bool:
