@@ -5,6 +5,7 @@ Both run in processes of their own, because the interpreter is chosen by an envi
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import multiprocessing
 import os
@@ -270,6 +271,36 @@ def test_every_rule_compiles_for_a_device(name: str, compiling: Callable[..., An
     """And neither contracts into multiply-adds in single precision nor divides approximately."""
     for ptx in compiling(compiled_for, name, "float32", 90, True, False):
         assert not {"fma.rn.f32", "div.full", "sqrt.approx"} & set(ptx.replace("\t", " ").split(" "))
+
+
+def warmed_up(rule_name: str) -> tuple[str, str]:
+    """Return the reasons against a rule's kernels where only the name of a device is known, and where none is."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.backends.nvidia.driver import CudaDriver
+
+    links = ALL[rule_name].links(Parameter("w", (2, 2), "matrices"))
+    without = gpu.compiled(links, torch.float32, torch.device("cuda", 1))
+
+    class Driver(CudaDriver):
+        def __init__(self) -> None:
+            self.get_current_device, self.get_current_stream = lambda: 0, lambda device: 0
+
+        def get_current_target(self) -> GPUTarget:
+            return GPUTarget("cuda", 90, 32)
+
+    triton.runtime.driver.set_active(Driver())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
+        found = gpu.compiled(links, torch.float32, torch.device("cuda", 0))
+    return (found if isinstance(found, str) else ""), (without if isinstance(without, str) else "")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a device")
+def test_kernels_are_compiled_before_the_first_step(compiling: Callable[..., Any]) -> None:
+    found, without = compiling(warmed_up, "Distance")
+    assert not found
+    assert without.startswith("Triton cannot compile here (")
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -35,15 +35,9 @@ CHUNK = 8 * BLOCK  # numbers of one program: what it looks up in the table is sp
 OF_UNITS = 2 * BLOCK  # the same, where units are taken one after the other
 OPTIONS = {"num_warps": 4, "enable_fp_fusion": False}  # a multiply-add rounds once where the definition rounds twice
 ALIGNMENT = 16  # bytes that are read at a time
-# what a warm-up passes for each array
-TYPES = {
-    "moved": torch.int64,
-    "fixed": torch.int64,
-    "group": torch.int32,
-    "found_inf": torch.float32,
-    "grad_scale": torch.float32,
-}
-DOUBLES = ("scalars", "sums", "totals", "partials", "units")
+# what the arrays hold, where that is not int64
+TYPES = {"group": torch.int32, "found_inf": torch.float32, "grad_scale": torch.float32}
+TYPES |= dict.fromkeys(("scalars", "sums", "totals", "partials", "units"), torch.float64)
 
 
 @dataclass(frozen=True)
