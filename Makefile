@@ -24,6 +24,7 @@ test-all: $(VENV)/installed-test lint
 
 test-gpu: $(VENV)/installed-test
 	$(BIN)/python -m pytest -q -m gpu -ra
+	$(BIN)/python -m benchmarks.gpu
 
 test-hosts: $(VENV)/bin/python
 	$(BIN)/python tests/hosts/run.py $(HOSTS)

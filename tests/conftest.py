@@ -24,18 +24,18 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.fixture
-def force(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """A function that leaves optimizers one execution beside the eager one: "C", "fused" or "eager" for none."""
-    from steepest.kernels import fused, native
+def force() -> Iterator[Callable[[str], None]]:
+    """A function that leaves optimizers one execution beside the eager one, see `executions.leave`."""
+    from tests.executions import leave
 
-    usual = {"C": native.compiled, "fused": fused.recognise}
+    patch = pytest.MonkeyPatch()
 
-    def leave(execution: str) -> None:
-        off = "turned off"
-        monkeypatch.setattr(native, "compiled", usual["C"] if execution == "C" else lambda links, dtype: off)
-        monkeypatch.setattr(fused, "recognise", usual["fused"] if execution == "fused" else lambda links: off)
+    def only(execution: str) -> None:
+        patch.undo()
+        leave(execution, patch)
 
-    return leave
+    yield only
+    patch.undo()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .averages import Watch, averaged
 from .errors import InputError, at_least, unknown
-from .kernels import Block, Executor, choose, name_of
+from .kernels import Block, Executor, Outcome, Scaling, choose, name_of, scales
 from .rules import Link, Parameter, Rule, Transform
 from .rules.transforms import ScaleByLearningRate
 from .sameness import Sameness
@@ -81,7 +81,8 @@ class Optimizer(torch.optim.Optimizer):
     group 0  2 parameters  4 numbers  lr 0.01  C
     """
 
-    _step_supports_amp_scaling = True  # a GradScaler hands over its scale and what it found, see `_unscaled`
+    _step_supports_amp_scaling = True  # a GradScaler hands over its scale and what it found, see `_run`
+    _unsettled: tuple[Outcome, list[Block]] | None = None  # a step that the device may have left out, and its blocks
 
     def __init__(
         self,
@@ -156,9 +157,61 @@ class Optimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        if self._unscaled():
-            self._executor.run([block for i in range(len(self._groups)) for block in self._blocks(i)])
+        self._settle()
+        found_inf = getattr(self, "found_inf", None)
+        if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():
+            self._capture()
+        elif found_inf is not None and scales(self._known(), found_inf):
+            self._run(Scaling(found_inf, getattr(self, "grad_scale", None)))
+        elif self._unscaled():
+            self._run(None)
         return loss
+
+    def _run(self, scaling: Scaling | None) -> None:
+        """Run one step; with a scaling, without waiting for what the GradScaler has found: the device leaves the step out."""
+        blocks = [block for i in range(len(self._groups)) for block in self._blocks(i)]
+        if scaling is not None and not scales(blocks, scaling.found_inf):  # something has moved since the last step
+            scaling = None
+            if not self._unscaled():
+                _take_back(blocks, self.param_groups, self.state)
+                return
+        self._executor.run(blocks, scaling)
+        if scaling is not None:
+            self._unsettled = Outcome(scaling.found_inf), blocks
+
+    def before_replay(self) -> None:
+        """Count a step and bring its numbers to the device, before a CUDA graph that holds `step()` is replayed.
+
+        A graph repeats kernels; counts, learning rates and bias corrections are made here. Make a step before the capture, and
+        leave parameters and gradients where they are after it.
+        """
+        self._settle()
+        blocks = [block for i in range(len(self._groups)) for block in self._blocks(i)]
+        if blocks != self._known() or not self._executor.refresh(blocks):
+            _take_back(blocks, self.param_groups, self.state)
+            raise InputError("the graph no longer fits the parameters or their gradients: capture it anew")
+
+    def _capture(self) -> None:
+        """Launch a step into a CUDA graph, without counting it."""
+        blocks = self._known()
+        if getattr(self, "found_inf", None) is not None or not self._executor.captures(blocks):
+            raise InputError(
+                "a CUDA graph can hold a step when all groups run in Triton (see plan()), have made a step before, and no "
+                "GradScaler is used; capture forward and backward alone, and call step() outside"
+            )
+        self._executor.capture(blocks)
+
+    def _settle(self) -> None:
+        """Take the counts back, if the device left the last step out: asked for one step late, when it has long passed it."""
+        if self._unsettled is not None:
+            (outcome, blocks), self._unsettled = self._unsettled, None
+            if outcome.skipped():
+                _take_back(blocks, self.param_groups, self.state)
+
+    def _known(self) -> list[Block]:
+        """Return the blocks of the step before, or none where a group has no such block."""
+        known = [group.block for group in self._groups]
+        return [block for block in known if block is not None] if None not in known else []
 
     def _unscaled(self) -> bool:
         """Take the scale of a GradScaler off the gradients; return whether they are finite, so that a step may be made."""
@@ -248,6 +301,7 @@ class Optimizer(torch.optim.Optimizer):
     @torch.no_grad()
     def eval(self) -> Optimizer:
         """Have the parameters hold the weights to evaluate with, where the rule keeps others for the training."""
+        self._settle()
         if self.evaluating:
             return self
         for group, mine in zip(self.param_groups, self._groups, strict=True):
@@ -275,6 +329,11 @@ class Optimizer(torch.optim.Optimizer):
 
     # -- saving and loading -------------------------------------------------------------------------------------------
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state under torch's names."""
+        self._settle()
+        return super().state_dict()
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state; one of other parameters is refused before anything is changed. Its numbers keep their dtypes."""
         try:
@@ -282,6 +341,7 @@ class Optimizer(torch.optim.Optimizer):
             packed = state_dict["state"]
         except (KeyError, TypeError):
             raise InputError("expected the state_dict of an optimizer, with 'state' and 'param_groups'") from None
+        self._settle()
         own = [len(group["params"]) for group in self.param_groups]
         if counts != own:
             raise InputError(f"the state is of param groups with {counts} parameters; this optimizer has {own}")
@@ -328,6 +388,7 @@ class Optimizer(torch.optim.Optimizer):
                 )
 
     def __getstate__(self) -> dict[str, Any]:
+        self._settle()
         groups = [dataclasses.replace(group, block=None, states=[], sameness=None, count=None) for group in self._groups]
         return {
             **super().__getstate__(),
@@ -351,6 +412,15 @@ def _learning_rate(links: tuple[Link, ...]) -> ScaleByLearningRate:
             "end the chain with scale_by_learning_rate(lr)"
         )
     return found[0]
+
+
+def _take_back(blocks: list[Block], groups: list[dict[str, Any]], state: Any) -> None:
+    """Undo the counting of a step that was not made."""
+    for group in groups:
+        group["updates"] -= 1
+    for block in blocks:
+        block.t -= 1
+        state[block.params[0]]["step"].fill_(block.t)  # one tensor for all of them
 
 
 def _check_gradient(p: Tensor) -> None:

@@ -1,7 +1,10 @@
 """Kernels: how a rule's formula is executed. One formula, several executions; `eager` is the definition of all others."""
 
-from . import eager, fused, native
+from . import eager, fused, gpu, native
 from .block import Block
-from .execution import Executor, choose, name_of
+from .execution import Executor, choose, name_of, scales
+from .gpu import Outcome, Scaling
 
-__all__ = ["Block", "Executor", "choose", "eager", "fused", "name_of", "native"]
+__all__ = [
+    "Block", "Executor", "Outcome", "Scaling", "choose", "eager", "fused", "gpu", "name_of", "native", "scales",
+]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -42,3 +43,16 @@ def check_all_gradients_are_there() -> None:
             "a norm or sum over all gradients cannot be taken inside the backward pass (optimizer in backward): "
             "step after backward() has ended, or leave clip_global_norm and its like out of the rule"
         )
+
+
+def are_plain(params: Sequence[Tensor]) -> bool:
+    """Return whether compiled code can walk these: plain tensors of one dtype on one device, lying in memory without gaps."""
+    first = params[0]
+    return all(
+        type(p) in (Tensor, torch.nn.Parameter)
+        and p.dtype == first.dtype
+        and p.device == first.device
+        and p.layout == torch.strided
+        and (p.is_contiguous() or (p.ndim == 4 and p.is_contiguous(memory_format=torch.channels_last)))
+        for p in params
+    )

@@ -12,12 +12,11 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn import Parameter
 
 from ..rules import Link, Transform
 from ..rules.moments import ScaleByAdam
 from ..rules.transforms import DecayWeights, HeavyBall, ScaleByLearningRate
-from .block import Block
+from .block import Block, are_plain
 
 FULL = (torch.float32, torch.float64)
 HALF = (torch.bfloat16, torch.float16)
@@ -34,16 +33,7 @@ class Fused:
     def takes(self, params: Sequence[Tensor]) -> bool:
         """Return whether the operation takes these parameters: plain, dense, of its dtypes, on one device."""
         first = params[0]
-        return all(
-            type(p) in (Tensor, Parameter)
-            and p.dtype == first.dtype
-            and p.dtype in self.dtypes
-            and p.device == first.device
-            and p.device.type in ("cpu", "cuda")
-            and p.layout == torch.strided
-            and (p.is_contiguous() or (p.ndim == 4 and p.is_contiguous(memory_format=torch.channels_last)))
-            for p in params
-        )
+        return first.dtype in self.dtypes and first.device.type in ("cpu", "cuda") and are_plain(params)
 
 
 # What stands before scale_by_learning_rate -> where the core link is, where the weight decay is.

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..rules import Link
 from . import matrix, storage
-from .block import Block, check_all_gradients_are_there
+from .block import Block, are_plain
 from .compiler import CannotCompileError, load
 from .csource import source
 from .eager import wide
@@ -89,14 +89,14 @@ class Table:
     """The tensors of one or more blocks, bound to a compiled program."""
 
     def __init__(self, native: Native, blocks: Sequence[Block]) -> None:
-        self.native, self.blocks = native, list(blocks)
+        self.native, self.program, self.blocks = native, native.program, list(blocks)
         program, params = native.program, [p for block in blocks for p in block.params]
         rows = len(params)
         sizes = np.array([p.numel() for p in params], dtype=np.int64)
         units = np.array([p.shape[0] if p.ndim > 1 else 1 for p in params], dtype=np.int64)
         lengths = np.maximum(sizes // np.maximum(units, 1), 1)
         most = max((len(phase.totals) for phase in program.phases), default=0)
-        chunk = _chunks(sizes, lengths if program.by_units else None)
+        chunk = chunks_of(sizes, lengths if program.by_units else None, CHUNK)
         self.plain = all(map(Tensor.is_contiguous, (*params, *(g for block in blocks for g in block.grads))))
         self.scratch = [torch.empty_like(p, dtype=wide(p.dtype)) for p in params for _ in range(program.num_scratch)]
         self.asked = [[torch.empty_like(p, dtype=wide(p.dtype)) for p in params] for _ in program.matrices]
@@ -140,9 +140,9 @@ class Table:
                         asked = self.asked[int(name.removeprefix(ASKED).removeprefix(ANSWERED))]
                         self.arrays["memory"][row, column] = asked[row].data_ptr()
                     elif name not in (PARAMETER, GRADIENT):
-                        self.arrays["memory"][row, column] = _lies_at(block, name, i)
+                        self.arrays["memory"][row, column] = lies_at(block, name, i)
                 for column, name in enumerate(program.kept):
-                    self.arrays["kept"][row, column] = _lies_at(block, name, i)
+                    self.arrays["kept"][row, column] = lies_at(block, name, i)
                 row += 1
 
     def refresh(self) -> None:
@@ -150,13 +150,13 @@ class Table:
         program, arrays = self.native.program, self.arrays
         for row, block in enumerate(self.blocks):
             if not self.plain:
-                block.grads = [_laid_out_as(p, g) for p, g in zip(block.params, block.grads, strict=True)]
+                block.grads = [laid_out_as(p, g) for p, g in zip(block.params, block.grads, strict=True)]
             scalars = block.scalars()
             arrays["scalars"][row, : len(program.scalars)] = [getattr(scalars[link], name) for link, name in program.scalars]
-        lies_at = [*map(Tensor.data_ptr, itertools.chain.from_iterable(block.params for block in self.blocks))]
+        found = [*map(Tensor.data_ptr, itertools.chain.from_iterable(block.params for block in self.blocks))]
         if len(self.columns) > 1:
-            lies_at += map(Tensor.data_ptr, itertools.chain.from_iterable(block.grads for block in self.blocks))
-        arrays["memory"].T[self.columns] = np.fromiter(lies_at, np.int64, len(lies_at)).reshape(len(self.columns), -1)
+            found += map(Tensor.data_ptr, itertools.chain.from_iterable(block.grads for block in self.blocks))
+        arrays["memory"].T[self.columns] = np.fromiter(found, np.int64, len(found)).reshape(len(self.columns), -1)
         if program.seeds:
             arrays["keys"][:] = [
                 [key_of(seed, place, block.t) for seed in program.seeds] for block in self.blocks for place in block.places
@@ -190,7 +190,7 @@ class Table:
         return {path: value for path, value in zip(paths, sums.tolist(), strict=True) if program.totals[path] == "all"}
 
 
-def _lies_at(block: Block, name: str, i: int) -> int:
+def lies_at(block: Block, name: str, i: int) -> int:
     """Return where parameter `i` of a block has the state that a memory stands for."""
     link, slot = name.removesuffix(storage.SCALE).split(".", 1)
     held: Any = block.slots[int(link)][slot][i]
@@ -199,14 +199,14 @@ def _lies_at(block: Block, name: str, i: int) -> int:
     return held.data_ptr()
 
 
-def _laid_out_as(p: Tensor, g: Tensor) -> Tensor:
+def laid_out_as(p: Tensor, g: Tensor) -> Tensor:
     """Return a gradient in the layout of its parameter."""
     return g if g.stride() == p.stride() else torch.empty_like(p).copy_(g)
 
 
-def _chunks(sizes: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
-    """Return (row, begin, end) of pieces of about CHUNK numbers, in order; of whole units, where their lengths are given."""
-    pieces = np.full_like(sizes, CHUNK) if lengths is None else np.maximum(CHUNK // lengths, 1) * lengths
+def chunks_of(sizes: np.ndarray, lengths: np.ndarray | None, piece: int) -> np.ndarray:
+    """Return (row, begin, end) of pieces of about so many numbers, in order; of whole units, where their lengths are given."""
+    pieces = np.full_like(sizes, piece) if lengths is None else np.maximum(piece // lengths, 1) * lengths
     counts = -(-sizes // pieces)
     rows = np.repeat(np.arange(len(sizes), dtype=np.int64), counts)
     first = np.repeat(np.cumsum(counts) - counts, counts)
@@ -214,41 +214,6 @@ def _chunks(sizes: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
     return np.ascontiguousarray(np.stack([rows, begin, np.minimum(begin + pieces[rows], sizes[rows])], axis=1))
 
 
-def run(tables: Sequence[Table]) -> None:
-    """Apply one step to every row of every table.
-
-    A total is summed over all tables that ask for it by the same path; a table whose next phase reads one waits for the others.
-    """
-    if any(table.asked_from(0) for table in tables):
-        check_all_gradients_are_there()
-    sums: dict[str, float] = {}
-    unfinished = [(table, 0) for table in tables]
-    for table in tables:
-        table.refresh()
-    while unfinished:
-        to_come = {path for table, phase in unfinished for path in table.asked_from(phase)}
-        going_on = []
-        for table, phase in unfinished:
-            program = table.native.program
-            if phase and not to_come.isdisjoint(program.over(phase - 1, "all")):
-                going_on.append((table, phase))
-                continue
-            table.know(sums)
-            for path, value in table.run(phase).items():
-                sums[path] = sums.get(path, 0.0) + value
-            if phase + 1 < len(program.phases):
-                going_on.append((table, phase + 1))
-        unfinished = going_on
-
-
 def takes(params: Sequence[Tensor]) -> bool:
     """Return whether C can walk these parameters: plain dense tensors on a CPU, of one dtype it knows."""
-    first = params[0]
-    return first.dtype in DTYPES and all(
-        type(p) in (Tensor, torch.nn.Parameter)
-        and p.device.type == "cpu"
-        and p.dtype == first.dtype
-        and p.layout == torch.strided
-        and (p.is_contiguous() or (p.ndim == 4 and p.is_contiguous(memory_format=torch.channels_last)))
-        for p in params
-    )
+    return params[0].dtype in DTYPES and params[0].device.type == "cpu" and are_plain(params)
