@@ -16,7 +16,7 @@ FLOORS = (
     ("racing", "assessment", "estimators"),
     ("training",),
     ("tasks", "recipes", "evaluation", "gradient"),
-    ("optimizer", "state", "sameness", "averages"),
+    ("optimizer", "groups", "state", "sameness", "averages"),
     ("kernels",),
     ("rules", "schedules", "models", "data", "objectives", "metrics", "records", "sources"),
     ("reach",),
@@ -25,7 +25,8 @@ FLOORS = (
 # On one floor, who may look at whom; anything else on the same floor is a stranger.
 NEIGHBOURS = {
     "__main__": {"cli"},
-    "optimizer": {"state", "sameness", "averages"},
+    "optimizer": {"groups", "state", "averages"},
+    "groups": {"state", "sameness"},
     "averages": {"state"},
     "rules": {"schedules"},
     "data": {"sources"},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,14 +24,11 @@ def test_sophia_observes_the_curvature_as_optax_does(estimator: str) -> None:
 
     def observing(params: list[torch.Tensor]) -> torch.optim.Optimizer:
         optimizer = steepest.Optimizer(params, rule)
-        link, steps = rule.transforms()[0], iter(range(r.STEPS))
+        steps = iter(range(r.STEPS))
 
         def after(*args: Any) -> None:
             if next(steps) % 10 == 0:
-                for p in params:
-                    state = SimpleNamespace(hessian=optimizer.state[p]["hessian"])
-                    link.observe(p.grad, state, SimpleNamespace(**link.scalars(1, 0.01), scale=scale))  # type: ignore[attr-defined]
-                    optimizer.state[p]["hessian"].copy_(state.hessian)
+                optimizer.update_hessian(scale)
 
         optimizer.register_step_post_hook(after)
         return optimizer
@@ -45,6 +41,12 @@ def test_sophia_observes_the_curvature_as_optax_does(estimator: str) -> None:
     )
     for mine, other in zip(r.train_torch(observing, SHAPES), r.train_optax(theirs, SHAPES), strict=True):
         np.testing.assert_allclose(mine, other, rtol=0, atol=1e-12)
+
+
+def test_curvature_is_for_rules_that_take_it_in() -> None:
+    optimizer = steepest.Optimizer([torch.zeros(2, requires_grad=True)], steepest.adam(0.1))
+    with pytest.raises(steepest.InputError, match="scale_by_sophia does"):
+        optimizer.update_hessian()
 
 
 def test_noise_dies_away_as_it_should() -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
-import operator
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,32 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from .averages import Watch, averaged
-from .errors import InputError, at_least, unknown
+from .errors import InputError, at_least, positive, unknown
+from .groups import OF_THE_RULE, Group, take_back
 from .kernels import Block, Executor, Outcome, Scaling, choose, name_of, scales
 from .rules import Link, Parameter, Rule, Transform
 from .rules.transforms import ScaleByLearningRate
-from .sameness import Sameness
-from .schedules import Schedule, constant
-from .state import TRAINING, check, column, fill, names_of, uncast
+from .schedules import constant
+from .state import TRAINING, check, names_of, observe, uncast
 
 GROUP_KEYS = ("params", "lr", "name")
-# what torch's optimizers keep in a group and a rule keeps itself: set there, it would change nothing
-OF_THE_RULE = frozenset({"alpha", "betas", "dampening", "eps", "momentum", "nesterov", "rho", "rule", "weight_decay"})
 # torch wraps this method to keep its compiler out, and imports the whole compiler to do so: 1.6 s at the first optimizer
 _add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
-
-
-@dataclass
-class _Group:
-    """What the shell knows of one param group beside torch's dict: its links and, once built, its columns."""
-
-    links: tuple[Link, ...]
-    names: list[dict[str, str]]  # per link: slot -> the key it has in optimizer.state
-    schedule: Schedule
-    block: Block | None = None
-    states: list[dict[str, Any]] = dataclasses.field(default_factory=list)  # of the block's parameters, in its order
-    sameness: Sameness | None = None  # of the block's parameters and their gradients
-    count: Tensor | None = None  # the step, one tensor for all of them
 
 
 @dataclass(frozen=True)
@@ -96,7 +79,7 @@ class Optimizer(torch.optim.Optimizer):
             raise InputError(f"Optimizer takes a rule such as adamw(1e-3) (got {rule!r})")
         self.rule = rule
         self._lengths = (steps_per_epoch, total_steps)
-        self._groups: list[_Group] = []
+        self._groups: list[Group] = []
         self._executor = Executor()
         self._averages = any(type(link).evaluated is not Transform.evaluated for link in rule.transforms())
         self._embeddings: set[int] = set()
@@ -139,7 +122,7 @@ class Optimizer(torch.optim.Optimizer):
             group = {**param_group, "params": share, "lr": lr, "updates": 0}
             _add_param_group(self, group)
             schedule = learning_rate.schedule.resolved(*self._lengths)
-            self._groups.append(_Group(links, names_of(links), schedule))
+            self._groups.append(Group(links, names_of(links), schedule))
 
     def _kind(self, tensor: Tensor) -> str:
         if id(tensor) in self._embeddings:
@@ -169,11 +152,11 @@ class Optimizer(torch.optim.Optimizer):
 
     def _run(self, scaling: Scaling | None) -> None:
         """Run one step; with a scaling, without waiting for what the GradScaler has found: the device leaves the step out."""
-        blocks = [block for i in range(len(self._groups)) for block in self._blocks(i)]
+        blocks = self._blocks()
         if scaling is not None and not scales(blocks, scaling.found_inf):  # something has moved since the last step
             scaling = None
             if not self._unscaled():
-                _take_back(blocks, self.param_groups, self.state)
+                take_back(blocks, self.param_groups, self.state)
                 return
         self._executor.run(blocks, scaling)
         if scaling is not None:
@@ -186,9 +169,9 @@ class Optimizer(torch.optim.Optimizer):
         leave parameters and gradients where they are after it.
         """
         self._settle()
-        blocks = [block for i in range(len(self._groups)) for block in self._blocks(i)]
+        blocks = self._blocks()
         if blocks != self._known() or not self._executor.refresh(blocks):
-            _take_back(blocks, self.param_groups, self.state)
+            take_back(blocks, self.param_groups, self.state)
             raise InputError("the graph no longer fits the parameters or their gradients: capture it anew")
 
     def _capture(self) -> None:
@@ -206,7 +189,7 @@ class Optimizer(torch.optim.Optimizer):
         if self._unsettled is not None:
             (outcome, blocks), self._unsettled = self._unsettled, None
             if outcome.skipped():
-                _take_back(blocks, self.param_groups, self.state)
+                take_back(blocks, self.param_groups, self.state)
 
     def _known(self) -> list[Block]:
         """Return the blocks of the step before, or none where a group has no such block."""
@@ -223,78 +206,28 @@ class Optimizer(torch.optim.Optimizer):
             torch._foreach_mul_(grads, scale.double().reciprocal().item())
         return True
 
-    def _blocks(self, i: int) -> Iterator[Block]:
-        """Yield the blocks of group `i` for this step: one, unless parameters have been updated unequally often."""
-        group, mine = self.param_groups[i], self._groups[i]
-        lr = float(group["lr"]) * self._factor(group, mine)
-        params: list[Tensor] = group["params"]
-        grads = [p.grad for p in params]
-        group["updates"] += 1
-        block = mine.block
-        if block is not None and self._is_current(mine, params, grads):
-            block.t, block.lr, block.grads = block.t + 1, lr, grads  # type: ignore[assignment]
-            mine.count.fill_(block.t)  # type: ignore[union-attr]
-            yield block
-            return
-        mine.block = None
-        by_count: dict[int, list[int]] = {}
-        for at, p in enumerate(params):
-            if p.grad is not None:
-                _check_gradient(p)
-                by_count.setdefault(self._count(p) + 1, []).append(at)
-        before = sum(len(earlier["params"]) for earlier in self.param_groups[:i])
-        for t, places in by_count.items():
-            mine.count = torch.tensor(float(t))
-            block = self._gather(mine, [params[at] for at in places], t, lr)
-            block.places = [before + at for at in places]
-            if len(places) == len(params):
-                mine.block, mine.states = block, [self.state[p] for p in params]
-                mine.sameness = Sameness([*params, *block.grads])
-            yield block
+    def _blocks(self) -> list[Block]:
+        """Return the blocks of all groups for this step."""
+        blocks, place = [], 0
+        for group, mine in zip(self.param_groups, self._groups, strict=True):
+            blocks += mine.blocks(group, self.state, place)
+            place += len(group["params"])
+        return blocks
 
-    def _is_current(self, mine: _Group, params: list[Tensor], grads: list[Tensor | None]) -> bool:
-        """Return whether the block still holds these very parameters, as they were and with their state, all with gradients."""
-        known = mine.block.params if mine.block is not None else []
-        return (
-            len(known) == len(params)
-            and all(map(operator.is_, params, known))
-            and mine.sameness is not None
-            and mine.sameness.holds([*params, *grads])
-            and all(mine.states)
-            and self.state.get(params[0]) is mine.states[0]
-            and self.state.get(params[-1]) is mine.states[-1]
-        )
+    @torch.no_grad()
+    def update_hessian(self, scale: float = 1.0) -> None:
+        """Take the gradients that lie in the parameters as an estimate of the curvature, for a rule that divides by it.
 
-    def _count(self, p: Tensor) -> int:
-        """Return how often a parameter was updated (torch's SGD keeps its buffer without a count)."""
-        state = self.state[p]
-        return int(state.get("step", 1 if state else 0))
-
-    def _gather(self, mine: _Group, members: list[Tensor], t: int, lr: float) -> Block:
-        """Return the block of these parameters, with their state in columns."""
-        states = [self.state[p] for p in members]
-        for p, state in zip(members, states, strict=True):
-            fill(state, p, mine.links, mine.names)
-            state["step"] = mine.count
-        columns = [
-            {slot: column(states, keys[slot], spec) for slot, spec in link.slots().items()}
-            for link, keys in zip(mine.links, mine.names, strict=True)
-        ]
-        grads = [p.grad for p in members if p.grad is not None]
-        return Block(mine.links, members, columns, grads, t, lr, choose(mine.links, members)[0])
-
-    def _factor(self, group: dict[str, Any], mine: _Group) -> float:
-        if "initial_lr" in group and not mine.schedule.is_constant:
-            raise InputError(
-                f"a torch scheduler on top of a rule with its own schedule ({mine.schedule!r}): keep one of the two, "
-                "for example by leaving out schedule="
-            )
-        if not OF_THE_RULE.isdisjoint(group):
-            found = min(OF_THE_RULE.intersection(group))
-            raise InputError(
-                f"{found!r} was set in a param group, but belongs to the rule: make an optimizer with another rule"
-            )
-        return mine.schedule(group["updates"])
+        No step is made or counted. What the gradients are to be, and `scale`, is told by `scale_by_sophia`: every ten steps or
+        so, those of the mean loss over labels drawn from the network's own predictions, and the number of rows.
+        """
+        positive("scale", scale)
+        if not any(hasattr(link, "observe") for link in self.rule.transforms()):
+            raise InputError(f"no link of {self.rule!r} takes the curvature in; scale_by_sophia does")
+        for group, mine in zip(self.param_groups, self._groups, strict=True):
+            for p in group["params"]:
+                if p.grad is not None:
+                    observe(p, self.state[p], mine.links, mine.names, scale)
 
     # -- weights for evaluation ---------------------------------------------------------------------------------------
 
@@ -389,7 +322,7 @@ class Optimizer(torch.optim.Optimizer):
 
     def __getstate__(self) -> dict[str, Any]:
         self._settle()
-        groups = [dataclasses.replace(group, block=None, states=[], sameness=None, count=None) for group in self._groups]
+        groups = [group.bare() for group in self._groups]
         return {
             **super().__getstate__(),
             "rule": self.rule,
@@ -412,19 +345,3 @@ def _learning_rate(links: tuple[Link, ...]) -> ScaleByLearningRate:
             "end the chain with scale_by_learning_rate(lr)"
         )
     return found[0]
-
-
-def _take_back(blocks: list[Block], groups: list[dict[str, Any]], state: Any) -> None:
-    """Undo the counting of a step that was not made."""
-    for group in groups:
-        group["updates"] -= 1
-    for block in blocks:
-        block.t -= 1
-        state[block.params[0]]["step"].fill_(block.t)  # one tensor for all of them
-
-
-def _check_gradient(p: Tensor) -> None:
-    if p.grad is not None and p.grad.is_sparse:
-        raise InputError("sparse gradients are not supported: build the embedding with sparse=False")
-    if p.is_complex():
-        raise InputError("complex parameters are not supported: hold real and imaginary parts as two parameters")

@@ -7,6 +7,7 @@ scales, under the slot's name followed by `_scale`.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from .errors import InputError
 from .kernels import storage
-from .kernels.eager import wide, write
+from .kernels.eager import read, wide, write
 from .rules import Link
 from .rules.core import Slot, one_number
 
@@ -108,3 +109,19 @@ def uncast(saved: dict[str, Any], p: Tensor) -> dict[str, Any]:
     """Return what torch has cast to the parameter's dtype on loading, as it was saved."""
     slots = ((slot, value) for slot, value in saved.items() if isinstance(value, Tensor) and slot != "step")
     return {slot: value.detach().clone().to(p.device) for slot, value in slots if value.dtype != p.dtype}
+
+
+def observe(p: Tensor, state: dict[str, Any], links: Iterable[Link], names: Iterable[dict[str, str]], scale: float) -> None:
+    """Have the links that take the curvature in see a parameter's gradient."""
+    links, names = list(links), list(names)
+    fill(state, p, links, names)
+    state.setdefault("step", torch.tensor(0.0))
+    for link, keys in zip(links, names, strict=True):
+        if hasattr(link.transform, "observe"):
+            held = {slot: column([state], keys[slot], spec)[0] for slot, spec in link.slots().items()}
+            seen = SimpleNamespace(**{slot: read(value, wide(p.dtype)) for slot, value in held.items()})
+            scalars = SimpleNamespace(**link.transform.scalars(1, 1.0), scale=scale)
+            assert p.grad is not None
+            link.transform.observe(p.grad.to(wide(p.dtype)), seen, scalars)  # type: ignore[attr-defined]
+            for slot, target in held.items():
+                write(target, getattr(seen, slot))

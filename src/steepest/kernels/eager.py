@@ -68,7 +68,7 @@ def _pipeline(block: Block, i: int, scalars: list[SimpleNamespace]) -> Pipeline:
     paths = tuple(link.path for link in block.links)
     place = block.places[i] if block.places else i
     states = [
-        SimpleNamespace(**{name: _read(column[i], p.dtype) for name, column in columns.items()}) for columns in block.slots
+        SimpleNamespace(**{name: read(column[i], p.dtype) for name, column in columns.items()}) for columns in block.slots
     ]
     before = [dict(vars(state)) for state in states]
     for at, (link, state, k) in enumerate(zip(block.links, states, scalars, strict=True)):
@@ -107,7 +107,7 @@ def write(target: Tensor | storage.EightBit, value: Tensor) -> None:
         target.copy_(value)
 
 
-def _read(held: Tensor | storage.EightBit, dtype: torch.dtype) -> Tensor:
+def read(held: Tensor | storage.EightBit, dtype: torch.dtype) -> Tensor:
     """Return state in the precision it is computed in: one number a tensor as it is, in double."""
     if isinstance(held, storage.EightBit):
         return storage.read(held, dtype)

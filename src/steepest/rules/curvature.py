@@ -21,15 +21,15 @@ class ScaleBySophia(Transform):
     `m <- b1 m + (1 - b1) u; u <- clip(m / max(gamma h, eps), -1, 1)`, with `m / (1 - b1^t)` for `m` with `bias_correction`, as
     in optax. Until `h` is first observed it is 0, and the step a sign.
 
-    `observe(g, s, k)` takes one estimate into `h`, every 10 steps or so: `h <- b2 h + (1 - b2) estimate`. What `g` is depends
-    on `estimator`, and the caller brings it in the gradients of the parameters, between two steps:
+    `optimizer.update_hessian(scale)` takes one estimate into `h`, every 10 steps or so: `h <- b2 h + (1 - b2) estimate`. It reads
+    the gradients of the parameters, which the caller fills for it between two steps, depending on `estimator`:
 
     - `"gauss_newton"` (Gauss-Newton-Bartlett, for a cross-entropy): the gradient of the mean loss over a batch whose labels are
       drawn from the network's own predictions. The estimate is `scale g^2`, `scale` the number of rows (or tokens) of the mean.
     - `"hutchinson"`: `v * (H v)` with random signs or normal numbers `v`, from a product of the Hessian with a vector. The
       estimate is `scale g`, `scale` 1.
 
-    `k` holds the link's scalars and `scale`; nothing but `s.hessian` is written, no step is counted. How large `gamma` should
+    No step is made or counted. How large `gamma` should
     be is told by the share of elements that are not clipped: 10% to 50%.
 
     Source: Liu, Li, Hall, Liang, Ma, Sophia: A Scalable Stochastic Second-order Optimizer for Language Model Pre-training,

@@ -1,0 +1,132 @@
+"""What the optimizer shell knows of one param group: its links, and the block of tensors that it keeps from step to step."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import InputError
+from .kernels import Block, choose
+from .rules import Link
+from .sameness import Sameness
+from .schedules import Schedule
+from .state import column, fill
+
+# what torch's optimizers keep in a group and a rule keeps itself: set there, it would change nothing
+OF_THE_RULE = frozenset({"alpha", "betas", "dampening", "eps", "momentum", "nesterov", "rho", "rule", "weight_decay"})
+
+Settings = dict[str, Any]  # torch's own dict of a param group
+States = Any  # optimizer.state: parameter -> its state
+
+
+@dataclass
+class Group:
+    """One param group beside torch's dict of it."""
+
+    links: tuple[Link, ...]
+    names: list[dict[str, str]]  # per link: slot -> the key it has in optimizer.state
+    schedule: Schedule
+    block: Block | None = None
+    states: list[dict[str, Any]] = field(default_factory=list)  # of the block's parameters, in its order
+    sameness: Sameness | None = None  # of the block's parameters and their gradients
+    count: Tensor | None = None  # the step, one tensor for all of them
+
+    def bare(self) -> Group:
+        """Return it without what is built anew at the next step."""
+        return replace(self, block=None, states=[], sameness=None, count=None)
+
+    def blocks(self, settings: Settings, states: States, place: int) -> Iterator[Block]:
+        """Yield the group's blocks for this step: one, unless parameters have been updated unequally often.
+
+        `place` is that of its first parameter among all of the optimizer's.
+        """
+        lr = float(settings["lr"]) * self.factor(settings)
+        params: list[Tensor] = settings["params"]
+        grads = [p.grad for p in params]
+        settings["updates"] += 1
+        block = self.block
+        if block is not None and self._is_current(states, params, grads):
+            block.t, block.lr, block.grads = block.t + 1, lr, grads  # type: ignore[assignment]
+            self.count.fill_(block.t)  # type: ignore[union-attr]
+            yield block
+            return
+        self.block = None
+        by_count: dict[int, list[int]] = {}
+        for at, p in enumerate(params):
+            if p.grad is not None:
+                _check_gradient(p)
+                by_count.setdefault(_count(states[p]) + 1, []).append(at)
+        for t, at in by_count.items():
+            block = self._gather([params[i] for i in at], states, t, lr)
+            block.places = [place + i for i in at]
+            if len(at) == len(params):
+                self.block, self.states = block, [states[p] for p in params]
+                self.sameness = Sameness([*params, *block.grads])
+            yield block
+
+    def factor(self, settings: Settings) -> float:
+        """Return what the schedule multiplies the learning rate by now."""
+        if "initial_lr" in settings and not self.schedule.is_constant:
+            raise InputError(
+                f"a torch scheduler on top of a rule with its own schedule ({self.schedule!r}): keep one of the two, "
+                "for example by leaving out schedule="
+            )
+        if not OF_THE_RULE.isdisjoint(settings):
+            found = min(OF_THE_RULE.intersection(settings))
+            raise InputError(
+                f"{found!r} was set in a param group, but belongs to the rule: make an optimizer with another rule"
+            )
+        return self.schedule(settings["updates"])
+
+    def _is_current(self, states: States, params: list[Tensor], grads: list[Tensor | None]) -> bool:
+        """Return whether the block still holds these very parameters, as they were and with their state, all with gradients."""
+        known = self.block.params if self.block is not None else []
+        return (
+            len(known) == len(params)
+            and all(map(operator.is_, params, known))
+            and self.sameness is not None
+            and self.sameness.holds([*params, *grads])
+            and all(self.states)
+            and states.get(params[0]) is self.states[0]
+            and states.get(params[-1]) is self.states[-1]
+        )
+
+    def _gather(self, members: list[Tensor], states: States, t: int, lr: float) -> Block:
+        """Return the block of these parameters, with their state in columns."""
+        self.count = torch.tensor(float(t))
+        mine = [states[p] for p in members]
+        for p, state in zip(members, mine, strict=True):
+            fill(state, p, self.links, self.names)
+            state["step"] = self.count
+        columns = [
+            {slot: column(mine, keys[slot], spec) for slot, spec in link.slots().items()}
+            for link, keys in zip(self.links, self.names, strict=True)
+        ]
+        grads = [p.grad for p in members if p.grad is not None]
+        return Block(self.links, members, columns, grads, t, lr, choose(self.links, members)[0])
+
+
+def take_back(blocks: list[Block], settings: list[Settings], states: States) -> None:
+    """Undo the counting of a step that was not made."""
+    for group in settings:
+        group["updates"] -= 1
+    for block in blocks:
+        block.t -= 1
+        states[block.params[0]]["step"].fill_(block.t)  # one tensor for all of them
+
+
+def _count(state: dict[str, Any]) -> int:
+    """Return how often a parameter was updated (torch's SGD keeps its buffer without a count)."""
+    return int(state.get("step", 1 if state else 0))
+
+
+def _check_gradient(p: Tensor) -> None:
+    if p.grad is not None and p.grad.is_sparse:
+        raise InputError("sparse gradients are not supported: build the embedding with sparse=False")
+    if p.is_complex():
+        raise InputError("complex parameters are not supported: hold real and imaginary parts as two parameters")
