@@ -81,6 +81,13 @@ def apart(
     (mine, states), (defined, others) = both(execution, rule, dtype, shapes, **options)
     found = [farthest(a, b, spared=spared) for a, b in zip(mine, defined, strict=True)]
     for state, other in zip(states, others, strict=True):
-        for key, value in other.items():  # numbers of a tensor are kept in double, and made of what is computed in less
-            found.append(farthest(state[key], value, wide(dtype) if value.dtype == torch.float64 else None, spared))
+        for key, value in other.items():
+            found.append(farthest(state[key], value, _made_of(value, dtype), spared))
     return max(found)
+
+
+def _made_of(state: Tensor, dtype: torch.dtype) -> torch.dtype | None:
+    """Return the dtype whose roundings state is made of: weights kept in float32 beside a bfloat16 parameter follow it."""
+    if state.ndim == 0 and state.dtype == torch.float64:  # numbers of a tensor are kept in double
+        return wide(dtype)
+    return dtype if state.is_floating_point() else None

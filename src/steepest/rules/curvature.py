@@ -21,7 +21,7 @@ class ScaleBySophia(Transform):
     `m <- b1 m + (1 - b1) u; u <- clip(m / max(gamma h, eps), -1, 1)`, with `m / (1 - b1^t)` for `m` with `bias_correction`, as
     in optax. Until `h` is first observed it is 0, and the step a sign.
 
-    `optimizer.update_hessian(scale)` takes an estimate into `h`, every 10 steps or so: `h <- b2 h + (1 - b2) estimate`. It reads
+    `optimizer.update_hessian(scale)` takes an estimate into `h` every 10 steps or so: `h <- b2 h + (1 - b2) estimate`. It reads
     the gradients of the parameters, which the caller fills for it between two steps, depending on `estimator`:
 
     - `"gauss_newton"` (Gauss-Newton-Bartlett, for a cross-entropy): the gradient of the mean loss over a batch whose labels are
