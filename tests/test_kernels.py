@@ -271,16 +271,22 @@ def test_many_processes_may_start_at_once(tmp_path: Path) -> None:
     assert not list((tmp_path / "kernels").glob(".building-*"))
 
 
-def test_without_a_compiler_torchs_operations_or_the_definition_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_a_compiler_torchs_operations_or_the_definition_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setenv("STEEPEST_CACHE", str(tmp_path))
     native.compiled.cache_clear()
     monkeypatch.setenv("CC", str(tmp_path / "none"))
     compiler.compiler.cache_clear()
+    compiler.say_once.cache_clear()
     plan = steepest.Optimizer(nn.Linear(2, 2), steepest.adamw(0.01)).plan()
     assert [row["execution"] for row in plan.rows] == ["torch fused adamw"]
     plan = steepest.Optimizer(nn.Linear(2, 2), steepest.rmsprop(0.01)).plan()
     assert plan.rows[0]["execution"] == "eager"
     assert plan.rows[0]["reason"] == "no C compiler was found (cc, gcc or clang)"
+    assert [record.message for record in caplog.records] == [
+        "rules run without compiled code, which is slower: no C compiler was found (cc, gcc or clang)"
+    ]
     monkeypatch.undo()
     compiler.compiler.cache_clear()
     native.compiled.cache_clear()

@@ -70,6 +70,7 @@ CASES: dict[str, tuple[Callable[[], steepest.Rule], Any]] = {
         lambda ps: o.RMSprop(ps, lr=0.01, alpha=0.9, momentum=0.5, weight_decay=0.1),
     ),
     "adam": (lambda: steepest.adam(0.01), lambda ps: o.Adam(ps, lr=0.01)),
+    "adam without momentum": (lambda: steepest.adam(0.01, b1=0.0), lambda ps: o.Adam(ps, lr=0.01, betas=(0.0, 0.999))),
     "adam l2": (
         lambda: steepest.adam(0.01, b1=0.8, b2=0.95, eps=1e-3, weight_decay=0.1),
         lambda ps: o.Adam(ps, lr=0.01, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.1),

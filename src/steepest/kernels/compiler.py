@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
+import logging
 import os
 import platform
 import shlex
@@ -18,6 +19,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+log = logging.getLogger("steepest")
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-fopenmp-simd")
 LINK = ("-shared", "-fPIC", "-lm")
 TIME_LIMIT_S = 60
@@ -25,6 +27,12 @@ TIME_LIMIT_S = 60
 
 class CannotCompileError(Exception):
     """Why there is no compiled code: no compiler, no folder to keep it in, or a complaint of the compiler's."""
+
+
+@functools.cache
+def say_once(reason: str) -> None:
+    """Warn that rules run without compiled code, once a process for each reason."""
+    log.warning("rules run without compiled code, which is slower: %s", reason)
 
 
 def load(source: str) -> ctypes.CDLL:

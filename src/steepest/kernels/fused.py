@@ -60,6 +60,8 @@ def recognise(links: tuple[Link, ...]) -> Fused | str:
     if isinstance(link, ScaleByAdam):
         if not link.bias_correction:
             return "torch has no fused Adam without bias correction"
+        if link.b1 == 0:
+            return "torch has no fused Adam without a running mean"
         if link.eps_mode != "outside":
             return f"torch has no fused Adam with eps_mode={link.eps_mode!r}"
         run = partial(_adam, link=link, i=core or 0, decay=decay, decoupled=at == 1)

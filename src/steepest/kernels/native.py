@@ -23,7 +23,7 @@ from torch import Tensor
 from ..rules import Link
 from . import matrix, storage
 from .block import Block, are_plain
-from .compiler import CannotCompileError, load
+from .compiler import CannotCompileError, load, say_once
 from .csource import source
 from .eager import wide
 from .random import key_of
@@ -66,7 +66,10 @@ def compiled(links: tuple[Link, ...], dtype: torch.dtype) -> Native | str:
         return f"no C for {dtype}"
     try:
         return Native(links, dtype)
-    except (Untraceable, CannotCompileError) as reason:
+    except CannotCompileError as reason:
+        say_once(str(reason))
+        return str(reason)
+    except Untraceable as reason:
         return str(reason)
 
 

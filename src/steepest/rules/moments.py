@@ -64,7 +64,7 @@ class ScaleByAdam(Moments):
     """Divide a running mean by a running root mean square.
 
     `m <- b1 m + (1 - b1) u; v <- b2 v + (1 - b2) u^2; u <- (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)`. Without
-    `bias_correction` the two divisors `1 - b^t` are left out, as some articles print it.
+    `bias_correction` the two divisors `1 - b^t` are left out, as some articles print it. With `b1 = 0` no mean is kept.
 
     Source: Kingma, Ba, Adam: A Method for Stochastic Optimization, 2015, arXiv:1412.6980.
 
@@ -78,10 +78,16 @@ class ScaleByAdam(Moments):
         super().__post_init__()
         switch("bias_correction", self.bias_correction)
 
+    def initial_state(self) -> Mapping[str, float | Slot]:
+        return self.slots if self.b1 else {"exp_avg_sq": self.slots["exp_avg_sq"]}
+
     def scalars(self, t: int, lr: float) -> dict[str, Any]:
         return self._scalars(t, self.bias_correction)
 
     def formula(self, u: Symbol, p: Symbol, s: Any, k: Any) -> Formula:
+        if not self.b1:
+            s.exp_avg_sq = k.b2 * s.exp_avg_sq + (1 - k.b2) * (u * u)
+            return self._over_root(u, s.exp_avg_sq, k)
         self._observe(u, s, k)
         return self._over_root(s.exp_avg / k.c1, s.exp_avg_sq, k)
 
