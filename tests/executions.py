@@ -11,7 +11,6 @@ from torch import Tensor
 
 import steepest
 from steepest.kernels import fused, gpu, native
-from steepest.kernels.eager import wide
 
 Change = Callable[[Tensor], Tensor]
 
@@ -32,7 +31,7 @@ def trained(
     params = [torch.randn(shape, generator=generator).to(device, dtype).requires_grad_() for shape in shapes]
     optimizer = steepest.Optimizer(params, rule)
     if execution is not None:
-        assert [row["execution"] for row in optimizer.plan().rows] == [execution], optimizer.plan()
+        assert {row["execution"] for row in optimizer.plan().rows} == {execution}, optimizer.plan()
     for _ in range(steps):
         for p in params:
             gradient = torch.randn(p.shape, generator=generator).to(device, dtype)
@@ -79,15 +78,10 @@ def apart(
 ) -> float:
     """Return how far parameters and state of an execution are from those of the definition, in roundings."""
     (mine, states), (defined, others) = both(execution, rule, dtype, shapes, **options)
-    found = [farthest(a, b, spared=spared) for a, b in zip(mine, defined, strict=True)]
+    kept = [value for state in others for key, value in state.items() if key != "step"]
+    coarsest = max([dtype, *(v.dtype for v in kept if v.is_floating_point())], key=lambda known: torch.finfo(known).eps)
+    found = [farthest(a, b, coarsest, spared) for a, b in zip(mine, defined, strict=True)]
     for state, other in zip(states, others, strict=True):
-        for key, value in other.items():
-            found.append(farthest(state[key], value, _made_of(value, dtype), spared))
+        for key, value in other.items():  # what is kept in few digits is where the last one may tip over
+            found.append(farthest(state[key], value, coarsest, spared))
     return max(found)
-
-
-def _made_of(state: Tensor, dtype: torch.dtype) -> torch.dtype | None:
-    """Return the dtype whose roundings state is made of: weights kept in float32 beside a bfloat16 parameter follow it."""
-    if state.ndim == 0 and state.dtype == torch.float64:  # numbers of a tensor are kept in double
-        return wide(dtype)
-    return dtype if state.is_floating_point() else None

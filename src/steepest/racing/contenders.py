@@ -15,14 +15,21 @@ from ..rules import (
     adadelta,
     adagrad,
     adam,
+    adamax,
     adamw,
+    amsgrad,
     ema_momentum,
     lion,
+    mars,
     momentum,
     muon,
+    nadam,
     nesterov,
+    radam,
     rmsprop,
+    schedule_free_adamw,
     sgd,
+    soap,
     split,
 )
 from ..rules.transforms import ScaleByLearningRate
@@ -61,6 +68,13 @@ SPACES = {
     "adam": Space(adam, 1e-4, 1e-2, _ALGOPERF),
     "adamw": Space(adamw, 1e-4, 1e-2, _ALGOPERF),
     "lion": Space(lion, 1e-5, 3.3e-3, "3 to 10 times below AdamW's (Chen et al., 2023, arXiv:2302.06675)"),
+    **{
+        rule.__name__: Space(rule, 1e-4, 1e-2, "that of Adam, which it varies")
+        for rule in (adamax, nadam, amsgrad, radam, mars, soap)
+    },
+    "schedule_free_adamw": Space(
+        schedule_free_adamw, 1e-4, 1e-1, "1 to 10 times AdamW's (Defazio et al., 2024, arXiv:2405.15682)"
+    ),
     "muon": Space(_muon_with_adamw, 0.002, 0.2, "the authors' 0.02 (Jordan et al., 2024), a decade either way"),
 }
 DEFAULT = ("sgd", "momentum", "nesterov", "adagrad", "adadelta", "rmsprop", "adam", "adamw", "lion", "muon")
