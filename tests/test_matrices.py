@@ -40,13 +40,13 @@ def asked(values: list[Tensor], coefficients: str, steps: int = 5) -> list[Tenso
     return matrix.answers([Orthogonalize(value, **iteration, dtype="float32") for value in values])
 
 
-SHAPES = [(6, 4), (4, 6), (12, 64), (64, 12), (90, 100), (400, 410), (400, 700), (1, 3), (3, 1)]
+SHAPES = [(6, 4), (4, 6), (12, 64), (64, 12), (90, 100), (40, 120), (120, 40), (1, 3), (3, 1)]
 
 
 @pytest.mark.parametrize("steps", [1, 5, 7, 12])
 @pytest.mark.parametrize("name", ["newton_schulz", "polar_express"])
 def test_the_iteration_equals_its_polynomials_on_the_singular_values(name: str, steps: int) -> None:
-    """In the matrix and on its Gram matrix, in one leg and in several, whole and by halves."""
+    """On the matrix and on its Gram matrix, in one leg and in several."""
     torch.manual_seed(0)
     values = [torch.randn(shape) for shape in SHAPES]
     for value, found in zip(values, asked(values, name, steps), strict=True):

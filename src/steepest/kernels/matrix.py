@@ -1,7 +1,7 @@
 """The matrix operations of the rule language, batched by shape: whatever asks alike in one step is stacked and done at once.
 
-Small matrices are stacked because a call costs more than its arithmetic; of large ones only few at a time, because then the
-stack is what costs (memory). Orthogonalisation runs its iteration in one of two forms, equal but for rounding:
+Small matrices are stacked because a call costs more than its arithmetic. Orthogonalisation runs its iteration in one of two
+forms, equal but for rounding:
 
 - *on the matrix*, as published: `A = X X^T; X <- a X + (b A + c A^2) X`. This is the form in half precision; on a CPU one
   matrix after the other there: a stacked product may round otherwise, and so it equals torch's Muon bit by bit.
@@ -10,9 +10,10 @@ stack is what costs (memory). Orthogonalisation runs its iteration in one of two
   and every step magnifies the loss: after `LEG` steps the product is taken, and a new Gram matrix. In half precision that would
   be needed too often.
 
-All products but those with the wide matrix are symmetric: above `HALVES` rows, only half of what lies off the diagonal blocks
-is computed. Seconds on one core (AMD Zen 3, torch 2.13, float32): 768 x 768 in 0.8 of the time of the plain form, 768 x 1152 in
-0.74, 768 x 3072 in 0.45; 100 of 32 x 32, stacked, in a fifth of the time of one after the other; 256 x 256 in the same.
+Time against torch's form in the same precision, one core (AMD Zen 3, torch 2.13, float32): 768 x 1,536 0.84, 768 x 3,072 0.61;
+100 of 32 x 32, stacked, a fifth; 256 x 256 and larger the same. Computing only half of the symmetric products, by blocks, took
+another fifth off on one core, but cost up to as much again on two busy ones: every further product is one more place where
+threads wait for each other. For the same reason large matrices are stacked, as far as memory allows.
 """
 
 from __future__ import annotations
@@ -28,10 +29,9 @@ from torch import Tensor
 from ..rules.language import Eigenbasis, InverseRoot, Orthogonalize, Refreshed
 
 REQUESTS = (Orthogonalize, InverseRoot, Eigenbasis, Refreshed)
-STACK = 2**20  # numbers: 4 megabytes in float32; from a quarter of that to sixteen times it, no difference was measured
-WIDE = 1.5  # columns for each row, from which the Gram matrix is the cheaper one to iterate on
+STACK = 2**24  # numbers: 64 megabytes in float32, and about three times as much while it is worked on
+WIDE = 2  # columns for each row, from which the Gram matrix is the cheaper one to iterate on
 LEG = 5
-HALVES = 384
 
 
 def answers(requests: Sequence[Any]) -> list[Any]:
@@ -103,7 +103,7 @@ def iterated(x: Tensor, coefficients: Sequence[tuple[float, float, float]]) -> T
     if x.dtype != torch.float32 and x.device.type == "cpu":
         return torch.stack([_one_by_one(matrix, coefficients) for matrix in x])
     for a, b, c in coefficients:
-        gram = symmetric(x, x.mT)
+        gram = torch.bmm(x, x.mT)
         x = torch.baddbmm(x, _quadratic(gram, b, c), x, beta=a)
     return x
 
@@ -116,34 +116,19 @@ def _one_by_one(x: Tensor, coefficients: Sequence[tuple[float, float, float]]) -
 
 
 def _on_gram(x: Tensor, coefficients: Sequence[tuple[float, float, float]]) -> Tensor:
-    gram, product = symmetric(x, x.mT), None
+    gram, product = torch.bmm(x, x.mT), None
     for i, (a, b, c) in enumerate(coefficients):
         factor = _quadratic(gram, b, c)
         factor.diagonal(dim1=-2, dim2=-1).add_(a)
-        product = factor if product is None else symmetric(product, factor)
+        product = factor if product is None else torch.bmm(product, factor)
         if i + 1 < len(coefficients):
-            gram = symmetric(factor, symmetric(factor, gram))
+            gram = torch.bmm(factor, torch.bmm(factor, gram))
     return x if product is None else torch.bmm(product, x)
 
 
 def _quadratic(gram: Tensor, b: float, c: float) -> Tensor:
-    """Return `b A + c A^2` of a symmetric matrix; in half precision it is rounded once."""
-    if gram.dtype != torch.float32:
-        return torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-    return symmetric(gram, gram).mul_(c).add_(gram, alpha=b)
-
-
-def symmetric(a: Tensor, b: Tensor) -> Tensor:
-    """Return the products `a b` of stacks of matrices, known to be symmetric."""
-    rows = a.shape[-2]
-    if rows < HALVES or a.dtype != torch.float32 or a.device.type != "cpu":
-        return torch.bmm(a, b)
-    out, half = a.new_empty(a.shape[0], rows, rows), rows // 2
-    out[:, :half, :half] = symmetric(a[:, :half], b[:, :, :half])
-    out[:, half:, half:] = symmetric(a[:, half:], b[:, :, half:])
-    out[:, :half, half:] = beside = torch.bmm(a[:, :half], b[:, :, half:])
-    out[:, half:, :half] = beside.mT
-    return out
+    """Return `b A + c A^2`."""
+    return torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
 
 
 def _exact_products() -> bool:
