@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -141,3 +142,51 @@ def test_a_number_of_the_rule_set_in_a_group_is_refused() -> None:
     net(torch.ones(1, 2)).sum().backward()
     with pytest.raises(steepest.InputError, match="'weight_decay' was set in a param group, but belongs to the rule"):
         optimizer.step()
+
+
+def test_gradients_are_freed_by_zero_grad() -> None:
+    p = torch.zeros(1000, requires_grad=True)
+    optimizer = steepest.Optimizer([p], steepest.adamw(0.1))
+    p.grad = torch.ones(1000)
+    alive = weakref.ref(p.grad)
+    optimizer.step()
+    optimizer.zero_grad()
+    assert alive() is None
+
+
+def test_a_parameter_without_gradient_does_not_slow_the_others_down() -> None:
+    """The block is kept for those that have gradients, and made anew when these are others."""
+    torch.manual_seed(0)
+    ours = [torch.randn(3, requires_grad=True) for _ in range(3)]
+    theirs = [p.detach().clone().requires_grad_() for p in ours]
+    optimizers = steepest.Optimizer(ours, steepest.adam(0.1)), torch.optim.Adam(theirs, lr=0.1)
+    blocks = []
+    for have in ((0, 1), (0, 1), (0, 1), (0, 1, 2), (2,), (0, 1), (0, 1)):
+        for params, optimizer in zip((ours, theirs), optimizers, strict=True):
+            optimizer.zero_grad()
+            for i in have:
+                params[i].grad = torch.full((3,), float(i + 1))
+            optimizer.step()
+        blocks.append(optimizers[0]._groups[0].block)
+    assert blocks[1] is blocks[0] is blocks[2]
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, other)
+
+
+def test_the_learning_rate_of_a_group_is_not_that_of_every_branch() -> None:
+    rule = steepest.split(matrices=steepest.muon(0.02), rest=steepest.adamw(3e-4))
+    net = nn.Linear(2, 2)
+    with pytest.raises(steepest.InputError, match="give each branch its own"):
+        steepest.Optimizer([{"params": list(net.named_parameters()), "lr": 0.5}], rule)
+
+
+def test_biases_may_be_left_without_decay() -> None:
+    torch.manual_seed(0)
+    net = nn.Linear(3, 2)
+    optimizer = steepest.Optimizer(net, steepest.adamw(0.1, weight_decay=0.5, exclude_vectors=True))
+    before = [p.detach().clone() for p in net.parameters()]
+    for p in net.parameters():
+        p.grad = torch.zeros_like(p)
+    optimizer.step()
+    torch.testing.assert_close(net.weight, before[0] * 0.95)
+    torch.testing.assert_close(net.bias, before[1], rtol=0, atol=0)

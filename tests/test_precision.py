@@ -13,6 +13,7 @@ from steepest.kernels import storage
 from steepest.kernels.random import bits, key_of, standard_normal, stochastic_bfloat16
 
 EXECUTIONS = ("eager", "C")
+WITHOUT_COMPILER = ("eager", "fused", "C")
 
 
 def small_steps(rule: steepest.Rule, steps: int = 1000) -> torch.Tensor:
@@ -179,3 +180,56 @@ def test_float32_state_of_bfloat16_parameters_is_not_recast() -> None:
     other.load_state_dict(optimizer.state_dict())
     assert other.state[p]["exp_avg"].dtype == torch.float32
     assert torch.equal(other.state[p]["exp_avg"], optimizer.state[p]["exp_avg"])
+
+
+@pytest.mark.parametrize("execution", WITHOUT_COMPILER)
+@pytest.mark.parametrize("storage", ["8-bit", "float32", "bfloat16", "float16"])
+def test_state_in_another_format_steps_in_every_execution(storage: str, execution: str, force: Callable[[str], None]) -> None:
+    force(execution)
+    for rule in (steepest.adamw(1e-2), steepest.momentum(1e-2)):
+        p = torch.ones(300, dtype=torch.bfloat16, requires_grad=True)
+        optimizer = steepest.Optimizer([p], steepest.keep_state(rule, storage, min_size=0))
+        for _ in range(3):
+            p.grad = torch.full_like(p, 1e-4)
+            optimizer.step()
+        assert torch.isfinite(p).all()
+
+
+def test_means_of_squares_are_not_kept_in_half_precision() -> None:
+    p = torch.ones(300, requires_grad=True)
+    optimizer = steepest.Optimizer([p], steepest.keep_state(steepest.adam(1e-2), "float16"))
+    p.grad = torch.full_like(p, 1e-4)  # whose square is 0 in float16
+    optimizer.step()
+    assert optimizer.state[p]["exp_avg"].dtype == torch.float16
+    assert optimizer.state[p]["exp_avg_sq"].dtype == torch.float32
+    torch.testing.assert_close(p.detach(), torch.full_like(p, 0.99), rtol=0, atol=1e-4)
+
+
+def test_which_state_is_never_negative() -> None:
+    """Codes of 8 bits keep those from becoming 0; a new rule's squares must say that they are."""
+    parameter = steepest.rules.Parameter("w", (4, 4), "matrices")
+    squares = {"exp_avg_sq", "square_avg", "sum", "acc_delta", "max_exp_avg_sq", "exp_inf", "step_size", "variance"}
+    for make in steepest.rules.CATALOGUE.values():
+        for link in make().links(parameter):
+            for name, slot in link.slots().items():
+                if slot.shape is None:
+                    assert slot.nonnegative == (name in squares), (make.__name__, name)
+
+
+@pytest.mark.slow
+def test_a_mean_of_squares_in_eight_bits_follows_for_long() -> None:
+    """With a memory of 1,000 steps, each changes less than a code: rounding must not hold it where it is."""
+    generator = torch.Generator().manual_seed(0)
+    params = [torch.zeros(64, 100, requires_grad=True) for _ in range(2)]
+    rules = (steepest.adamw(1e-3), steepest.keep_state(steepest.adamw(1e-3), min_size=0))
+    optimizers = [steepest.Optimizer([p], rule) for p, rule in zip(params, rules, strict=True)]
+    for t in range(4000):
+        g = torch.randn(64, 100, generator=generator) * (1.0 if t < 1000 else 0.1)
+        for p, optimizer in zip(params, optimizers, strict=True):
+            p.grad = g
+            optimizer.step()
+    full, codes = (optimizer.state[p] for optimizer, p in zip(optimizers, params, strict=True))
+    eight = storage.read(storage.EightBit(codes["exp_avg_sq"], codes["exp_avg_sq_scale"]), torch.float32)
+    ratio = (eight / full["exp_avg_sq"]).flatten().quantile(torch.tensor([0.01, 0.5, 0.99]))
+    assert (ratio > 0.5).all()
+    assert (ratio < 2.0).all()

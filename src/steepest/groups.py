@@ -32,13 +32,14 @@ class Group:
     names: list[dict[str, str]]  # per link: slot -> the key it has in optimizer.state
     schedule: Schedule
     block: Block | None = None
+    at: list[int] | None = None  # the places of the block's parameters in the group; None: all of them
     states: list[dict[str, Any]] = field(default_factory=list)  # of the block's parameters, in its order
     sameness: Sameness | None = None  # of the block's parameters and their gradients
     count: Tensor | None = None  # the step, one tensor for all of them
 
     def bare(self) -> Group:
         """Return it without what is built anew at the next step."""
-        return replace(self, block=None, states=[], sameness=None, count=None)
+        return replace(self, block=None, at=None, states=[], sameness=None, count=None)
 
     def blocks(self, settings: Settings, states: States, place: int) -> Iterator[Block]:
         """Yield the group's blocks for this step: one, unless parameters have been updated unequally often.
@@ -49,13 +50,15 @@ class Group:
         params: list[Tensor] = settings["params"]
         grads = [p.grad for p in params]
         settings["updates"] += 1
+        if self.at is not None and [i for i, g in enumerate(grads) if g is not None] == self.at:
+            params, grads = [params[i] for i in self.at], [grads[i] for i in self.at]
         block = self.block
         if block is not None and self._is_current(states, params, grads):
             block.t, block.lr, block.grads = block.t + 1, lr, grads  # type: ignore[assignment]
             self.count.fill_(block.t)  # type: ignore[union-attr]
             yield block
             return
-        self.block = None
+        self.block, params = None, settings["params"]
         by_count: dict[int, list[int]] = {}
         for at, p in enumerate(params):
             if p.grad is not None:
@@ -64,9 +67,13 @@ class Group:
         for t, at in by_count.items():
             block = self._gather([params[i] for i in at], states, t, lr)
             block.places = [place + i for i in at]
-            if len(at) == len(params):
-                self.block, self.states = block, [states[p] for p in params]
-                self.sameness = Sameness([*params, *block.grads])
+            if len(by_count) == 1:
+                self.block, self.at, self.states = (
+                    block,
+                    at if len(at) < len(params) else None,
+                    [states[p] for p in block.params],
+                )
+                self.sameness = Sameness([*block.params, *block.grads])
             yield block
 
     def factor(self, settings: Settings) -> float:

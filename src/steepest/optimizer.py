@@ -115,6 +115,8 @@ class Optimizer(torch.optim.Optimizer):
             shares.setdefault(links, []).append(tensor if name is None else (name, tensor))
         if not shares:
             raise InputError("a param group needs at least one parameter (got none)")
+        if "lr" in param_group and len({_learning_rate(links).lr for links in shares}) > 1:
+            raise InputError("a group's lr would be that of every branch of the split: give each branch its own, in the rule")
         for links, share in shares.items():
             learning_rate = _learning_rate(links)
             lr = param_group.get("lr", learning_rate.lr)

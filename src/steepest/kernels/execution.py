@@ -75,6 +75,11 @@ class Executor:
                 launch_tables(tables)
         if eagerly:
             eager.run(eagerly)
+        for block in blocks:
+            if block not in in_triton:  # a CUDA graph reads them again
+                block.grads = []  # or they would outlive zero_grad(set_to_none=True)
+        used = {block.chosen for block in blocks}
+        self._tables = {program: table for program, table in self._tables.items() if program in used}
 
     def captures(self, blocks: Sequence[Block]) -> bool:
         """Return whether a CUDA graph can hold a step of these blocks: kernels that read all that changes from the device."""

@@ -50,6 +50,8 @@ _CHAINS: dict[tuple[type[Transform], ...], tuple[int | None, int | None]] = {
 
 def recognise(links: tuple[Link, ...]) -> Fused | str:
     """Return the fused operation for these links, or the reason why there is none."""
+    if any(slot.storage is not None for link in links for slot in link.slots().values()):
+        return "torch has no fused form with state in a format of its own"
     transforms = [link.transform for link in links]
     kinds = tuple(type(transform) for transform in transforms)
     if kinds[-1] is not ScaleByLearningRate or kinds[:-1] not in _CHAINS:

@@ -220,11 +220,7 @@ class Table:
         return self.plain or all(g.stride() == p.stride() for b in self.blocks for p, g in zip(b.params, b.grads, strict=True))
 
     def _scalars(self) -> list[float]:
-        found = []
-        for block in self.blocks:
-            scalars = block.scalars()
-            found += [getattr(scalars[link], name) for link, name in self.program.scalars]
-        return found
+        return [number for block in self.blocks for number in self.program.read(block.scalars())]
 
     def _pointers(self) -> np.ndarray:
         """Return where parameters and gradients lie, a row for each; a gradient laid out otherwise is copied."""

@@ -154,8 +154,7 @@ class Table:
         for row, block in enumerate(self.blocks):
             if not self.plain:
                 block.grads = [laid_out_as(p, g) for p, g in zip(block.params, block.grads, strict=True)]
-            scalars = block.scalars()
-            arrays["scalars"][row, : len(program.scalars)] = [getattr(scalars[link], name) for link, name in program.scalars]
+            arrays["scalars"][row, : len(program.scalars)] = program.read(block.scalars())
         found = [*map(Tensor.data_ptr, itertools.chain.from_iterable(block.params for block in self.blocks))]
         if len(self.columns) > 1:
             found += map(Tensor.data_ptr, itertools.chain.from_iterable(block.grads for block in self.blocks))

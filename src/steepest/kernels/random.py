@@ -1,7 +1,7 @@
 """Counter-based random numbers: a function of (seed, place of the tensor, step, element), the same in every execution.
 
 Nothing is drawn in an order, so threads, devices and resumed trainings cannot change what is drawn. An element's 32 bits are
-its index, mixed twice with two halves of a key; the mixer is the one of least bias that Wellons' search found
+its index, mixed twice with two halves of a key; the mixer is a low-bias one of Wellons' search
 (https://nullprogram.com/blog/2018/07/31/).
 """
 

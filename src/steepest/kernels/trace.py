@@ -16,6 +16,7 @@ from inspect import isgenerator
 from types import SimpleNamespace
 from typing import Any
 
+from ..errors import InputError
 from ..rules import Link, Projection
 from ..rules.core import one_number
 from ..rules.language import Normal, Orthogonalize, Sides, Stored, Total
@@ -60,6 +61,17 @@ class Program:
     seeds: tuple[int, ...]
     kinds: dict[str, str]
     matrices: dict[int, tuple[int, Orthogonalize]]
+    shaping: dict[tuple[int, str], Any]
+
+    def read(self, scalars: Sequence[SimpleNamespace]) -> list[float]:
+        """Return this step's scalars in their order; refuse what shaped the formula and has changed since."""
+        for (i, name), value in self.shaping.items():
+            if (now := getattr(scalars[i], name)) != value:
+                raise InputError(
+                    f"{name!r} in scalars() was {value!r} when its formula was traced and is {now!r} now: what changes from "
+                    "step to step must be a number (1.0 or 0.0, with where())"
+                )
+        return [getattr(scalars[i], name) for i, name in self.scalars]
 
     @property
     def num_scratch(self) -> int:
@@ -103,7 +115,7 @@ def trace(links: Sequence[Link], rounds: bool = False) -> Program:
     kept = tracer.kept | {name: tracer.graph.kept(name) for name in read if name not in tracer.kept}
     scalars = _leaves([*settled, Phase(stores=kept)], "scalar")
     numbers = (tuple(sorted(scalars)), tracer.totals, kept, tuple(tracer.seeds))
-    return Program(tuple(settled), tuple(order), *numbers, kinds, tracer.matrices)
+    return Program(tuple(settled), tuple(order), *numbers, kinds, tracer.matrices, tracer.shaping)
 
 
 def _kinds(links: Sequence[Link]) -> dict[str, str]:
@@ -137,6 +149,7 @@ class _Tracer:
         self.written: dict[str, Node] = {}  # state -> what it has become so far
         self.kept: dict[str, Node] = {}  # state of one number a tensor -> what it becomes
         self.seeds: list[int] = []
+        self.shaping: dict[tuple[int, str], Any] = {}
         self.matrices: dict[int, tuple[int, Orthogonalize]] = {}  # phase -> what follows it
 
     def run(self, links: Sequence[Link]) -> None:
@@ -182,6 +195,8 @@ class _Tracer:
         for name, value in link.transform.scalars(1, 1.0).items():
             number = isinstance(value, int | float) and not isinstance(value, bool)
             found[name] = self.graph.scalar((i, name)) if number else value
+            if not number:
+                self.shaping[i, name] = value
         return SimpleNamespace(**found)
 
     def _write(self, i: int, link: Link, state: SimpleNamespace) -> None:

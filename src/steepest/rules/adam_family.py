@@ -26,9 +26,11 @@ def _moments(amsgrad: bool, *numbers: float, bias_correction: bool = True, eps_m
     return link(*numbers, bias_correction=bias_correction, eps_mode=eps_mode)
 
 
-def _decayed(core: Transform, lr: float, schedule: Schedule, weight_decay: float, decoupled: bool) -> Chain:
+def _decayed(
+    core: Transform, lr: float, schedule: Schedule, weight_decay: float, decoupled: bool, exclude_vectors: bool = False
+) -> Chain:
     switch("decoupled_weight_decay", decoupled)
-    decay, rate = decaying(weight_decay), scale_by_learning_rate(lr, schedule)
+    decay, rate = decaying(weight_decay, exclude_vectors), scale_by_learning_rate(lr, schedule)
     return chain(core, *decay, rate) if decoupled else chain(*decay, core, rate)
 
 
@@ -64,14 +66,17 @@ def adamw(
     eps_mode: str = "outside",
     amsgrad: bool = False,
     weight_decay: float = 1e-2,
+    exclude_vectors: bool = False,
     schedule: Schedule = ALWAYS,
 ) -> Chain:
     """AdamW: Adam with decoupled weight decay, `p <- p - lr (adam + weight_decay p)` (Loshchilov, Hutter, 2019).
 
+    `exclude_vectors` leaves biases and the scales of norms without decay, as is commonly done; they become a further group.
+
     >>> adamw(3e-4, weight_decay=0.1)
     adamw(0.0003, weight_decay=0.1)
     """
-    return _decayed(_moments(amsgrad, b1, b2, eps, eps_mode=eps_mode), lr, schedule, weight_decay, decoupled=True)
+    return _decayed(_moments(amsgrad, b1, b2, eps, eps_mode=eps_mode), lr, schedule, weight_decay, True, exclude_vectors)
 
 
 @named
@@ -202,6 +207,7 @@ def mars(
     eps: float = 1e-8,
     gamma: float = 0.025,
     weight_decay: float = 0.0,
+    exclude_vectors: bool = False,
     schedule: Schedule = ALWAYS,
 ) -> Chain:
     """MARS: AdamW over gradients that lean on how they changed (Yuan et al., 2024, arXiv:2411.10438).
@@ -214,7 +220,7 @@ def mars(
     return chain(
         reduce_variance(gamma, b1),
         scale_by_adam(b1, b2, eps),
-        *decaying(weight_decay),
+        *decaying(weight_decay, exclude_vectors),
         scale_by_learning_rate(lr, schedule),
     )
 

@@ -70,7 +70,9 @@ class ScaleByAdadelta(Transform):
 
     rho: float = 0.9
     eps: float = 1e-6
-    slots: ClassVar[Mapping[str, float]] = slots_from(square_avg=0.0, acc_delta=0.0)
+    slots: ClassVar[Mapping[str, float | Slot]] = MappingProxyType(
+        {"square_avg": Slot(nonnegative=True), "acc_delta": Slot(nonnegative=True)}
+    )
 
     def __post_init__(self) -> None:
         between("rho", self.rho, 0, 1, open_end=True)

@@ -17,7 +17,7 @@ from ..schedules import Schedule
 from .core import Chain, Projection, Slot, Transform, chain, named, one_number
 from .language import Formula, Symbol, lerp, maximum, where
 from .moments import scale_by_adam
-from .transforms import ALWAYS, decay_weights, scale_by_learning_rate
+from .transforms import ALWAYS, decaying, scale_by_learning_rate
 
 WEIGHTS = Slot("parameter", storage="wide")
 
@@ -143,6 +143,7 @@ def schedule_free_adamw(
     b2: float = 0.999,
     eps: float = 1e-8,
     weight_decay: float = 0.0,
+    exclude_vectors: bool = False,
     schedule: Schedule = ALWAYS,
 ) -> Chain:
     """AdamW without a schedule: Adam's second moment, Schedule-Free in the place of its first (Defazio et al., 2024).
@@ -152,18 +153,26 @@ def schedule_free_adamw(
     >>> schedule_free_adamw(0.0025)
     schedule_free_adamw(0.0025)
     """
-    decay = (decay_weights(weight_decay),) if weight_decay else ()
-    return chain(scale_by_adam(0.0, b2, eps), *decay, scale_by_learning_rate(lr, schedule), schedule_free(b1))
+    return chain(
+        scale_by_adam(0.0, b2, eps),
+        *decaying(weight_decay, exclude_vectors),
+        scale_by_learning_rate(lr, schedule),
+        schedule_free(b1),
+    )
 
 
 @named
 def schedule_free_sgd(
-    lr: float = 1.0, *, momentum: float = 0.9, weight_decay: float = 0.0, schedule: Schedule = ALWAYS
+    lr: float = 1.0,
+    *,
+    momentum: float = 0.9,
+    weight_decay: float = 0.0,
+    exclude_vectors: bool = False,
+    schedule: Schedule = ALWAYS,
 ) -> Chain:
     """SGD without a schedule, averaged instead of accelerated (Defazio et al., 2024, arXiv:2405.15682).
 
     >>> schedule_free_sgd(0.5)
     schedule_free_sgd(0.5)
     """
-    decay = (decay_weights(weight_decay),) if weight_decay else ()
-    return chain(*decay, scale_by_learning_rate(lr, schedule), schedule_free(momentum))
+    return chain(*decaying(weight_decay, exclude_vectors), scale_by_learning_rate(lr, schedule), schedule_free(momentum))

@@ -2,7 +2,8 @@
 
 Every function takes `lr` (> 0) and `schedule` (a `Schedule` that multiplies it). `weight_decay` is the L2 penalty `u + wd p`
 before the rule where torch has it so, and decoupled (after the rule) in `lion` and `sophia`, as in their papers. Adam and what
-is made of it stand in `adam_family`, rules for whole matrices in `matrix_family`.
+is made of it stand in `adam_family`, rules for whole matrices in `matrix_family`. Where decay is decoupled, `exclude_vectors`
+leaves biases and the scales of norms without it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from ..errors import switch
 from ..schedules import Schedule
 from .adam_family import adam, adamax, adamw, amsgrad, dadapt_adam, lamb, mars, nadam, prodigy, radam
 from .adaptive import scale_by_adadelta, scale_by_adagrad, scale_by_lion, scale_by_rms, scale_by_rprop
+from .averaging import schedule_free_adamw, schedule_free_sgd
 from .core import Chain, Transform, chain, named
 from .curvature import scale_by_sophia
 from .layerwise import scale_by_trust_ratio
@@ -188,7 +190,13 @@ def asgd(
 
 @named
 def lion(
-    lr: float = 1e-4, *, b1: float = 0.9, b2: float = 0.99, weight_decay: float = 0.0, schedule: Schedule = ALWAYS
+    lr: float = 1e-4,
+    *,
+    b1: float = 0.9,
+    b2: float = 0.99,
+    weight_decay: float = 0.0,
+    exclude_vectors: bool = False,
+    schedule: Schedule = ALWAYS,
 ) -> Chain:
     """Lion: the sign of an interpolated momentum (Chen et al., 2023, arXiv:2302.06675).
 
@@ -197,7 +205,7 @@ def lion(
     >>> lion(3e-4)
     lion(0.0003)
     """
-    return chain(scale_by_lion(b1, b2), *decaying(weight_decay), scale_by_learning_rate(lr, schedule))
+    return chain(scale_by_lion(b1, b2), *decaying(weight_decay, exclude_vectors), scale_by_learning_rate(lr, schedule))
 
 
 @named
@@ -239,6 +247,7 @@ def sophia(
     estimator: str = "gauss_newton",
     bias_correction: bool = False,
     weight_decay: float = 0.1,
+    exclude_vectors: bool = False,
     schedule: Schedule = ALWAYS,
 ) -> Chain:
     """Sophia: a running mean over an estimate of the curvature, clipped (Liu et al., 2023, arXiv:2305.14342).
@@ -249,7 +258,7 @@ def sophia(
     sophia(0.001)
     """
     scaled = scale_by_sophia(b1, b2, gamma, eps, estimator, bias_correction)
-    return chain(scaled, *decaying(weight_decay), scale_by_learning_rate(lr, schedule))
+    return chain(scaled, *decaying(weight_decay, exclude_vectors), scale_by_learning_rate(lr, schedule))
 
 
 # Every rule that goes by one name, in the order of its time.
@@ -258,5 +267,6 @@ CATALOGUE = {
     for rule in (
         sgd, momentum, ema_momentum, nesterov, asgd, rprop, adagrad, adadelta, rmsprop, adam, adamax, nadam, lars, amsgrad,
         adamw, lamb, radam, dadapt_adam, lion, sophia, prodigy, muon, mars, shampoo, adafactor, soap,
+        schedule_free_sgd, schedule_free_adamw,
     )
 }  # fmt: skip

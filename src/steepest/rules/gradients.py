@@ -106,7 +106,7 @@ class CentralizeGradients(Transform):
     """
 
     def serves(self, parameter: Parameter) -> bool:
-        return len(parameter.shape) > 1
+        return math.prod(parameter.shape[1:]) > 1  # the mean of one number is that number: it would never move
 
     def formula(self, u: Symbol, p: Symbol, s: Any, k: Any) -> Formula:
         return u - (yield mean(u, over="unit"))

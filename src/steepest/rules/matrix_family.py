@@ -73,6 +73,7 @@ def soap(
     every: int = 10,
     max_dimension: int = 10_000,
     weight_decay: float = 0.01,
+    exclude_vectors: bool = False,
     schedule: Schedule = ALWAYS,
 ) -> Chain:
     """SOAP: Adam in the eigenbases of Shampoo's preconditioners (Vyas et al., 2024, arXiv:2409.11321).
@@ -83,7 +84,7 @@ def soap(
     soap(0.003, every=5)
     """
     scaled = scale_by_soap(b1, b2, eps, every, max_dimension=max_dimension)
-    return chain(scaled, *decaying(weight_decay), scale_by_learning_rate(lr, schedule))
+    return chain(scaled, *decaying(weight_decay, exclude_vectors), scale_by_learning_rate(lr, schedule))
 
 
 @named

@@ -1,8 +1,8 @@
 """Rules for little memory: what the parameter loses by rounding is carried on, or rounded at random; state in fewer bits.
 
-In bfloat16 a parameter near 1 changes by 1/128 at least: smaller steps are lost by rounding to the nearest. Two remedies keep
-them. `compensated` writes down what was lost and adds it to the next step; `stochastic_rounding` rounds up or down at random,
-so that small steps arrive on average.
+In bfloat16 a parameter just below 1 changes by 1/256 at least, one just above by 1/128: smaller steps are lost when they are
+rounded to the nearest. Two remedies keep them. `compensated` writes down what was lost and adds it to the next step;
+`stochastic_rounding` rounds up or down at random, so that small steps arrive on average.
 """
 
 from __future__ import annotations
@@ -100,7 +100,8 @@ def keep_state(rule: Rule, storage: str = "8-bit", *, min_size: int | None = Non
     """Keep the state of a rule in `"8-bit"` blocks, or in a floating dtype of its own, whatever the parameter's is.
 
     In 8 bits, every 256 numbers share a scale; a number takes 1 + 4/256 bytes. Parameters of fewer than `min_size` numbers
-    (4,096 in 8 bits, none otherwise) keep theirs as they are. Copies of the weights (averages, Schedule-Free's `z`) stay whole.
+    (4,096 in 8 bits, none otherwise) keep theirs as they are. Copies of the weights (averages, Schedule-Free's `z`) stay whole,
+    and so do means of squares in `"bfloat16"` and `"float16"`, which lose them.
 
     Source: Dettmers, Lewis, Shleifer, Zettlemoyer, 8-bit Optimizers via Block-wise Quantization, 2022, arXiv:2110.02861;
     their table of 256 values is a power law here.
