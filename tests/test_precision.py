@@ -179,3 +179,37 @@ def test_float32_state_of_bfloat16_parameters_is_not_recast() -> None:
     other.load_state_dict(optimizer.state_dict())
     assert other.state[p]["exp_avg"].dtype == torch.float32
     assert torch.equal(other.state[p]["exp_avg"], optimizer.state[p]["exp_avg"])
+
+
+@pytest.mark.parametrize("to_eight", [True, False])
+def test_a_checkpoint_goes_from_eight_bits_to_whole_numbers_and_back(to_eight: bool) -> None:
+    rules = [steepest.adamw(0.01), steepest.keep_state(steepest.adamw(0.01))]
+    gradient = torch.randn(5000, generator=torch.Generator().manual_seed(0))
+    found = []
+    for rule, other in ((rules[0], rules[0]), rules if to_eight else rules[::-1]):
+        p = torch.nn.Parameter(torch.zeros(5000))
+        first, second = steepest.Optimizer([p], rule), steepest.Optimizer([p], other)
+        p.grad = gradient.clone()
+        first.step()
+        second.load_state_dict(first.state_dict())
+        second.step()
+        assert ("exp_avg_scale" in second.state[p]) == (other is rules[1])
+        found.append(p.detach())
+    torch.testing.assert_close(*found, rtol=0, atol=2e-3)
+
+
+def test_eight_bit_state_follows_a_change_of_layout() -> None:
+    """Its scales are those of the numbers as they lie in memory."""
+    generator = torch.Generator().manual_seed(0)
+    gradient = torch.randn(16, 32, 4, 4, generator=generator) * torch.logspace(-4, 0, 32)[None, :, None, None]
+    found = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        p = torch.nn.Parameter(torch.zeros(16, 32, 4, 4))
+        optimizer = steepest.Optimizer([p], steepest.keep_state(steepest.momentum(0.1)))
+        p.grad = gradient.clone()
+        optimizer.step()
+        p.data = p.data.contiguous(memory_format=layout)
+        p.grad = torch.zeros_like(p)
+        optimizer.step()
+        found.append(p.detach())
+    torch.testing.assert_close(*found, rtol=0, atol=2e-3)

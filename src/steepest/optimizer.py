@@ -16,8 +16,9 @@ from .averages import Watch, averaged
 from .errors import InputError, at_least, unknown
 from .kernels import Block, Executor, Outcome, Scaling, choose, name_of, scales
 from .rules import Link, Parameter, Rule, Transform
+from .rules.core import check_order
 from .rules.transforms import ScaleByLearningRate
-from .sameness import Sameness
+from .sameness import Sameness, SameState
 from .schedules import Schedule, constant
 from .state import TRAINING, check, column, fill, names_of, uncast
 
@@ -36,7 +37,6 @@ class _Group:
     names: list[dict[str, str]]  # per link: slot -> the key it has in optimizer.state
     schedule: Schedule
     block: Block | None = None
-    states: list[dict[str, Any]] = dataclasses.field(default_factory=list)  # of the block's parameters, in its order
     sameness: Sameness | None = None  # of the block's parameters and their gradients
     count: Tensor | None = None  # the step, one tensor for all of them
 
@@ -82,6 +82,7 @@ class Optimizer(torch.optim.Optimizer):
     """
 
     _step_supports_amp_scaling = True  # a GradScaler hands over its scale and what it found, see `_run`
+    _state_seen: SameState | None = None  # as the blocks were made with it
     _unsettled: tuple[Outcome, list[Block]] | None = None  # a step that the device may have left out, and its blocks
 
     def __init__(
@@ -134,6 +135,7 @@ class Optimizer(torch.optim.Optimizer):
             raise InputError("a param group needs at least one parameter (got none)")
         for links, share in shares.items():
             learning_rate = _learning_rate(links)
+            check_order(links)
             lr = param_group.get("lr", learning_rate.lr)
             at_least("lr", lr.item() if isinstance(lr, Tensor) else lr, 0)  # 0 at the start is what warm-ups by hand begin with
             group = {**param_group, "params": share, "lr": lr, "updates": 0}
@@ -169,7 +171,7 @@ class Optimizer(torch.optim.Optimizer):
 
     def _run(self, scaling: Scaling | None) -> None:
         """Run one step; with a scaling, without waiting for what the GradScaler has found: the device leaves the step out."""
-        blocks = [block for i in range(len(self._groups)) for block in self._blocks(i)]
+        blocks = self._all_blocks()
         if scaling is not None and not scales(blocks, scaling.found_inf):  # something has moved since the last step
             scaling = None
             if not self._unscaled():
@@ -186,7 +188,7 @@ class Optimizer(torch.optim.Optimizer):
         leave parameters and gradients where they are after it.
         """
         self._settle()
-        blocks = [block for i in range(len(self._groups)) for block in self._blocks(i)]
+        blocks = self._all_blocks()
         if blocks != self._known() or not self._executor.refresh(blocks):
             _take_back(blocks, self.param_groups, self.state)
             raise InputError("the graph no longer fits the parameters or their gradients: capture it anew")
@@ -223,6 +225,17 @@ class Optimizer(torch.optim.Optimizer):
             torch._foreach_mul_(grads, scale.double().reciprocal().item())
         return True
 
+    def _all_blocks(self) -> list[Block]:
+        """Return the blocks of all groups for this step, made anew where state was replaced from outside."""
+        if self._state_seen is None or not self._state_seen.holds(self.state):
+            self._state_seen = None
+            for group in self._groups:
+                group.block = None
+        blocks = [block for i in range(len(self._groups)) for block in self._blocks(i)]
+        if self._state_seen is None and self._known():
+            self._state_seen = SameState(self.state)
+        return blocks
+
     def _blocks(self, i: int) -> Iterator[Block]:
         """Yield the blocks of group `i` for this step: one, unless parameters have been updated unequally often."""
         group, mine = self.param_groups[i], self._groups[i]
@@ -236,7 +249,7 @@ class Optimizer(torch.optim.Optimizer):
             mine.count.fill_(block.t)  # type: ignore[union-attr]
             yield block
             return
-        mine.block = None
+        mine.block = self._state_seen = None
         by_count: dict[int, list[int]] = {}
         for at, p in enumerate(params):
             if p.grad is not None:
@@ -244,11 +257,11 @@ class Optimizer(torch.optim.Optimizer):
                 by_count.setdefault(self._count(p) + 1, []).append(at)
         before = sum(len(earlier["params"]) for earlier in self.param_groups[:i])
         for t, places in by_count.items():
-            mine.count = torch.tensor(float(t))
+            mine.count = torch.tensor(float(t), dtype=torch.float32, device="cpu")  # whatever torch's defaults are
             block = self._gather(mine, [params[at] for at in places], t, lr)
             block.places = [before + at for at in places]
             if len(places) == len(params):
-                mine.block, mine.states = block, [self.state[p] for p in params]
+                mine.block = block
                 mine.sameness = Sameness([*params, *block.grads])
             yield block
 
@@ -260,9 +273,8 @@ class Optimizer(torch.optim.Optimizer):
             and all(map(operator.is_, params, known))
             and mine.sameness is not None
             and mine.sameness.holds([*params, *grads])
-            and all(mine.states)
-            and self.state.get(params[0]) is mine.states[0]
-            and self.state.get(params[-1]) is mine.states[-1]
+            and mine.count is not None
+            and mine.count.item() == mine.block.t  # type: ignore[union-attr]
         )
 
     def _count(self, p: Tensor) -> int:
@@ -281,7 +293,8 @@ class Optimizer(torch.optim.Optimizer):
             for link, keys in zip(mine.links, mine.names, strict=True)
         ]
         grads = [p.grad for p in members if p.grad is not None]
-        return Block(mine.links, members, columns, grads, t, lr, choose(mine.links, members)[0])
+        alike = all(g.dtype == p.dtype for g, p in zip(grads, members, strict=True))  # else eagerly, which casts
+        return Block(mine.links, members, columns, grads, t, lr, choose(mine.links, members)[0] if alike else None)
 
     def _factor(self, group: dict[str, Any], mine: _Group) -> float:
         if "initial_lr" in group and not mine.schedule.is_constant:
@@ -389,7 +402,7 @@ class Optimizer(torch.optim.Optimizer):
 
     def __getstate__(self) -> dict[str, Any]:
         self._settle()
-        groups = [dataclasses.replace(group, block=None, states=[], sameness=None, count=None) for group in self._groups]
+        groups = [dataclasses.replace(group, block=None, sameness=None, count=None) for group in self._groups]
         return {
             **super().__getstate__(),
             "rule": self.rule,
@@ -428,3 +441,8 @@ def _check_gradient(p: Tensor) -> None:
         raise InputError("sparse gradients are not supported: build the embedding with sparse=False")
     if p.is_complex():
         raise InputError("complex parameters are not supported: hold real and imaginary parts as two parameters")
+    if p.grad is not None and (p.grad.shape, p.grad.device) != (p.shape, p.device):  # its data was put in its place
+        raise InputError(
+            f"a gradient has shape {tuple(p.grad.shape)} on {p.grad.device}, its parameter {tuple(p.shape)} on {p.device}: "
+            "call zero_grad() after changing a parameter"
+        )

@@ -28,6 +28,7 @@ class ProximalL1(Projection):
     proximal_l1(0.0001)
     """
 
+    moves_weights: ClassVar[bool] = True
     strength: float
 
     def __post_init__(self) -> None:
@@ -50,6 +51,7 @@ class ClampWeights(Projection):
     clamp_weights(0.0, None)
     """
 
+    moves_weights: ClassVar[bool] = True
     low: float | None
     high: float | None
 
