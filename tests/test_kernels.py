@@ -451,7 +451,7 @@ def test_a_folder_that_cannot_be_written_to_is_told(monkeypatch: pytest.MonkeyPa
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(compiler.tempfile, "TemporaryDirectory", full)
-    with pytest.raises(compiler.CannotCompileError, match="cannot be written to .*No space left on device"):
+    with pytest.raises(compiler.CannotCompileError, match=r"cannot be written to .*No space left on device"):
         compiler.load("int nine(void) { return 9; }")
 
 

@@ -35,7 +35,7 @@ class Sameness:
 
 
 class SameState:
-    """Which tensors an optimizer's state is made of: another one put in their place is seen, numbers written to them are not."""
+    """Which tensors an optimizer's state is made of: others put in their place are seen, numbers written to them are not."""
 
     def __init__(self, state: Mapping[Tensor, dict[str, Any]]) -> None:
         self._states = list(state.values())
