@@ -218,3 +218,12 @@ def test_wrong_numbers_are_told(make: Callable[[], object], message: str) -> Non
 def test_links_that_undo_one_another_are_refused(rule: steepest.Rule, message: str) -> None:
     with pytest.raises(steepest.InputError, match=message):
         steepest.Optimizer(torch.nn.Linear(2, 1), rule)
+
+
+def test_sharpness_aware_lets_a_network_without_gradients_be() -> None:
+    net = nn.Linear(3, 2).requires_grad_(False)
+    inputs = torch.ones(5, 3, requires_grad=True)
+    context = StepContext(
+        net, list(net.parameters()), steepest.mse(), lambda a, b: (a - b).square().mean(), inputs, inputs[:, :2]
+    )
+    assert steepest.sharpness_aware()(context).weight == 5
