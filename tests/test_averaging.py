@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import steepest
+from steepest.gradient import StepContext
 
 STEPS = 100
 EXECUTIONS = ("eager", "C")
