@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import steepest
+from steepest.gradient import StepContext
 
 STEPS = 100
 EXECUTIONS = ("eager", "C")
@@ -200,3 +201,30 @@ def test_wrong_numbers_are_told(make: Callable[[], object], message: str) -> Non
     with pytest.raises(steepest.InputError) as caught:
         make()
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (steepest.chain(steepest.schedule_free(), steepest.sgd(0.1)), r"schedule_free\(\) stands last"),
+        (steepest.chain(steepest.schedule_free_sgd(), steepest.clip_value(1.0)), r"put clip_value\(1.0\) before it"),
+        (steepest.chain(steepest.schedule_free_sgd(), steepest.lookahead()), r"does not go with lookahead\(\)"),
+        (steepest.chain(steepest.clamp_weights(0, 1), steepest.schedule_free_sgd()), "does not go with clamp_weights"),
+        (steepest.chain(steepest.sgd(), steepest.ema_weights(), steepest.clamp_weights(0, 1)), "put it before that one"),
+        (steepest.chain(steepest.stochastic_rounding(), steepest.sgd(), steepest.lookahead()), "put it before that one"),
+        (steepest.chain(steepest.sgd(), steepest.compensated(), steepest.stochastic_rounding()), "keep one of them"),
+    ],
+    ids=str,
+)
+def test_links_that_undo_one_another_are_refused(rule: steepest.Rule, message: str) -> None:
+    with pytest.raises(steepest.InputError, match=message):
+        steepest.Optimizer(torch.nn.Linear(2, 1), rule)
+
+
+def test_sharpness_aware_lets_a_network_without_gradients_be() -> None:
+    net = nn.Linear(3, 2).requires_grad_(False)
+    inputs = torch.ones(5, 3, requires_grad=True)
+    context = StepContext(
+        net, list(net.parameters()), steepest.mse(), lambda a, b: (a - b).square().mean(), inputs, inputs[:, :2]
+    )
+    assert steepest.sharpness_aware()(context).weight == 5

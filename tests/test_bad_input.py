@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 
 import steepest
+import steepest.recipes
 from steepest.cli import main
 
 ROWS = [f"{i},{i % 7},{'yes' if i % 2 else 'no'}" for i in range(60)]
@@ -305,6 +306,7 @@ def test_control_characters_in_names_stay_on_one_line(tmp_path: Path, capsys: py
         (lambda: steepest.fit("iris", max_steps=0), "max_steps must be a whole number >= 1 (got 0)"),
         (lambda: steepest.fit("iris", evaluate_every=0), "evaluate_every must be a whole number >= 1 (got 0)"),
         (lambda: steepest.Recipe(steepest.sgd(), batch=0), "batch must be a whole number >= 1, or 'full' (got 0)"),
+        (lambda: steepest.sgd(10**400), "lr must be > 0 (got 1000"),
         (lambda: steepest.Recipe("sgd"), "a recipe needs a rule"),
         (lambda: steepest.cross_entropy(label_smoothing=1.0), "label_smoothing must be in [0, 1)"),
         (lambda: steepest.cross_entropy(class_weights="balance"), "class_weights must be 'balanced'"),
@@ -386,3 +388,16 @@ def test_wrong_values_in_python_are_one_line_and_leave_nothing(
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: steepest.adamw(np.float64(0.1), weight_decay=np.float32(0.5)), "adamw(0.1, weight_decay=0.5)"),
+        (lambda: steepest.lookahead(np.int64(3)), "lookahead(every=3)"),
+        (lambda: steepest.sgd(schedule=steepest.cosine(np.int64(9))), "sgd(schedule=cosine(steps=9))"),
+        (lambda: steepest.clamp_weights(-float("inf"), 1.0), "clamp_weights(-inf, 1.0)"),
+    ],
+)
+def test_numbers_of_other_libraries_print_as_they_are_read(make: Callable[[], object], text: str) -> None:
+    assert repr(make()) == text == repr(steepest.recipes.read(text))

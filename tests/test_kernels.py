@@ -321,9 +321,9 @@ def test_without_a_compiler_torchs_operations_or_the_definition_run(
     assert [row["execution"] for row in plan.rows] == ["torch fused adamw"]
     plan = steepest.Optimizer(nn.Linear(2, 2), steepest.rmsprop(0.01)).plan()
     assert plan.rows[0]["execution"] == "eager"
-    assert plan.rows[0]["reason"] == "no C compiler was found (cc, gcc or clang)"
+    assert plan.rows[0]["reason"] == f"no C compiler was found (CC={tmp_path / 'none'})"
     assert [record.message for record in caplog.records] == [
-        "rules run without compiled code, which is slower: no C compiler was found (cc, gcc or clang)"
+        f"rules run without compiled code, which is slower: no C compiler was found (CC={tmp_path / 'none'})"
     ]
     monkeypatch.undo()
     compiler.compiler.cache_clear()
@@ -451,3 +451,64 @@ def test_compiled_code_stays_in_its_bounds(name: str, dtype: str, tmp_path: Path
     flags = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover", "-fopenmp-simd"]
     subprocess.run([*compiler.compiler()[0], *flags, "-o", "code", "code.c", "-lm"], cwd=tmp_path, check=True)
     subprocess.run(["./code"], cwd=tmp_path, check=True, timeout=60)
+
+
+@pytest.mark.parametrize("length", [0, 100, 4000])
+def test_a_broken_library_is_made_anew(length: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """After a power cut, say: to load half a library kills the process."""
+    monkeypatch.setenv("STEEPEST_CACHE", str(tmp_path))
+    text = "int seven(void) { return 7; }"
+    compiler.load(text)
+    (library,) = (tmp_path / "kernels").glob("*.so")
+    content = library.read_bytes()
+    library.unlink()  # the one that is loaded stays as it is
+    library.write_bytes(content[:length])
+    compiler.load(text)
+    assert library.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("cc", "message"),
+    [
+        ("gcc '", "CC is not a command"),
+        ("/nonexistent/cc", "no C compiler was found .CC=/nonexistent/cc."),
+        ("true", "true made nothing of the code"),
+        ("false", "false refused the code .status 1."),
+        ("sh -c 'printf \"\\377 error\" >&2; exit 1'", "sh refused the code"),
+    ],
+)
+def test_what_is_no_compiler_is_told(cc: str, message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CC", cc)
+    monkeypatch.setenv("STEEPEST_CACHE", str(tmp_path))
+    compiler.compiler.cache_clear()
+    try:
+        with pytest.raises(compiler.CannotCompileError, match=message):
+            compiler.load("int eight(void) { return 8; }")
+    finally:
+        compiler.compiler.cache_clear()
+
+
+def test_a_folder_that_cannot_be_written_to_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("STEEPEST_CACHE", str(tmp_path))
+
+    def full(*anything: object, **options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(compiler.tempfile, "TemporaryDirectory", full)
+    with pytest.raises(compiler.CannotCompileError, match=r"cannot be written to .*No space left on device"):
+        compiler.load("int nine(void) { return 9; }")
+
+
+def test_torchs_threads_are_found_in_a_folder_with_spaces(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    real = Path.read_text
+    line = f"7f00-7f01 r-xp 00000000 08:01 1234   {tmp_path}/my torch/libgomp-1.so\n"
+    monkeypatch.setattr(Path, "read_text", lambda path: line if str(path) == "/proc/self/maps" else real(path))
+    asked: list[str] = []
+
+    def missing(path: str) -> None:
+        asked.append(path)
+        raise OSError(path)
+
+    monkeypatch.setattr(native.ctypes, "CDLL", missing)
+    assert native.openmp.__wrapped__() == (0, 0, 0)
+    assert asked == [f"{tmp_path}/my torch/libgomp-1.so"]

@@ -367,3 +367,90 @@ def test_a_learning_rate_may_begin_at_zero_and_be_a_numpy_number() -> None:
     p.grad = torch.ones(1)
     optimizer.step()
     assert p.item() == 0.5
+
+
+def test_a_gradient_that_no_longer_fits_its_parameter_is_refused() -> None:
+    """Compiled code would read past its end."""
+    p = nn.Parameter(torch.ones(10))
+    optimizer = steepest.Optimizer([p], steepest.sgd(0.1))
+    p.grad = torch.ones(10)
+    p.data = torch.ones(1000)
+    with pytest.raises(steepest.InputError, match=r"a gradient has shape \(10,\) on cpu, its parameter \(1000,\) on cpu"):
+        optimizer.step()
+
+
+@pytest.mark.parametrize(("of_p", "of_g"), [("float64", "float32"), ("float32", "bfloat16"), ("bfloat16", "float32")])
+def test_gradients_of_another_dtype_are_read_as_what_they_are(of_p: str, of_g: str) -> None:
+    p = nn.Parameter(torch.ones(64))
+    optimizer = steepest.Optimizer([p], steepest.adamw(0.1))
+    for dtype in (p.dtype, getattr(torch, of_g), p.dtype):
+        p.grad = None
+        p.data = p.data.to(dtype)
+        p.grad = torch.ones(64, dtype=dtype)
+        p.data = p.data.to(getattr(torch, of_p))  # the gradient stays behind
+        optimizer.step()
+    expected = nn.Parameter(torch.ones(64, dtype=torch.float64))
+    torchs = torch.optim.AdamW([expected], lr=0.1)
+    for _ in range(3):
+        expected.grad = torch.ones_like(expected)
+        torchs.step()
+    torch.testing.assert_close(p.double(), expected, rtol=0, atol=1e-2 if "bfloat16" in (of_p, of_g) else 1e-6)
+
+
+@pytest.mark.parametrize("way", ["pop", "another dict", "another tensor", "other memory", "shared memory", "the count"])
+def test_state_that_was_put_in_from_outside_is_used(way: str) -> None:
+    """The very tensors that `optimizer.state` shows are updated, not those of the step before."""
+    params = [nn.Parameter(torch.ones(4)) for _ in range(3)]
+    copies = [nn.Parameter(torch.ones(4)) for _ in range(3)]
+    optimizer, torchs = steepest.Optimizer(params, steepest.adam(0.1)), torch.optim.Adam(copies, lr=0.1)
+    changed = {"pop": (1,), "another dict": (1,), "another tensor": (1,)}.get(way, (0, 1, 2))
+    for i in range(6):
+        for p in (*params, *copies):
+            p.grad = torch.full_like(p, 1.0 - i)
+        optimizer.step()
+        torchs.step()
+        for at in changed if i == 2 else ():
+            for state, p in ((optimizer.state, params[at]), (torchs.state, copies[at])):
+                if way == "pop":
+                    state.pop(p)
+                elif way == "another dict":
+                    state[p] = {name: value * 0.5 if name != "step" else value.clone() for name, value in state[p].items()}
+                elif way == "another tensor":
+                    state[p]["exp_avg"] = torch.zeros(4)
+                elif way == "other memory":
+                    state[p]["exp_avg"].data = torch.zeros(4)
+                elif way == "shared memory":
+                    state[p]["exp_avg"].share_memory_()
+                else:
+                    state[p]["step"].zero_()
+    for p, other in zip(params, copies, strict=True):
+        torch.testing.assert_close(p, other)
+        torch.testing.assert_close(optimizer.state[p]["exp_avg"], torchs.state[other]["exp_avg"])
+        assert optimizer.state[p]["step"] == torchs.state[other]["step"]
+
+
+def test_torchs_defaults_do_not_change_the_state() -> None:
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        p = nn.Parameter(torch.ones(5000, dtype=torch.float32))
+        optimizer = steepest.Optimizer([p], steepest.keep_state(steepest.adamw(0.1)))
+        with torch.device("meta"):
+            for _ in range(300):  # bfloat16 does not hold 257
+                p.grad = torch.ones_like(p, device="cpu")
+                optimizer.step()
+        assert optimizer.state[p]["step"].item() == 300
+        assert optimizer.state[p]["step"].dtype == optimizer.state[p]["exp_avg_scale"].dtype == torch.float32
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("execution", ["eager", "C"])  # torch's own fused operations do not tell it
+def test_autograd_sees_that_parameters_were_changed(execution: str, force: Callable[[str], None]) -> None:
+    force(execution)
+    p = nn.Parameter(torch.ones(3))
+    optimizer = steepest.Optimizer([p], steepest.adamw(0.1))
+    loss = p.square().sum()
+    p.grad = torch.ones(3)
+    optimizer.step()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()

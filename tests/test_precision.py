@@ -233,3 +233,58 @@ def test_a_mean_of_squares_in_eight_bits_follows_for_long() -> None:
     ratio = (eight / full["exp_avg_sq"]).flatten().quantile(torch.tensor([0.01, 0.5, 0.99]))
     assert (ratio > 0.5).all()
     assert (ratio < 2.0).all()
+
+
+@pytest.mark.parametrize("to_eight", [True, False])
+def test_a_checkpoint_goes_from_eight_bits_to_whole_numbers_and_back(to_eight: bool) -> None:
+    rules = [steepest.adamw(0.01), steepest.keep_state(steepest.adamw(0.01))]
+    gradient = torch.randn(5000, generator=torch.Generator().manual_seed(0))
+    found = []
+    for rule, other in ((rules[0], rules[0]), rules if to_eight else rules[::-1]):
+        p = torch.nn.Parameter(torch.zeros(5000))
+        first, second = steepest.Optimizer([p], rule), steepest.Optimizer([p], other)
+        p.grad = gradient.clone()
+        first.step()
+        second.load_state_dict(first.state_dict())
+        second.step()
+        assert ("exp_avg_scale" in second.state[p]) == (other is rules[1])
+        found.append(p.detach())
+    torch.testing.assert_close(*found, rtol=0, atol=5e-3)
+
+
+def test_eight_bit_state_follows_a_change_of_layout() -> None:
+    """Its scales are those of the numbers as they lie in memory."""
+    generator = torch.Generator().manual_seed(0)
+    gradient = torch.randn(16, 32, 4, 4, generator=generator) * torch.logspace(-4, 0, 32)[None, :, None, None]
+    found = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        p = torch.nn.Parameter(torch.zeros(16, 32, 4, 4))
+        optimizer = steepest.Optimizer([p], steepest.keep_state(steepest.momentum(0.1)))
+        p.grad = gradient.clone()
+        optimizer.step()
+        p.data = p.data.contiguous(memory_format=layout)
+        p.grad = torch.zeros_like(p)
+        optimizer.step()
+        found.append(p.detach())
+    torch.testing.assert_close(*found, rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("storage", ["8-bit", "bfloat16"])
+def test_copies_of_the_weights_stay_whole(storage: str) -> None:
+    """Prodigy's first weights, from which it measures how far it has come; the average of ASGD."""
+    distances = []
+    for rule in (steepest.prodigy(), steepest.keep_state(steepest.prodigy(), storage, min_size=0)):
+        p = torch.nn.Parameter(torch.randn(64, 64, generator=torch.Generator().manual_seed(0)))
+        optimizer = steepest.Optimizer([p], rule)
+        for _ in range(60):
+            p.grad = p.detach() / p.numel()
+            optimizer.step()
+        distances.append(optimizer.state[p]["d"].item())
+        assert optimizer.state[p]["p0"].dtype == torch.float32
+    assert abs(distances[1] / distances[0] - 1) < 0.02
+    p = torch.nn.Parameter(torch.ones(300))
+    optimizer = steepest.Optimizer([p], steepest.keep_state(steepest.asgd(0.1, t0=0), storage, min_size=0))
+    p.grad = torch.ones(300)
+    optimizer.step()
+    optimizer.eval()
+    assert torch.equal(p, optimizer.state[p]["ax"])

@@ -134,4 +134,10 @@ def between(name: str, value: float, low: float, high: float, *, open_start: boo
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        return False
+    try:
+        float(value)
+    except OverflowError:  # a whole number too large for any step
+        return False
+    return True

@@ -104,6 +104,8 @@ def sharpness_aware(rho: float = 0.05, *, adaptive: bool = False) -> GradientFun
     def gradient(context: StepContext) -> StepResult:
         first = plain(context)
         moved = [p for p in context.parameters if p.grad is not None]
+        if not moved:
+            return first
         with torch.no_grad():
             steps = _ascent(moved, rho, adaptive)
             before = [p.clone() for p in moved]

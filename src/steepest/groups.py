@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -33,13 +33,12 @@ class Group:
     schedule: Schedule
     block: Block | None = None
     at: list[int] | None = None  # the places of the block's parameters in the group; None: all of them
-    states: list[dict[str, Any]] = field(default_factory=list)  # of the block's parameters, in its order
     sameness: Sameness | None = None  # of the block's parameters and their gradients
     count: Tensor | None = None  # the step, one tensor for all of them
 
     def bare(self) -> Group:
         """Return it without what is built anew at the next step."""
-        return replace(self, block=None, at=None, states=[], sameness=None, count=None)
+        return replace(self, block=None, at=None, sameness=None, count=None)
 
     def blocks(self, settings: Settings, states: States, place: int) -> Iterator[Block]:
         """Yield the group's blocks for this step: one, unless parameters have been updated unequally often.
@@ -53,7 +52,7 @@ class Group:
         if self.at is not None and [i for i, g in enumerate(grads) if g is not None] == self.at:
             params, grads = [params[i] for i in self.at], [grads[i] for i in self.at]
         block = self.block
-        if block is not None and self._is_current(states, params, grads):
+        if block is not None and self._is_current(params, grads):
             block.t, block.lr, block.grads = block.t + 1, lr, grads  # type: ignore[assignment]
             self.count.fill_(block.t)  # type: ignore[union-attr]
             yield block
@@ -90,7 +89,7 @@ class Group:
             )
         return self.schedule(settings["updates"])
 
-    def _is_current(self, states: States, params: list[Tensor], grads: list[Tensor | None]) -> bool:
+    def _is_current(self, params: list[Tensor], grads: list[Tensor | None]) -> bool:
         """Return whether the block still holds these very parameters, as they were and with their state, all with gradients."""
         known = self.block.params if self.block is not None else []
         return (
@@ -98,14 +97,13 @@ class Group:
             and all(map(operator.is_, params, known))
             and self.sameness is not None
             and self.sameness.holds([*params, *grads])
-            and all(self.states)
-            and states.get(params[0]) is self.states[0]
-            and states.get(params[-1]) is self.states[-1]
+            and self.count is not None
+            and self.count.item() == self.block.t  # type: ignore[union-attr]
         )
 
     def _gather(self, members: list[Tensor], states: States, t: int, lr: float) -> Block:
         """Return the block of these parameters, with their state in columns."""
-        self.count = torch.tensor(float(t))
+        self.count = torch.tensor(float(t), dtype=torch.float32, device="cpu")  # whatever torch's defaults are
         mine = [states[p] for p in members]
         for p, state in zip(members, mine, strict=True):
             fill(state, p, self.links, self.names)
@@ -115,7 +113,8 @@ class Group:
             for link, keys in zip(self.links, self.names, strict=True)
         ]
         grads = [p.grad for p in members if p.grad is not None]
-        return Block(self.links, members, columns, grads, t, lr, choose(self.links, members)[0])
+        alike = all(g.dtype == p.dtype for g, p in zip(grads, members, strict=True))  # else eagerly, which casts
+        return Block(self.links, members, columns, grads, t, lr, choose(self.links, members)[0] if alike else None)
 
 
 def take_back(blocks: list[Block], settings: list[Settings], states: States) -> None:
@@ -137,3 +136,8 @@ def _check_gradient(p: Tensor) -> None:
         raise InputError("sparse gradients are not supported: build the embedding with sparse=False")
     if p.is_complex():
         raise InputError("complex parameters are not supported: hold real and imaginary parts as two parameters")
+    if p.grad is not None and (p.grad.shape, p.grad.device) != (p.shape, p.device):  # its data was put in its place
+        raise InputError(
+            f"a gradient has shape {tuple(p.grad.shape)} on {p.grad.device}, its parameter {tuple(p.shape)} on {p.device}: "
+            "call zero_grad() after changing a parameter"
+        )

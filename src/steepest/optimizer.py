@@ -15,7 +15,9 @@ from .errors import InputError, at_least, positive, unknown
 from .groups import OF_THE_RULE, Group, take_back
 from .kernels import Block, Executor, Outcome, Scaling, choose, name_of, scales
 from .rules import Link, Parameter, Rule, Transform
+from .rules.core import check_order
 from .rules.transforms import ScaleByLearningRate
+from .sameness import SameState
 from .schedules import constant
 from .state import TRAINING, check, names_of, observe, uncast
 
@@ -65,6 +67,7 @@ class Optimizer(torch.optim.Optimizer):
     """
 
     _step_supports_amp_scaling = True  # a GradScaler hands over its scale and what it found, see `_run`
+    _state_seen: SameState | None = None  # as the blocks were made with it
     _unsettled: tuple[Outcome, list[Block]] | None = None  # a step that the device may have left out, and its blocks
 
     def __init__(
@@ -119,6 +122,7 @@ class Optimizer(torch.optim.Optimizer):
             raise InputError("a group's lr would be that of every branch of the split: give each branch its own, in the rule")
         for links, share in shares.items():
             learning_rate = _learning_rate(links)
+            check_order(links)
             lr = param_group.get("lr", learning_rate.lr)
             at_least("lr", lr.item() if isinstance(lr, Tensor) else lr, 0)  # 0 at the start is what warm-ups by hand begin with
             group = {**param_group, "params": share, "lr": lr, "updates": 0}
@@ -209,11 +213,18 @@ class Optimizer(torch.optim.Optimizer):
         return True
 
     def _blocks(self) -> list[Block]:
-        """Return the blocks of all groups for this step."""
+        """Return the blocks of all groups for this step, made anew where state was replaced from outside."""
+        if self._state_seen is None or not self._state_seen.holds(self.state):
+            self._state_seen = None
+            for group in self._groups:
+                group.block = None
+        before = [group.block for group in self._groups]
         blocks, place = [], 0
         for group, mine in zip(self.param_groups, self._groups, strict=True):
             blocks += mine.blocks(group, self.state, place)
             place += len(group["params"])
+        if before != (now := [group.block for group in self._groups]):
+            self._state_seen = SameState(self.state) if None not in now else None
         return blocks
 
     @torch.no_grad()

@@ -165,6 +165,10 @@ def _value(node: ast.expr, names: dict[str, Callable[..., Any]], text: str) -> A
     match node:
         case ast.Constant(value=value):
             return value
+        case ast.Name(id="inf"):
+            return math.inf
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Name(id="inf")):
+            return -math.inf
         case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
             return -value
         case ast.Tuple(elts=items):

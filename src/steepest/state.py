@@ -47,7 +47,7 @@ def fill(state: dict[str, Any], p: Tensor, links: Iterable[Link], names: Iterabl
                 continue
             held, dtype = state[key], _dtype(p, spec)
             if spec.shape is None and (held.dtype, held.device, held.stride()) != (dtype, p.device, p.stride()):
-                state[key] = torch.empty_like(p, dtype=dtype, memory_format=torch.preserve_format).copy_(held)
+                _move(state, p, key, spec)
             elif (held.dtype, held.device) != (dtype, p.device):
                 state[key] = held.to(device=p.device, dtype=dtype)
             if key + SCALE in state:
@@ -60,7 +60,7 @@ def check(state: dict[str, Any], p: Tensor, links: Iterable[Link], names: Iterab
         for slot, spec in link.slots().items():
             shape = tuple(p.shape) if spec.shape is None else spec.shape(tuple(p.shape))
             expected = {keys[slot]: shape}
-            if spec.storage == storage.EIGHT_BIT:
+            if spec.shape is None:
                 expected[keys[slot] + SCALE] = (storage.blocks_of(p.numel()),)
             for key, size in expected.items():
                 held = state.get(key)
@@ -98,11 +98,27 @@ def _begin(state: dict[str, Any], p: Tensor, key: str, spec: Slot) -> None:
                 raise InputError(
                     "8-bit state needs plain parameters (got a DTensor); keep_state(..., 'bfloat16') goes with both"
                 )
-            state[key + SCALE] = torch.zeros(storage.blocks_of(p.numel()), device=p.device)
+            state[key + SCALE] = _no_scales(p)
         if spec.initial != 0:
             wide_p = p.detach().to(wide(p.dtype))
             first = wide_p if spec.initial == "parameter" else torch.full_like(wide_p, float(spec.initial))
             write(column([state], key, spec)[0], first)
+
+
+def _no_scales(p: Tensor) -> Tensor:
+    return torch.zeros(storage.blocks_of(p.numel()), dtype=torch.float32, device=p.device)
+
+
+def _move(state: dict[str, Any], p: Tensor, key: str, spec: Slot) -> None:
+    """Bring a slot to its parameter's device and layout, and to its format; codes go by way of the numbers they stand for."""
+    held, scales = state[key], state.pop(key + SCALE, None)
+    if scales is not None:
+        held = storage.read(storage.EightBit(held, scales.to(held.device)), wide(p.dtype))
+    state[key] = torch.empty_like(p, dtype=_dtype(p, spec), memory_format=torch.preserve_format)
+    if spec.storage == storage.EIGHT_BIT:
+        state[key + SCALE] = _no_scales(p)
+        held = held.to(p.device, wide(p.dtype))
+    write(column([state], key, spec)[0], held)
 
 
 def uncast(saved: dict[str, Any], p: Tensor) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import re
 from dataclasses import MISSING, fields
 from typing import Any
@@ -16,11 +17,25 @@ def snake_case(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 
+def plain(value: Any) -> Any:
+    """Return a number of NumPy's or another library's as Python's own, which prints as Python reads it.
+
+    >>> from fractions import Fraction
+    >>> plain(Fraction(1, 4)), plain(True), plain("a")
+    (0.25, True, 'a')
+    """
+    if isinstance(value, tuple):
+        return tuple(map(plain, value))
+    if type(value) in (int, float, bool) or not isinstance(value, numbers.Real):
+        return value
+    return int(value) if isinstance(value, numbers.Integral) else float(value)
+
+
 def printed_call(value: Any, name: str | None = None) -> str:
     """Return the call that makes a dataclass value: what has no default by position, other changes by name."""
     parts = []
     for item in fields(value):
-        now = getattr(value, item.name)
+        now = plain(getattr(value, item.name))
         default = item.default_factory() if item.default_factory is not MISSING else item.default
         if default is MISSING:
             parts.append(repr(now))

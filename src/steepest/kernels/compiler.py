@@ -23,6 +23,7 @@ log = logging.getLogger("steepest")
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-fopenmp-simd")
 LINK = ("-shared", "-fPIC", "-lm")
 TIME_LIMIT_S = 60
+DIGEST = ".sha256"  # beside a library: the fingerprint of what was written
 
 
 class CannotCompileError(Exception):
@@ -39,12 +40,24 @@ def load(source: str) -> ctypes.CDLL:
     """Return the library of a C source, compiled now or on an earlier day."""
     folder = cache_folder()
     path = folder / f"{_key(source)}.so"
-    if not path.exists():
-        _compile(source, path)
+    if not _is_whole(path):
+        try:
+            _compile(source, path)
+        except OSError as error:  # a folder that is read-only, a disk that is full
+            raise CannotCompileError(f"{folder} cannot be written to ({error}); name another with STEEPEST_CACHE") from None
     try:
         return ctypes.CDLL(str(path))
     except OSError as error:  # a folder on a disk that nothing may be run from
         raise CannotCompileError(f"{path.parent} does not let libraries be loaded ({error})") from None
+
+
+def _is_whole(path: Path) -> bool:
+    """Return whether a library is there, the user's own, and as it was written: loading half a file kills the process."""
+    try:
+        written = path.with_suffix(DIGEST).read_bytes()
+        return path.stat().st_uid == os.getuid() and written == hashlib.sha256(path.read_bytes()).digest()
+    except OSError:
+        return False
 
 
 def cache_folder() -> Path:
@@ -69,11 +82,14 @@ def compiler() -> tuple[tuple[str, ...], str]:
 
     Its file's place, size and time do: to ask it for its version would take a process at every start.
     """
-    given = shlex.split(os.environ.get("CC", ""))
+    try:
+        given = shlex.split(os.environ.get("CC", ""))
+    except ValueError as error:
+        raise CannotCompileError(f"CC is not a command ({error}; got {os.environ['CC']!r})") from None
     name = given[0] if given else next((name for name in ("cc", "gcc", "clang") if shutil.which(name)), None)
     path = shutil.which(name) if name else None
     if path is None:
-        raise CannotCompileError("no C compiler was found (cc, gcc or clang)")
+        raise CannotCompileError(f"no C compiler was found ({f'CC={name}' if name else 'cc, gcc or clang'})")
     real = Path(path).resolve()
     found = real.stat()
     return (path, *given[1:]), f"{real} {found.st_size} {found.st_mtime_ns}"
@@ -101,11 +117,19 @@ def _compile(source: str, path: Path) -> None:
         code.write_text(source)
         command = [*compiler()[0], *FLAGS, "-o", str(made), str(code), *LINK]
         try:
-            result = subprocess.run(command, capture_output=True, text=True, timeout=TIME_LIMIT_S, check=False)
+            result = subprocess.run(
+                command, capture_output=True, text=True, errors="replace", timeout=TIME_LIMIT_S, check=False
+            )
         except (OSError, subprocess.SubprocessError) as error:
             raise CannotCompileError(f"{command[0]} failed ({error})") from None
         if result.returncode:
-            complaint = next((line for line in result.stderr.splitlines() if "error" in line), result.stderr[:200])
-            raise CannotCompileError(f"{command[0]} refused the code ({complaint})")
+            lines = [line for line in result.stderr.splitlines() if line.strip()]
+            complaint = next((line for line in lines if "error" in line), (lines or [f"status {result.returncode}"])[0])
+            raise CannotCompileError(f"{command[0]} refused the code ({complaint.strip()[:200]})")
+        if not made.exists():
+            raise CannotCompileError(f"{command[0]} made nothing of the code")
         made.chmod(0o700)
+        digest = made.with_suffix(DIGEST)
+        digest.write_bytes(hashlib.sha256(made.read_bytes()).digest())
         made.replace(path)
+        digest.replace(path.with_suffix(DIGEST))

@@ -64,7 +64,7 @@ def _is_early(asked: Asked, awaited: set[str]) -> bool:
 def _pipeline(block: Block, i: int, scalars: list[SimpleNamespace]) -> Pipeline:
     """Take one parameter through all links, subtract the step, and project."""
     p: Any = _wide(block.params[i])
-    u: Any = _wide(block.grads[i])
+    u: Any = _wide(block.grads[i]).to(p.dtype)
     paths = tuple(link.path for link in block.links)
     place = block.places[i] if block.places else i
     states = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..rules import Link
@@ -73,6 +74,8 @@ class Executor:
                 for table in tables:
                     table.refresh()
                 launch_tables(tables)
+                for block in remaining:
+                    torch._C._increment_version(block.params)  # as torch's operations: autograd sees that they were changed
         if eagerly:
             eager.run(eagerly)
         for block in blocks:

@@ -78,11 +78,15 @@ def openmp() -> tuple[int, ...]:
     """Return the addresses of torch's own functions named in `OPENMP`, zeros where there are none to be found."""
     nothing = (0,) * len(OPENMP)
     try:
-        loaded = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "omp" in line}
+        lines = Path("/proc/self/maps").read_text().splitlines()
+        loaded = {line.split(maxsplit=5)[-1] for line in lines if "omp" in line}  # a path may hold spaces
     except OSError:
         return nothing
     for path in sorted(name for name in loaded if Path(name).name.startswith(("libgomp", "libiomp", "libomp"))):
-        library = ctypes.CDLL(path)
+        try:
+            library = ctypes.CDLL(path)
+        except OSError:  # replaced on disk since it was loaded
+            continue
         if all(hasattr(library, name) for name in OPENMP):
             return tuple(ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0 for name in OPENMP)
     return nothing

@@ -68,6 +68,7 @@ class Lookahead(Projection):
     chain(adamw(0.001), lookahead(every=6))
     """
 
+    moves_weights: ClassVar[bool] = True
     every: int = 5
     alpha: float = 0.5
     slots: ClassVar[Mapping[str, float | Slot]] = MappingProxyType({"slow": WEIGHTS})

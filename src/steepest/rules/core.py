@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from ..errors import InputError, nearest
-from ..values import printed_call
+from ..values import plain, printed_call
 from .language import Formula, Symbol
 
 KINDS = ("matrices", "vectors", "convolutions", "embeddings")
@@ -103,6 +103,8 @@ class Transform(Rule):
     """
 
     slots: ClassVar[Mapping[str, float | Slot]] = MappingProxyType({})
+    moves_weights: ClassVar[bool] = False  # after the step, to where the links before it do not know
+    takes_last: ClassVar[bool] = False  # the parameter as it is stored
     must_be_averaged: ClassVar[bool] = False  # the weights of the training are not meant to be evaluated
 
     def initial_state(self) -> Mapping[str, float | Slot]:
@@ -155,6 +157,23 @@ class Projection(Transform):
     def project(self, q: Symbol, p: Symbol, s: Any, k: Any) -> Symbol:
         """Return what becomes of the parameter: `q = p - u` is where the step leads, `p` where it was."""
         raise NotImplementedError
+
+
+def check_order(links: tuple[Link, ...]) -> None:
+    """Refuse links that undo one another where they stand."""
+    transforms = [link.transform for link in links]
+    moving = [transform for transform in transforms if transform.moves_weights]
+    for i, first in enumerate(transforms):
+        later = transforms[i + 1 :]
+        if first.must_be_averaged and moving:
+            raise InputError(f"{first!r} does not go with {moving[0]!r}, which would move one of its two sets of weights alone")
+        if first.must_be_averaged and (after := [one for one in later if type(one).formula is not Projection.formula]):
+            raise InputError(f"{first!r} stands last, after the learning rate: put {after[0]!r} before it")
+        if first.takes_last and (after := [one for one in later if one.takes_last]):
+            raise InputError(f"{first!r} and {after[0]!r} both say how the parameter is rounded: keep one of them")
+        keeps = first.takes_last or type(first).evaluated is not Transform.evaluated
+        if keeps and (after := [one for one in later if one.moves_weights]):
+            raise InputError(f"{after[0]!r} would change the weights that {first!r} has taken: put it before that one")
 
 
 def _rules(where: str, rules: tuple[Any, ...]) -> None:
@@ -297,6 +316,7 @@ def named(function: F) -> F:
 
     @functools.wraps(function)
     def make(*args: Any, **kwargs: Any) -> Chain:
+        args, kwargs = tuple(map(plain, args)), {name: plain(value) for name, value in kwargs.items()}
         made = function(*args, **kwargs)
         bound = signature.bind(*args, **kwargs).arguments
         first = next(iter(signature.parameters))

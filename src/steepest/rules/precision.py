@@ -34,6 +34,7 @@ class Compensated(Projection):
     chain(adamw(0.001), compensated())
     """
 
+    takes_last: ClassVar[bool] = True
     slots: ClassVar[Mapping[str, float | Slot]] = MappingProxyType({"compensation": Slot(0.0, storage="parameter")})
 
     def project(self, q: Symbol, p: Symbol, s: Any, k: Any) -> Formula:
@@ -58,6 +59,7 @@ class StochasticRounding(Projection):
     chain(adamw(0.001), stochastic_rounding(seed=1))
     """
 
+    takes_last: ClassVar[bool] = True
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from ..errors import InputError, at_least
-from .core import Projection
+from .core import Projection, Slot
 from .language import Formula, Symbol, clamp, lerp
-from .transforms import slots_from
 
 
 @dataclass(frozen=True, repr=False)
@@ -28,6 +28,7 @@ class ProximalL1(Projection):
     proximal_l1(0.0001)
     """
 
+    moves_weights: ClassVar[bool] = True
     strength: float
 
     def __post_init__(self) -> None:
@@ -50,6 +51,7 @@ class ClampWeights(Projection):
     clamp_weights(0.0, None)
     """
 
+    moves_weights: ClassVar[bool] = True
     low: float | None
     high: float | None
 
@@ -82,7 +84,7 @@ class ScaleByAsgd(Projection):
     lambd: float = 1e-4
     alpha: float = 0.75
     t0: float = 1e6
-    slots: ClassVar[Mapping[str, float]] = slots_from(ax=0.0)
+    slots: ClassVar[Mapping[str, Slot]] = MappingProxyType({"ax": Slot(storage="parameter")})
 
     def __post_init__(self) -> None:
         at_least("lambd", self.lambd, 0)

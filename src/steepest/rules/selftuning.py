@@ -74,7 +74,12 @@ class ScaleByProdigy(Transform):
 
     def initial_state(self) -> Mapping[str, float | Slot]:
         numbers = {"d": _one(self.d0), "d_max": _one(self.d0), "d_numerator": _one(0.0)}
-        tensors = {"p0": Slot("parameter"), "s": Slot(), "exp_avg": Slot(), "exp_avg_sq": Slot(nonnegative=True)}
+        tensors = {
+            "p0": Slot("parameter", storage="parameter"),
+            "s": Slot(),
+            "exp_avg": Slot(),
+            "exp_avg_sq": Slot(nonnegative=True),
+        }
         return tensors | numbers
 
     def scalars(self, t: int, lr: float) -> dict[str, Any]:
