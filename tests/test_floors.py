@@ -25,7 +25,7 @@ FLOORS = (
 # On one floor, who may look at whom; anything else on the same floor is a stranger.
 NEIGHBOURS = {
     "__main__": {"cli"},
-    "optimizer": {"groups", "state", "averages"},
+    "optimizer": {"groups", "state", "averages", "sameness"},
     "groups": {"state", "sameness"},
     "averages": {"state"},
     "rules": {"schedules"},

@@ -15,7 +15,7 @@ from .kernels import Block, choose
 from .rules import Link
 from .sameness import Sameness
 from .schedules import Schedule
-from .state import column, fill
+from .state import column, fill, take_over
 
 # what torch's optimizers keep in a group and a rule keeps itself: set there, it would change nothing
 OF_THE_RULE = frozenset({"alpha", "betas", "dampening", "eps", "momentum", "nesterov", "rho", "rule", "weight_decay"})
@@ -64,7 +64,7 @@ class Group:
                 _check_gradient(p)
                 by_count.setdefault(_count(states[p]) + 1, []).append(at)
         for t, at in by_count.items():
-            block = self._gather([params[i] for i in at], states, t, lr)
+            block = self._gather([params[i] for i in at], params, states, t, lr)
             block.places = [place + i for i in at]
             if len(by_count) == 1:
                 self.block, self.at, self.states = (
@@ -101,12 +101,18 @@ class Group:
             and self.count.item() == self.block.t  # type: ignore[union-attr]
         )
 
-    def _gather(self, members: list[Tensor], states: States, t: int, lr: float) -> Block:
+    def _gather(self, members: list[Tensor], everyone: list[Tensor], states: States, t: int, lr: float) -> Block:
         """Return the block of these parameters, with their state in columns."""
-        self.count = torch.tensor(float(t), dtype=torch.float32, device="cpu")  # whatever torch's defaults are
+        others = [states[p] for p in everyone if p in states]
         mine = [states[p] for p in members]
         for p, state in zip(members, mine, strict=True):
             fill(state, p, self.links, self.names)
+        slots = [
+            (keys[slot], spec) for link, keys in zip(self.links, self.names, strict=True) for slot, spec in link.slots().items()
+        ]
+        take_over(mine, others, slots)
+        self.count = torch.tensor(float(t), dtype=torch.float32, device="cpu")  # whatever torch's defaults are
+        for state in mine:
             state["step"] = self.count
         columns = [
             {slot: column(mine, keys[slot], spec) for slot, spec in link.slots().items()}

@@ -85,12 +85,14 @@ class Slot:
         nonnegative: it never goes below 0, as a mean of squares.
         storage: how it is kept: a dtype, `"8-bit"`, `"wide"` (as the parameter, in float32 at least), `"parameter"` (as the
             parameter, whatever `keep_state` says); None: as `keep_state` says, else as the parameter.
+        shared: one for the whole param group: a parameter that was not updated for a while takes over the others'.
     """
 
     initial: float | str = 0.0
     shape: Callable[[tuple[int, ...]], tuple[int, ...]] | None = None
     nonnegative: bool = False
     storage: str | None = None
+    shared: bool = False
 
 
 @dataclass(frozen=True)

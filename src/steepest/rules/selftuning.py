@@ -19,7 +19,7 @@ from .transforms import ScaleByLearningRate
 
 
 def _one(initial: float) -> Slot:
-    return Slot(initial, shape=one_number)
+    return Slot(initial, shape=one_number, shared=True)
 
 
 def _check(rule: Any) -> None:
