@@ -100,6 +100,9 @@ def test_parameters_spread_over_devices_go_with_plain_ones(rule: steepest.Rule) 
     whole: Any = mixed[0]
     torch.testing.assert_close(whole.full_tensor(), plain[0])
     torch.testing.assert_close(mixed[1], plain[1])
+    noisy = steepest.Optimizer(mixed, steepest.chain(steepest.add_noise(0.1), rule))
+    with pytest.raises(steepest.InputError, match="cannot run over parameters that are spread over devices"):
+        noisy.step()
     eight = steepest.Optimizer(mixed, steepest.keep_state(rule, min_size=0))
     with pytest.raises(steepest.InputError, match="8-bit state needs plain parameters"):
         eight.step()

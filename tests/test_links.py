@@ -126,6 +126,21 @@ def test_a_parameter_that_joins_late_takes_over_the_step_size(
     assert (late - 30).abs().mean() < 2 * (first - 30).abs().mean() + 1
 
 
+def test_two_draws_of_one_chain_differ() -> None:
+    """With a sign between them, noise drawn alike would add up to nothing."""
+    p = torch.zeros(50, requires_grad=True)
+    noise = steepest.add_noise(1.0)
+    optimizer = steepest.Optimizer([p], steepest.chain(noise, steepest.maximize(), noise, steepest.sgd(1.0)))
+    p.grad = torch.zeros(50)
+    optimizer.step()
+    assert p.std() > 0.5
+
+
+def test_fit_refuses_a_rule_whose_curvature_nobody_observes() -> None:
+    with pytest.raises(steepest.InputError, match="needs its curvature observed"):
+        steepest.fit("iris", steepest.sophia(0.01), record=False)
+
+
 def test_vectors_are_left_out_where_asked() -> None:
     matrix, bias = torch.ones(2, 2, requires_grad=True), torch.ones(2, requires_grad=True)
     rule = steepest.chain(steepest.centralize_gradients(), steepest.decay_weights(0.5, exclude_vectors=True), steepest.sgd(1.0))

@@ -8,7 +8,8 @@ in float32 and rounded where they are stored.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+import itertools
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from inspect import isgenerator
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..errors import InputError
 from ..rules import Projection
 from ..rules.language import Normal, Sides, Stored, Total
 from . import matrix, storage
@@ -35,6 +37,7 @@ class Asked:
     request: Any
     like: Tensor  # the parameter
     draw: tuple[int, int]  # its place and the step: what random numbers are drawn by
+    number: int = 0  # how many draws its chain has made before
 
 
 Pipeline = Generator[Asked, Any, None]
@@ -42,6 +45,16 @@ Pipeline = Generator[Asked, Any, None]
 
 def run(blocks: Sequence[Block]) -> None:
     """Apply one step to every parameter of every block, in place. Totals run over all blocks that share a link."""
+    try:
+        _run(blocks)
+    except RuntimeError as error:
+        if "DTensor" not in str(error):
+            raise
+        links = " + ".join(dict.fromkeys(repr(link.transform) for block in blocks for link in block.links))
+        raise InputError(f"{links} cannot run over parameters that are spread over devices (DTensor)") from error
+
+
+def _run(blocks: Sequence[Block]) -> None:
     pipelines: list[Pipeline] = []
     for block in blocks:
         scalars = block.scalars()
@@ -66,7 +79,7 @@ def _pipeline(block: Block, i: int, scalars: list[SimpleNamespace]) -> Pipeline:
     p: Any = _wide(block.params[i])
     u: Any = _wide(block.grads[i]).to(p.dtype)
     paths = tuple(link.path for link in block.links)
-    place = block.places[i] if block.places else i
+    place, draws = block.places[i] if block.places else i, itertools.count()
     states = [
         SimpleNamespace(**{name: read(column[i], p.dtype) for name, column in columns.items()}) for columns in block.slots
     ]
@@ -74,14 +87,14 @@ def _pipeline(block: Block, i: int, scalars: list[SimpleNamespace]) -> Pipeline:
     for at, (link, state, k) in enumerate(zip(block.links, states, scalars, strict=True)):
         u = link.transform.formula(u, p, state, k)
         if isgenerator(u):
-            u = yield from _labelled(Asked(link.path, paths[at + 1 :], None, block.params[i], (place, block.t)), u)
+            u = yield from _labelled(Asked(link.path, paths[at + 1 :], None, block.params[i], (place, block.t)), u, draws)
         u = u.to(p.dtype)  # state of one number is in double, which a parameter without dimensions would follow
     q = p - u
     for link, state, k in zip(block.links, states, scalars, strict=True):
         if isinstance(link.transform, Projection):
             q = link.transform.project(q, p, state, k)
             if isgenerator(q):
-                q = yield from _labelled(Asked(link.path, (), None, block.params[i], (place, block.t)), q)
+                q = yield from _labelled(Asked(link.path, (), None, block.params[i], (place, block.t)), q, draws)
     _store(block, i, q, states, before)
 
 
@@ -123,14 +136,15 @@ def _wide(x: Tensor) -> Tensor:
     return x.to(wide(x.dtype))
 
 
-def _labelled(asking: Asked, formula: Generator[Any, Any, Any]) -> Generator[Asked, Any, Any]:
+def _labelled(asking: Asked, formula: Generator[Any, Any, Any], draws: Iterator[int]) -> Generator[Asked, Any, Any]:
     answer: Any = None
     while True:
         try:
             request = formula.send(answer)
         except StopIteration as done:
             return done.value
-        answer = yield replace(asking, request=request)
+        drawing = isinstance(request, Normal | Stored) and request.seed is not None
+        answer = yield replace(asking, request=request, number=next(draws) if drawing else 0)
 
 
 def _advance(resume: list[tuple[Pipeline, Any]]) -> list[tuple[Pipeline, Asked]]:
@@ -171,11 +185,11 @@ def _answer(one: Asked, sums: list[Tensor]) -> Any:
     """Return what a formula asked for; `sums` are those over all tensors."""
     request = one.request
     if isinstance(request, Normal):
-        return standard_normal(one.like, key_of(request.seed, *one.draw), wide(one.like.dtype))
+        return standard_normal(one.like, key_of(request.seed, *one.draw, one.number), wide(one.like.dtype))
     if isinstance(request, Stored):
         if request.seed is None or one.like.dtype != torch.bfloat16:
             return _wide(request.value.to(one.like.dtype))
-        return stochastic_bfloat16(request.value, one.like, key_of(request.seed, *one.draw))
+        return stochastic_bfloat16(request.value, one.like, key_of(request.seed, *one.draw, one.number))
     if isinstance(request, Sides):
         rows = one.like.shape[0]
         return torch.tensor([rows, one.like.numel() // max(rows, 1)], dtype=torch.float64).unbind()

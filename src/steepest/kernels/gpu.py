@@ -200,7 +200,8 @@ class Table:
         if self.program.scalars:
             now[:numbers].view(np.float64)[: len(self.blocks) * len(self.program.scalars)] = self._scalars()
         if self.program.seeds:
-            drawn = [key_of(s, place, b.t) for b in self.blocks for place in b.places for s in self.program.seeds]
+            seeds = list(enumerate(self.program.seeds))
+            drawn = [key_of(seed, place, b.t, n) for b in self.blocks for place in b.places for n, seed in seeds]
             now[numbers : numbers + len(drawn)] = np.array(drawn, dtype=np.uint64).view(np.int64)
         pointers = self._pointers()
         now[keys : keys + pointers.size] = pointers.reshape(-1)

@@ -164,9 +164,9 @@ class Table:
             found += map(Tensor.data_ptr, itertools.chain.from_iterable(block.grads for block in self.blocks))
         arrays["memory"].T[self.columns] = np.fromiter(found, np.int64, len(found)).reshape(len(self.columns), -1)
         if program.seeds:
-            arrays["keys"][:] = [
-                [key_of(seed, place, block.t) for seed in program.seeds] for block in self.blocks for place in block.places
-            ]
+            places = [(block.t, place) for block in self.blocks for place in block.places]
+            seeds = list(enumerate(program.seeds))
+            arrays["keys"][:] = [[key_of(seed, place, t, n) for n, seed in seeds] for t, place in places]
 
     def asked_from(self, phase: int) -> set[str]:
         """Return the totals over all tensors that this phase and later ones make."""

@@ -1,4 +1,4 @@
-"""Counter-based random numbers: a function of (seed, place of the tensor, step, element), the same in every execution.
+"""Counter-based random numbers: a function of (seed, place of the tensor, step, draw, element), the same in every execution.
 
 Nothing is drawn in an order, so threads, devices and resumed trainings cannot change what is drawn. An element's 32 bits are
 its index, mixed twice with two halves of a key; the mixer is a low-bias one of Wellons' search
@@ -17,10 +17,10 @@ GOLDEN, FIRST, SECOND = 0x9E3779B1, 0x7FEB352D, 0x846CA68B
 OTHER = 0x85EBCA6B  # sets a key's second draw apart from its first
 
 
-def key_of(seed: int, place: int, t: int) -> int:
-    """Return the 64-bit key of a tensor's draws at one step (splitmix64 over the three numbers)."""
+def key_of(seed: int, place: int, t: int, draw: int = 0) -> int:
+    """Return the 64-bit key of a tensor's draws at one step (splitmix64 over the numbers); `draw` counts those of one chain."""
     key = 0
-    for number in (seed, place, t):
+    for number in (seed, place, t, draw):
         key = (key + number + 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
         key = ((key ^ (key >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
         key = ((key ^ (key >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF

@@ -268,6 +268,7 @@ class _Settler:
         self._held: dict[Node, str] = {}  # a value -> the memory that has held it since an earlier phase
         self._overwritten: dict[str, int] = {}  # a memory -> the phase that writes it
         self._now: dict[Node, Node] = {}
+        self._scratches = 0
 
     def add(self, phase: Phase) -> None:
         """Settle one more phase."""
@@ -298,7 +299,8 @@ class _Settler:
 
     def _kept(self, load: Node) -> str:
         """Have the phase that overwrites a memory keep what it held in a scratch memory, and return that one's name."""
-        name = f"{SCRATCH}{sum(memory.startswith(SCRATCH) for memory in self._held.values())}"
+        name = f"{SCRATCH}{self._scratches}"
+        self._scratches += 1
         self.settled[self._overwritten[load.key]].stores[name] = load
         self._held[load] = name
         return name

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import chain, repeat
 from typing import Any, ClassVar
 
-from ..errors import InputError, at_least, between
+from ..errors import InputError, at_least, between, whole
 from .core import Parameter, Slot, Transform
 from .language import (
     NEWTON_SCHULZ,
@@ -66,8 +66,7 @@ class Orthogonal(Transform):
     dtype: str | None = None
 
     def __post_init__(self) -> None:
-        if not 1 <= self.steps < 100:
-            raise InputError(f"orthogonal steps must be in [1, 99] (got {self.steps!r})")
+        whole("orthogonal steps", self.steps, 1, 99)
         one_of("orthogonal adjust", self.adjust, "original", "match_rms_adamw")
         one_of("orthogonal dtype", self.dtype, None, "bfloat16", "float32")
         if not (isinstance(self.coefficients, tuple) and len(self.coefficients) == 3):

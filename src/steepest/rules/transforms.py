@@ -127,7 +127,7 @@ class Ema(Transform):
     slots: ClassVar[Mapping[str, float]] = slots_from(momentum_buffer=0.0)
 
     def __post_init__(self) -> None:
-        between("momentum", self.beta, 0, 1, open_end=True)
+        between("ema beta", self.beta, 0, 1, open_end=True)
         switch("nesterov", self.nesterov)
 
     def formula(self, u: Symbol, p: Symbol, s: Any, k: Any) -> Formula:

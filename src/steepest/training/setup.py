@@ -94,6 +94,8 @@ def prepare(
     batch, total_steps = recipe.batch_size(len(train)), recipe.num_steps(len(train))
     steps_per_epoch = len(batch_bounds(len(train), batch))
     optimizer = Optimizer(model, recipe.rule, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
+    if any(hasattr(link, "observe") for link in recipe.rule.transforms()):
+        raise InputError(f"{recipe.rule!r} needs its curvature observed (optimizer.update_hessian), which fit does not do")
     loss = objective.loss(task.data, where)
     return Training(
         task, recipe, seed, where, model, spec, objective, loss, optimizer, train, validation, batch, steps_per_epoch,
