@@ -123,6 +123,20 @@ class Group:
         return Block(self.links, members, columns, grads, t, lr, choose(self.links, members)[0] if alike else None)
 
 
+@dataclass(frozen=True)
+class Plan:
+    """Which execution each param group takes, and why. `str` is a table."""
+
+    rows: tuple[dict[str, Any], ...]
+
+    def __str__(self) -> str:
+        return "\n".join(
+            f"group {row['group']}  {row['parameters']} parameters  {row['elements']:,} numbers  lr {row['lr']:g}  "
+            f"{row['execution']}" + (f": {row['reason']}" if row["reason"] else "")
+            for row in self.rows
+        )
+
+
 def take_back(blocks: list[Block], settings: list[Settings], states: States) -> None:
     """Undo the counting of a step that was not made."""
     for group in settings:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 
 from .averages import Watch, averaged
 from .errors import InputError, at_least, positive, unknown
-from .groups import OF_THE_RULE, Group, take_back
+from .groups import OF_THE_RULE, Group, Plan, take_back
 from .kernels import Block, Executor, Outcome, Scaling, choose, name_of, scales
 from .rules import Link, Parameter, Rule, Transform
 from .rules.core import check_order
@@ -24,20 +23,6 @@ from .state import TRAINING, check, names_of, observe, uncast
 GROUP_KEYS = ("params", "lr", "name")
 # torch wraps this method to keep its compiler out, and imports the whole compiler to do so: 1.6 s at the first optimizer
 _add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Which execution each param group takes, and why. `str` is a table."""
-
-    rows: tuple[dict[str, Any], ...]
-
-    def __str__(self) -> str:
-        return "\n".join(
-            f"group {row['group']}  {row['parameters']} parameters  {row['elements']:,} numbers  lr {row['lr']:g}  "
-            f"{row['execution']}" + (f": {row['reason']}" if row["reason"] else "")
-            for row in self.rows
-        )
 
 
 class Optimizer(torch.optim.Optimizer):
