@@ -1,10 +1,9 @@
 """What little memory costs in accuracy: Fashion-MNIST, MLP 784-128-64-10, the same seeds with state in full and in 8 bits, and
 with parameters in bfloat16.
 
-Every variant trains the same initial weights on the same batches of 50,000 images, seed by seed; what is compared is the accuracy
-on the other 10,000, paired.
-Bytes a parameter are those of parameter and state (its gradient takes as many again as the parameter). Run:
-python -m benchmarks.low_memory
+Every variant trains the same initial weights on the same batches of 50,000 images, seed by seed; what is compared is the
+accuracy on the other 10,000, paired. Bytes a parameter are those of parameter and state (its gradient takes as many again as
+the parameter). Run: python -m benchmarks.low_memory
 """
 
 from __future__ import annotations
