@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 
 from .cpieces import BFLOAT16, DRIVER, EIGHT_BIT, HEADER, RANDOM
 from .expression import ELEMENT, ROW, UNIT, Node
-from .storage import BLOCK, SCALE, SIGNED, UNSIGNED
-from .trace import ANSWERED, ASKED, SCRATCH, Phase, Program, in_order
+from .storage import BLOCK, SCALE, SIGNED, STEPS, UNSIGNED
+from .trace import Phase, Program, in_order
 
 # what memory holds -> its C type, how it is read, how it is written
 TYPES = {
@@ -30,10 +30,7 @@ TYPES = {
 def source(program: Program, dtype: str) -> str:
     """Return the C source of a program for parameters of this dtype."""
     real = "double" if dtype == "float64" else "float"
-    wide = "float64" if dtype == "float64" else "float32"
-    passing = (SCRATCH, ASKED, ANSWERED)
-    held = {name: program.kinds.get(name, "wide" if name.startswith(passing) else dtype) for name in program.memories}
-    held = {name: wide if kind == "wide" else kind for name, kind in held.items()}
+    held = program.held(dtype)
     printer = _Printer(program, dtype, held)
     widths = {"SCALARS": program.scalars, "TOTALS": program.totals, "KEPT": program.kept, "SEEDS": program.seeds}
     counts = {"MEMORIES": len(held)} | {name: max(len(columns), 1) for name, columns in widths.items()}
@@ -114,8 +111,8 @@ class _Printer:
             f"  const int64_t stop = b + {BLOCK} < end ? b + {BLOCK} : end;",
         ]
         for name in blocks:
-            m, steps = _memory(name), "16129" if self.held[name] == SIGNED else "(real)4228250625.0"
-            lines.append(f"  const real {m}_step = (real){m}_scale[b / {BLOCK}] / {steps};")
+            m, steps = _memory(name), float(STEPS[self.held[name]])
+            lines.append(f"  const real {m}_step = (real){m}_scale[b / {BLOCK}] / (real){steps};")
         written = [name for name in blocks if name in phase.stores]
         lines += [f"  real {_memory(name)}_new[{BLOCK}];" for name in written]
         lines += self._loop(phase, nodes, "b", "stop")

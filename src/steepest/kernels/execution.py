@@ -123,12 +123,12 @@ def launch_tables(tables: Sequence[Any]) -> None:
 
     A total is summed over all tables that ask for it by the same path; a table whose next phase reads one waits for the others.
     """
-    if any(table.asked_from(0) for table in tables):
+    if any(table.program.asked_from(0) for table in tables):
         check_all_gradients_are_there()
     sums: dict[str, Any] = {}
     unfinished = [(table, 0) for table in tables]
     while unfinished:
-        to_come = {path for table, phase in unfinished for path in table.asked_from(phase)}
+        to_come = {path for table, phase in unfinished for path in table.program.asked_from(phase)}
         going_on = []
         for table, phase in unfinished:
             program = table.program

@@ -24,10 +24,9 @@ from torch import Tensor
 from ..rules import Link
 from .block import Block, are_plain
 from .eager import wide
-from .native import DTYPES, chunks_of, laid_out_as, lies_at
-from .random import key_of
+from .layout import DTYPES, Rows
 from .trace import SCRATCH, Untraceable, trace
-from .tritonsource import ARRAYS, moving, source, staying
+from .tritonsource import ARRAYS, source, staying
 
 KIND = "cuda"
 BLOCK = 1024  # numbers that a kernel's program holds at once: eight for each of its 128 threads
@@ -119,46 +118,42 @@ class Table:
     def __init__(self, kernels: Kernels, blocks: Sequence[Block]) -> None:
         self.kernels, self.program, self.blocks = kernels, kernels.program, list(blocks)
         self.scaling: Scaling | None = None
-        program, params = self.program, [p for block in blocks for p in block.params]
-        self.rows, self.device = len(params), params[0].device
-        self.plain = all(map(Tensor.is_contiguous, (*params, *(g for block in blocks for g in block.grads))))
-        self.scratch = [torch.empty_like(p, dtype=wide(p.dtype)) for p in params for _ in range(program.num_scratch)]
-        self._lay_out(params)
+        self.rows = Rows(self.program, blocks)
+        self.device = self.rows.params[0].device
+        self.memories = {name: self.rows.working() for name in self.program.memories if name.startswith(SCRATCH)}
+        self._lay_out()
         self._lay_out_totals()
-        self.fixed_aligned = not (self._state(staying(program)) & (ALIGNMENT - 1)).any()
+        fixed = self._bound()
+        self.fixed_aligned = not (fixed & (ALIGNMENT - 1)).any()
         self.aligned = self.captured_aligned = False
         self.arrays |= {
-            "fixed": self._on_device(self._state(staying(program))),
-            "kept": self._on_device(self._state(list(program.kept))),
+            "fixed": self._on_device(fixed),
+            "kept": self._on_device(self.rows.state(list(self.program.kept))),
             "found_inf": torch.zeros((), device=self.device),
             "grad_scale": torch.ones((), device=self.device),
         }
 
-    def _lay_out(self, params: Sequence[Tensor]) -> None:
+    def _lay_out(self) -> None:
         """Cut the tensors into chunks, and make room for what changes from step to step."""
-        program = self.program
-        sizes = np.array([p.numel() for p in params], dtype=np.int64)
-        units = np.array([p.shape[0] if p.ndim > 1 else 1 for p in params], dtype=np.int64)
-        lengths = np.maximum(sizes // np.maximum(units, 1), 1)
-        self.block = min(BLOCK, max(16, 1 << int(lengths.max() - 1).bit_length())) if program.by_units else BLOCK
-        self.chunk = chunks_of(sizes, lengths, OF_UNITS) if program.by_units else chunks_of(sizes, None, CHUNK)
+        program, rows = self.program, self.rows
+        self.block = min(BLOCK, max(16, 1 << int(rows.lengths.max() - 1).bit_length())) if program.by_units else BLOCK
+        self.chunk = rows.chunks(CHUNK, OF_UNITS)
         # an even number of each, so that every array begins at a multiple of 16 bytes
-        counts = (len(self.blocks) * len(program.scalars), self.rows * len(program.seeds), self.rows * len(moving(program)))
+        counts = (len(self.blocks) * len(program.scalars), len(rows) * len(program.seeds), len(rows) * len(rows.moving))
         self.ends = list(itertools.accumulate(count + count % 2 for count in counts))
         self.known = np.zeros(self.ends[-1], dtype=np.int64)
         self.fresh = torch.zeros(self.ends[-1], dtype=torch.int64, device=self.device)
-        group = np.repeat(np.arange(len(self.blocks), dtype=np.int32), [len(block.params) for block in self.blocks])
         self.arrays = {
             "scalars": self.fresh[: self.ends[0]].view(torch.float64),
             "keys": self.fresh[self.ends[0] : self.ends[1]],
             "moved": self.fresh[self.ends[1] :],
             "chunk": self._on_device(self.chunk),
-            "group": self._on_device(group),
-            "size": self._on_device(sizes),
-            "length": self._on_device(lengths),
-            "unit_at": self._on_device(np.cumsum(units) - units),
+            "group": self._on_device(rows.group),
+            "size": self._on_device(rows.sizes),
+            "length": self._on_device(rows.lengths),
+            "unit_at": self._on_device(rows.unit_at),
         }
-        self.num_units = int(units.sum()) if program.by_units else 0
+        self.num_units = int(rows.units.sum()) if program.by_units else 0
 
     def _lay_out_totals(self) -> None:
         """Make room for totals, and write down which are added up over what after each phase."""
@@ -166,12 +161,12 @@ class Table:
         most = max((len(phase.totals) for phase in program.phases), default=0)
         sizes = {
             "sums": width,
-            "totals": self.rows * width if "tensor" in program.totals.values() else 0,
+            "totals": len(self.rows) * width if "tensor" in program.totals.values() else 0,
             "partials": len(self.chunk) * most,
             "units": self.num_units * width,
         }
         self.arrays |= {name: torch.zeros(size, dtype=torch.float64, device=self.device) for name, size in sizes.items()}
-        counts = np.bincount(self.chunk[:, 0], minlength=self.rows)
+        counts = np.bincount(self.chunk[:, 0], minlength=len(self.rows))
         bounds = {"all": np.array([0, len(self.chunk)]), "tensor": np.concatenate([[0], np.cumsum(counts)])}
         self.bounds = {over: self._on_device(bound.astype(np.int64)) for over, bound in bounds.items()}
         self.columns: list[dict[str, Tensor]] = []
@@ -183,13 +178,15 @@ class Table:
             }
             self.columns.append({over: self._on_device(np.array(found)) for over, found in pairs.items() if found})
 
-    def _state(self, names: Sequence[str]) -> np.ndarray:
-        """Return where each state slot and scratch memory of each row lies; they stay there."""
-        found, scratch = [], iter(self.scratch)
-        for block in self.blocks:
-            for i in range(len(block.params)):
-                found += [next(scratch).data_ptr() if name.startswith(SCRATCH) else lies_at(block, name, i) for name in names]
-        return np.array(found, dtype=np.int64)
+    def _bound(self) -> np.ndarray:
+        """Return where each memory that stays lies, for each row."""
+        columns = [
+            np.array([memory.data_ptr() for memory in self.memories[name]], dtype=np.int64)
+            if name in self.memories
+            else self.rows.state([name])[:, 0]
+            for name in staying(self.program)
+        ]
+        return np.stack(columns, axis=1) if columns else np.zeros((len(self.rows), 0), dtype=np.int64)
 
     def _on_device(self, numbers: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(numbers).reshape(-1)).to(self.device)
@@ -198,12 +195,11 @@ class Table:
         """Bring this step's scalars to the device, and where parameters and gradients lie now, if they have moved."""
         now, (numbers, keys, _) = np.zeros_like(self.known), self.ends
         if self.program.scalars:
-            now[:numbers].view(np.float64)[: len(self.blocks) * len(self.program.scalars)] = self._scalars()
+            now[:numbers].view(np.float64)[: len(self.blocks) * len(self.program.scalars)] = np.ravel(self.rows.scalars())
         if self.program.seeds:
-            seeds = list(enumerate(self.program.seeds))
-            drawn = [key_of(seed, place, b.t, n) for b in self.blocks for place in b.places for n, seed in seeds]
-            now[numbers : numbers + len(drawn)] = np.array(drawn, dtype=np.uint64).view(np.int64)
-        pointers = self._pointers()
+            drawn = np.array(self.rows.keys(), dtype=np.uint64).reshape(-1)
+            now[numbers : numbers + len(drawn)] = drawn.view(np.int64)
+        pointers = self.rows.pointers().T
         now[keys : keys + pointers.size] = pointers.reshape(-1)
         moved = not np.array_equal(now[keys:], self.known[keys:])
         if moved:
@@ -218,25 +214,7 @@ class Table:
 
     def captures(self) -> bool:
         """Return whether a CUDA graph can hold this table's kernels: every gradient is read where it lies."""
-        return self.plain or all(g.stride() == p.stride() for b in self.blocks for p, g in zip(b.params, b.grads, strict=True))
-
-    def _scalars(self) -> list[float]:
-        return [number for block in self.blocks for number in self.program.read(block.scalars())]
-
-    def _pointers(self) -> np.ndarray:
-        """Return where parameters and gradients lie, a row for each; a gradient laid out otherwise is copied."""
-        if not self.plain:
-            for block in self.blocks:
-                block.grads = [laid_out_as(p, g) for p, g in zip(block.params, block.grads, strict=True)]
-        columns = [itertools.chain.from_iterable(block.params for block in self.blocks)]
-        if len(moving(self.program)) > 1:
-            columns.append(itertools.chain.from_iterable(block.grads for block in self.blocks))
-        lies = [np.fromiter(map(Tensor.data_ptr, column), np.int64, self.rows) for column in columns]
-        return np.stack(lies, axis=1)
-
-    def asked_from(self, phase: int) -> set[str]:
-        """Return the totals over all tensors that this phase and later ones make."""
-        return {path for later in range(phase, len(self.program.phases)) for path in self.program.over(later, "all")}
+        return self.rows.are_read_where_they_lie()
 
     def know(self, sums: Mapping[str, Tensor]) -> None:
         """Take over the totals of earlier phases, where other tables have added to them."""
@@ -258,7 +236,7 @@ class Table:
                 launch(*given, ALIGNED=self.aligned, SCALED=scaled, BLOCK=self.block, **OPTIONS)
             self._add_up(phase)
             if phase + 1 == len(self.program.phases) and self.program.kept:
-                self.kernels.finish[(self.rows,)](*given, SCALED=scaled, **OPTIONS)
+                self.kernels.finish[(len(self.rows),)](*given, SCALED=scaled, **OPTIONS)
         places = {path: place for place, path in enumerate(self.program.totals)}
         return {path: self.arrays["sums"][places[path]] for path in self.program.over(phase, "all")}
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 BLOCK = 256
 SIGNED, UNSIGNED = "signed8", "unsigned8"
+STEPS = {SIGNED: 127**2, UNSIGNED: 255**4}  # what the largest code stands for
 SCALE = "~scale"  # beside the name of the memory that it scales
 EIGHT_BIT = "8-bit"
 
@@ -34,8 +35,7 @@ def blocks_of(count: int) -> int:
 
 def _in_blocks(x: Tensor) -> Tensor:
     """Return the numbers as they lie in memory, a row for each block, filled up with zeros."""
-    flat = x.as_strided((x.numel(),), (1,)) if x.numel() else x.reshape(0)
-    return torch.nn.functional.pad(flat, (0, blocks_of(x.numel()) * BLOCK - x.numel())).view(-1, BLOCK)
+    return torch.nn.functional.pad(_flat(x), (0, blocks_of(x.numel()) * BLOCK - x.numel())).view(-1, BLOCK)
 
 
 def read(state: EightBit, dtype: torch.dtype) -> Tensor:
@@ -43,7 +43,7 @@ def read(state: EightBit, dtype: torch.dtype) -> Tensor:
     c = _in_blocks(state.codes).to(dtype)
     signed = state.codes.dtype == torch.int8
     scale = state.scales.to(dtype).unsqueeze(1)
-    values = (c * c.abs()) * (scale / 16129) if signed else (c * c) * (c * c) * (scale / 4228250625.0)
+    values = (c * c.abs()) * (scale / STEPS[SIGNED]) if signed else (c * c) * (c * c) * (scale / STEPS[UNSIGNED])
     return values.view(-1)[: state.codes.numel()].as_strided(state.codes.shape, state.codes.stride())
 
 
@@ -51,11 +51,8 @@ def write(state: EightBit, x: Tensor) -> None:
     """Keep these numbers, in place."""
     if not x.numel():
         return
-    x = (
-        x
-        if x.stride() == state.codes.stride()
-        else torch.empty_strided(x.shape, state.codes.stride(), dtype=x.dtype, device=x.device).copy_(x)
-    )
+    if x.stride() != state.codes.stride():
+        x = torch.empty_like(state.codes, dtype=x.dtype).copy_(x)
     rows = _in_blocks(x)
     peak = rows.abs().amax(dim=1, keepdim=True).float().to(x.dtype)
     peak = torch.where((rows - rows).sum(dim=1, keepdim=True) == 0, peak, torch.nan)  # infinite or NaN: the block is lost
@@ -71,4 +68,5 @@ def write(state: EightBit, x: Tensor) -> None:
 
 
 def _flat(x: Tensor) -> Tensor:
+    """Return the numbers as they lie in memory."""
     return x.as_strided((x.numel(),), (1,))

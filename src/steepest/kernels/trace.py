@@ -86,6 +86,17 @@ class Program:
         """Return the sums of a phase that run over all tensors, or over each, or over units."""
         return [path for path in self.phases[phase].totals if self.totals[path] == over]
 
+    def asked_from(self, phase: int) -> set[str]:
+        """Return the sums over all tensors that this phase and later ones make."""
+        return {path for later in range(phase, len(self.phases)) for path in self.over(later, "all")}
+
+    def held(self, dtype: str) -> dict[str, str]:
+        """Return what each memory holds, for parameters of this dtype."""
+        wide = "float64" if dtype == "float64" else "float32"
+        working = (SCRATCH, ASKED, ANSWERED)
+        kinds = {name: self.kinds.get(name, "wide" if name.startswith(working) else dtype) for name in self.memories}
+        return {name: wide if kind == "wide" else kind for name, kind in kinds.items()}
+
 
 def memory_of(link: int, slot: str) -> str:
     """Return the name of a state slot's memory."""
@@ -114,8 +125,10 @@ def trace(links: Sequence[Link], rounds: bool = False) -> Program:
     read = _leaves([*settled, Phase(stores=tracer.kept)], "kept")
     kept = tracer.kept | {name: tracer.graph.kept(name) for name in read if name not in tracer.kept}
     scalars = _leaves([*settled, Phase(stores=kept)], "scalar")
-    numbers = (tuple(sorted(scalars)), tracer.totals, kept, tuple(tracer.seeds))
-    return Program(tuple(settled), tuple(order), *numbers, kinds, tracer.matrices, tracer.shaping)
+    return Program(
+        phases=tuple(settled), memories=tuple(order), scalars=tuple(sorted(scalars)), totals=tracer.totals, kept=kept,
+        seeds=tuple(tracer.seeds), kinds=kinds, matrices=tracer.matrices, shaping=tracer.shaping,
+    )  # fmt: skip
 
 
 def _kinds(links: Sequence[Link]) -> dict[str, str]:
@@ -234,7 +247,7 @@ class _Tracer:
                 answer = self._total(link, request)
             elif isinstance(request, Sides):
                 columns = self.graph.count("unit")
-                answer = self.graph.count("all") / columns, columns
+                answer = self.graph.count("tensor") / columns, columns
             elif isinstance(request, Orthogonalize):
                 answer = self._matrix(request)
             else:

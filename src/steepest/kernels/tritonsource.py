@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from .expression import ELEMENT, ROW, UNIT, Node
 from .storage import BLOCK, SCALE, SIGNED, UNSIGNED
-from .trace import GRADIENT, PARAMETER, SCRATCH, Phase, Program, in_order
+from .trace import GRADIENT, PARAMETER, Phase, Program, in_order
 from .tritonpieces import ADD_UP, EIGHT_BIT, EXACT, HEADER, POWER, RANDOM
 
 # what memory holds -> its type in Triton
@@ -46,11 +46,6 @@ ARRAYS = (
 INSIDE, WHOLE = ", mask=inside", ""
 
 
-def moving(program: Program) -> list[str]:
-    """Return the memories whose pointers are read at every step."""
-    return [name for name in (PARAMETER, GRADIENT) if name in program.memories]
-
-
 def staying(program: Program) -> list[str]:
     """Return the memories that stay where they are."""
     return [name for name in program.memories if name not in (PARAMETER, GRADIENT)]
@@ -59,9 +54,7 @@ def staying(program: Program) -> list[str]:
 def source(program: Program, dtype: str) -> str:
     """Return the kernels of a program for parameters of this dtype, as a Python module."""
     wide = "float64" if dtype == "float64" else "float32"
-    held = {name: program.kinds.get(name, "wide" if name.startswith(SCRATCH) else dtype) for name in program.memories}
-    held = {name: wide if kind == "wide" else kind for name, kind in held.items()}
-    printer = _Printer(program, dtype, wide, held)
+    printer = _Printer(program, dtype, wide, program.held(dtype))
     phases = [printer.phase(i, phase) for i, phase in enumerate(program.phases)]
     return "\n\n".join([HEADER, EXACT[wide], POWER, RANDOM, EIGHT_BIT, ADD_UP, *phases, printer.finish()])
 
@@ -71,7 +64,8 @@ class _Printer:
 
     def __init__(self, program: Program, dtype: str, real: str, held: Mapping[str, str]) -> None:
         self.program, self.dtype, self.real, self.held = program, dtype, f"tl.{real}", held
-        self.moving, self.staying = moving(program), staying(program)
+        self.staying = staying(program)
+        self.moving = [name for name in program.memories if name not in self.staying]
 
     def phase(self, index: int, phase: Phase) -> str:
         """Return a phase as a kernel over chunks."""

@@ -1,0 +1,97 @@
+"""How tensors are laid out for compiled code: the rows of a table, the chunks they are cut into, and where everything lies.
+
+Both tables, that of `native` in the host's memory and that of `gpu` on a device, are made of this.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import storage
+from .block import Block
+from .eager import wide
+from .random import key_of
+from .trace import GRADIENT, PARAMETER, Program
+
+DTYPES = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "bfloat16", torch.float16: "float16"}
+
+
+class Rows:
+    """The tensors of some blocks, one after the other: a row each."""
+
+    def __init__(self, program: Program, blocks: Sequence[Block]) -> None:
+        self.program, self.blocks = program, list(blocks)
+        self.params = [p for block in blocks for p in block.params]
+        self.sizes = np.array([p.numel() for p in self.params], dtype=np.int64)
+        self.units = np.array([p.shape[0] if p.ndim > 1 else 1 for p in self.params], dtype=np.int64)
+        self.lengths = np.maximum(self.sizes // np.maximum(self.units, 1), 1)  # of a unit
+        self.unit_at = np.cumsum(self.units) - self.units
+        self.group = np.repeat(np.arange(len(self.blocks), dtype=np.int32), [len(block.params) for block in self.blocks])
+        self.moving = [name for name in (PARAMETER, GRADIENT) if name in program.memories]
+        self._plain = all(map(Tensor.is_contiguous, (*self.params, *(g for block in blocks for g in block.grads))))
+
+    def __len__(self) -> int:
+        return len(self.params)
+
+    def working(self) -> list[Tensor]:
+        """Return a memory to work in for each row, in the precision that is computed in."""
+        return [torch.empty_like(p, dtype=wide(p.dtype)) for p in self.params]
+
+    def chunks(self, piece: int, piece_of_units: int | None = None) -> np.ndarray:
+        """Return (row, begin, end) of pieces of about so many numbers, in order; of whole units where a sum runs over units."""
+        pieces = np.full_like(self.sizes, piece)
+        if self.program.by_units:
+            pieces = np.maximum((piece_of_units or piece) // self.lengths, 1) * self.lengths
+        counts = -(-self.sizes // pieces)
+        rows = np.repeat(np.arange(len(self), dtype=np.int64), counts)
+        first = np.repeat(np.cumsum(counts) - counts, counts)
+        begin = (np.arange(len(rows), dtype=np.int64) - first) * pieces[rows]
+        return np.ascontiguousarray(np.stack([rows, begin, np.minimum(begin + pieces[rows], self.sizes[rows])], axis=1))
+
+    def scalars(self) -> list[list[float]]:
+        """Return this step's scalars, a row for each block."""
+        return [self.program.read(block.scalars()) for block in self.blocks]
+
+    def keys(self) -> list[list[int]]:
+        """Return this step's keys of random numbers, for each row."""
+        seeds = list(enumerate(self.program.seeds))
+        return [[key_of(seed, place, b.t, n) for n, seed in seeds] for b in self.blocks for place in b.places] if seeds else []
+
+    def pointers(self) -> np.ndarray:
+        """Return where parameters, and gradients, lie now; a gradient that is laid out otherwise is copied."""
+        if not self._plain:
+            for block in self.blocks:
+                block.grads = [_laid_out_as(p, g) for p, g in zip(block.params, block.grads, strict=True)]
+        columns = [(block.params for block in self.blocks), (block.grads for block in self.blocks)][: len(self.moving)]
+        found = itertools.chain.from_iterable(itertools.chain.from_iterable(column) for column in columns)
+        return np.fromiter(map(Tensor.data_ptr, found), np.int64, len(columns) * len(self)).reshape(len(columns), -1)
+
+    def are_read_where_they_lie(self) -> bool:
+        """Return whether no gradient is copied first."""
+        pairs = (pair for block in self.blocks for pair in zip(block.params, block.grads, strict=True))
+        return self._plain or all(g.stride() == p.stride() for p, g in pairs)
+
+    def state(self, names: Sequence[str]) -> np.ndarray:
+        """Return where state lies, a row for each row; it stays there."""
+        found = [_lies_at(block, name, i) for block in self.blocks for i in range(len(block.params)) for name in names]
+        return np.array(found, dtype=np.int64).reshape(len(self), len(names))
+
+
+def _lies_at(block: Block, name: str, i: int) -> int:
+    """Return where parameter `i` of a block has the state that a memory stands for."""
+    link, slot = name.removesuffix(storage.SCALE).split(".", 1)
+    held: Any = block.slots[int(link)][slot][i]
+    if isinstance(held, storage.EightBit):
+        held = held.scales if name.endswith(storage.SCALE) else held.codes
+    return held.data_ptr()
+
+
+def _laid_out_as(p: Tensor, g: Tensor) -> Tensor:
+    """Return a gradient in the layout of its parameter."""
+    return g if g.stride() == p.stride() else torch.empty_like(p).copy_(g)
