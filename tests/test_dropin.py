@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,9 +11,10 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 import steepest
-from steepest.sameness import Sameness
+from steepest.kernels import Contents, Whereabouts, whereabouts
 
 
 @pytest.mark.parametrize("execution", ["eager", "fused", "C"])
@@ -108,23 +110,68 @@ def test_parameters_spread_over_devices_go_with_plain_ones(rule: steepest.Rule) 
         eight.step()
 
 
-@pytest.mark.parametrize("guards", [True, False])
-def test_sameness_sees_what_compiled_code_relies_on(guards: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not guards:
-        monkeypatch.setattr("steepest.sameness.TensorGuards", None)
-    tensors = [torch.zeros(3, 4), torch.zeros(2)]
-    same = Sameness(tensors)
-    assert same.holds([torch.ones(3, 4), torch.ones(2)])
+@pytest.mark.parametrize("asked_in", ["C", "Python"])
+def test_whereabouts_tell_what_compiled_code_relies_on(asked_in: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._subclasses import FakeTensorMode
+
+    assert whereabouts.loops() is not None
+    if asked_in == "Python":
+        monkeypatch.setattr(whereabouts, "loops", lambda: None)
+    tensors = [torch.zeros(3, 4), torch.zeros(1)]
+    known = Whereabouts(tensors)
+    others = [torch.ones(3, 4), torch.ones(1)]
+    assert known.pointers.tolist() == [t.data_ptr() for t in tensors]
+    assert known.hold(others)
+    assert known.pointers.tolist() == [t.data_ptr() for t in others]
+    with FakeTensorMode():
+        without_memory = torch.zeros(3, 4)
     for other in (
         None,
+        "a word",
         torch.zeros(4, 3),
         torch.zeros(4, 3).mT,
         torch.zeros(3, 4, dtype=torch.float64),
         torch.zeros(3, 4).to_sparse(),
         torch.zeros(3, 4, device="meta"),
         nn.Parameter(torch.zeros(3, 4)),
+        without_memory,
     ):
-        assert not same.holds([other, torch.ones(2)])
+        assert not known.hold([other, torch.ones(1)])
+    assert not known.hold(others[:1])
+    assert not known.hold(
+        [torch.ones(3, 4), torch.complex(torch.ones(1), torch.ones(1)).conj().imag]
+    )  # negated when it is read
+    in_person = Whereabouts(tensors, same=2)
+    assert in_person.hold(tensors)
+    assert not in_person.hold(others)
+
+
+@pytest.mark.parametrize("asked_in", ["C", "Python"])
+def test_contents_tell_what_was_put_in_its_place(asked_in: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if asked_in == "Python":
+        monkeypatch.setattr(whereabouts, "loops", lambda: None)
+    whole = {i: {"a": torch.zeros(2), "b": torch.zeros(3)} for i in range(20)}
+    changes: list[Callable[[], Any]] = [
+        lambda: whole.pop(7),
+        lambda: whole.update({7: dict(whole[7])}),
+        lambda: whole.update({20: {}}),
+        lambda: whole[11].update(a=torch.zeros(2)),
+        lambda: whole[11].update(c=torch.zeros(2)),
+        lambda: whole[11].pop("a"),
+        lambda: setattr(whole[11]["a"], "data", torch.zeros(2)),
+        whole[11]["a"].share_memory_,
+    ]
+    for change in changes:
+        known = Contents(whole)
+        whole[3]["a"].add_(1)
+        assert known.hold(whole)
+        before = copy.copy(whole), {key: dict(part) for key, part in whole.items()}
+        change()
+        assert not known.hold(whole)
+        whole = before[0]
+        for key, part in before[1].items():
+            whole[key].clear()
+            whole[key].update(part)
 
 
 def test_random_numbers_of_a_parameter_that_is_a_part_of_another() -> None:
@@ -193,3 +240,34 @@ def test_biases_may_be_left_without_decay() -> None:
     optimizer.step()
     torch.testing.assert_close(net.weight, before[0] * 0.95)
     torch.testing.assert_close(net.bias, before[1], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("of", ["the optimizer", "all optimizers"])
+def test_hooks_around_a_step_run_as_torchs(of: str) -> None:
+    seen: list[tuple[str, list[float]]] = []
+    p = nn.Parameter(torch.ones(2))
+    optimizer = steepest.Optimizer([p], steepest.sgd(1.0))
+
+    def hook(name: str) -> Callable[..., None]:
+        return lambda which, args, kwargs: seen.append((name, p.tolist())) if which is optimizer else None
+
+    if of == "the optimizer":
+        handles = [optimizer.register_step_pre_hook(hook("before")), optimizer.register_step_post_hook(hook("after"))]
+    else:
+        handles = [register_optimizer_step_pre_hook(hook("before")), register_optimizer_step_post_hook(hook("after"))]
+    for _ in range(2):
+        p.grad = torch.ones(2)
+        optimizer.step()
+        for handle in handles:
+            handle.remove()
+    assert seen == [("before", [1.0, 1.0]), ("after", [0.0, 0.0])]
+    assert p.tolist() == [-1.0, -1.0]
+
+
+def test_a_profile_names_the_step() -> None:
+    p = nn.Parameter(torch.ones(2))
+    optimizer = steepest.Optimizer([p], steepest.sgd(1.0))
+    p.grad = torch.ones(2)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        optimizer.step(p.sum)
+    assert any("Optimizer.step#Optimizer.step" in event.key for event in profile.key_averages())

@@ -16,7 +16,7 @@ FLOORS = (
     ("racing", "assessment", "estimators"),
     ("training",),
     ("tasks", "recipes", "evaluation", "gradient"),
-    ("optimizer", "groups", "state", "sameness", "averages"),
+    ("optimizer", "groups", "state", "averages", "hooks"),
     ("kernels",),
     ("rules", "schedules", "models", "data", "objectives", "metrics", "records", "sources"),
     ("reach",),
@@ -25,8 +25,8 @@ FLOORS = (
 # On one floor, who may look at whom; anything else on the same floor is a stranger.
 NEIGHBOURS = {
     "__main__": {"cli"},
-    "optimizer": {"groups", "state", "averages", "sameness"},
-    "groups": {"state", "sameness"},
+    "optimizer": {"groups", "state", "averages", "hooks"},
+    "groups": {"state"},
     "averages": {"state"},
     "rules": {"schedules"},
     "data": {"sources"},

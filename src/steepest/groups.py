@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .errors import InputError
-from .kernels import Block, choose
+from .kernels import Block, Whereabouts, choose
 from .rules import Link
-from .sameness import Sameness
 from .schedules import Schedule
 from .state import column, fill, take_over
 
@@ -33,12 +32,12 @@ class Group:
     schedule: Schedule
     block: Block | None = None
     at: list[int] | None = None  # the places of the block's parameters in the group; None: all of them
-    sameness: Sameness | None = None  # of the block's parameters and their gradients
-    count: Tensor | None = None  # the step, one tensor for all of them
+    known: Whereabouts | None = None  # of the block's parameters and their gradients
+    count: np.ndarray | None = None  # the step: the memory of one tensor for all of them
 
     def bare(self) -> Group:
         """Return it without what is built anew at the next step."""
-        return replace(self, block=None, at=None, sameness=None, count=None)
+        return replace(self, block=None, at=None, known=None, count=None)
 
     def blocks(self, settings: Settings, states: States, place: int) -> Iterator[Block]:
         """Yield the group's blocks for this step: one, unless parameters have been updated unequally often.
@@ -54,7 +53,7 @@ class Group:
         block = self.block
         if block is not None and self._is_current(params, grads):
             block.t, block.lr, block.grads = block.t + 1, lr, grads  # type: ignore[assignment]
-            self.count.fill_(block.t)  # type: ignore[union-attr]
+            self.count[()] = block.t  # type: ignore[index]
             yield block
             return
         self.block, params = None, settings["params"]
@@ -67,12 +66,9 @@ class Group:
             block = self._gather([params[i] for i in at], params, states, t, lr)
             block.places = [place + i for i in at]
             if len(by_count) == 1:
-                self.block, self.at, self.states = (
-                    block,
-                    at if len(at) < len(params) else None,
-                    [states[p] for p in block.params],
-                )
-                self.sameness = Sameness([*block.params, *block.grads])
+                self.block, self.at = block, at if len(at) < len(params) else None
+                self.known = Whereabouts([*block.params, *block.grads], same=len(at))
+                block.pointers = self.known.pointers
             yield block
 
     def factor(self, settings: Settings) -> float:
@@ -91,14 +87,11 @@ class Group:
 
     def _is_current(self, params: list[Tensor], grads: list[Tensor | None]) -> bool:
         """Return whether the block still holds these very parameters, as they were and with their state, all with gradients."""
-        known = self.block.params if self.block is not None else []
         return (
-            len(known) == len(params)
-            and all(map(operator.is_, params, known))
-            and self.sameness is not None
-            and self.sameness.holds([*params, *grads])
+            self.known is not None
+            and self.known.hold([*params, *grads])
             and self.count is not None
-            and self.count.item() == self.block.t  # type: ignore[union-attr]
+            and self.count[()] == self.block.t  # type: ignore[union-attr]
         )
 
     def _gather(self, members: list[Tensor], everyone: list[Tensor], states: States, t: int, lr: float) -> Block:
@@ -107,20 +100,21 @@ class Group:
         mine = [states[p] for p in members]
         for p, state in zip(members, mine, strict=True):
             fill(state, p, self.links, self.names)
-        slots = [
-            (keys[slot], spec) for link, keys in zip(self.links, self.names, strict=True) for slot, spec in link.slots().items()
-        ]
+        slots = (keys[slot] for link, keys in self._named() for slot, spec in link.slots().items() if spec.shared)
         take_over(mine, others, slots)
-        self.count = torch.tensor(float(t), dtype=torch.float32, device="cpu")  # whatever torch's defaults are
+        step = torch.tensor(float(t), dtype=torch.float32, device="cpu")  # whatever torch's defaults are
+        self.count = step.numpy()
         for state in mine:
-            state["step"] = self.count
+            state["step"] = step
         columns = [
-            {slot: column(mine, keys[slot], spec) for slot, spec in link.slots().items()}
-            for link, keys in zip(self.links, self.names, strict=True)
+            {slot: column(mine, keys[slot], spec) for slot, spec in link.slots().items()} for link, keys in self._named()
         ]
         grads = [p.grad for p in members if p.grad is not None]
-        alike = all(g.dtype == p.dtype for g, p in zip(grads, members, strict=True))  # else eagerly, which casts
+        alike = all(g.dtype == p.dtype and not g.is_neg() for g, p in zip(grads, members, strict=True))  # else eagerly
         return Block(self.links, members, columns, grads, t, lr, choose(self.links, members)[0] if alike else None)
+
+    def _named(self) -> Iterator[tuple[Link, dict[str, str]]]:
+        return zip(self.links, self.names, strict=True)
 
 
 @dataclass(frozen=True)

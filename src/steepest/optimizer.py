@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from .averages import Watch, averaged
 from .errors import InputError, at_least, positive, unknown
 from .groups import OF_THE_RULE, Group, Plan, take_back
-from .kernels import Block, Executor, Outcome, Scaling, choose, name_of, scales
+from .hooks import observable
+from .kernels import Block, Contents, Executor, Outcome, Scaling, choose, name_of, scales
 from .rules import Link, Parameter, Rule, Transform
 from .rules.core import check_order
 from .rules.transforms import ScaleByLearningRate
-from .sameness import SameState
 from .schedules import constant
 from .state import TRAINING, check, names_of, observe, uncast
 
@@ -52,7 +52,8 @@ class Optimizer(torch.optim.Optimizer):
     """
 
     _step_supports_amp_scaling = True  # a GradScaler hands over its scale and what it found, see `_run`
-    _state_seen: SameState | None = None  # as the blocks were made with it
+    _state_seen: Contents | None = None  # as the blocks were made with it
+    _handed_out = False  # whether somebody else may hold a part of the state
     _unsettled: tuple[Outcome, list[Block]] | None = None  # a step that the device may have left out, and its blocks
 
     def __init__(
@@ -122,6 +123,7 @@ class Optimizer(torch.optim.Optimizer):
 
     # -- one update ---------------------------------------------------------------------------------------------------
 
+    @observable
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
         """Update every parameter that has a gradient; with a closure, evaluate it first and return its loss."""
@@ -147,7 +149,7 @@ class Optimizer(torch.optim.Optimizer):
         if scaling is not None and not scales(blocks, scaling.found_inf):  # something has moved since the last step
             scaling = None
             if not self._unscaled():
-                take_back(blocks, self.param_groups, self.state)
+                take_back(blocks, self.param_groups, self._states)
                 return
         self._executor.run(blocks, scaling)
         if scaling is not None:
@@ -162,7 +164,7 @@ class Optimizer(torch.optim.Optimizer):
         self._settle()
         blocks = self._blocks()
         if blocks != self._known() or not self._executor.refresh(blocks):
-            take_back(blocks, self.param_groups, self.state)
+            take_back(blocks, self.param_groups, self._states)
             raise InputError("the graph no longer fits the parameters or their gradients: capture it anew")
 
     def _capture(self) -> None:
@@ -180,7 +182,7 @@ class Optimizer(torch.optim.Optimizer):
         if self._unsettled is not None:
             (outcome, blocks), self._unsettled = self._unsettled, None
             if outcome.skipped():
-                take_back(blocks, self.param_groups, self.state)
+                take_back(blocks, self.param_groups, self._states)
 
     def _known(self) -> list[Block]:
         """Return the blocks of the step before, or none where a group has no such block."""
@@ -199,17 +201,17 @@ class Optimizer(torch.optim.Optimizer):
 
     def _blocks(self) -> list[Block]:
         """Return the blocks of all groups for this step, made anew where state was replaced from outside."""
-        if self._state_seen is None or not self._state_seen.holds(self.state):
+        if self._state_seen is None or (self._handed_out and not self._state_seen.hold(self._states)):
             self._state_seen = None
             for group in self._groups:
                 group.block = None
         before = [group.block for group in self._groups]
         blocks, place = [], 0
         for group, mine in zip(self.param_groups, self._groups, strict=True):
-            blocks += mine.blocks(group, self.state, place)
+            blocks += mine.blocks(group, self._states, place)
             place += len(group["params"])
         if before != (now := [group.block for group in self._groups]):
-            self._state_seen = SameState(self.state) if None not in now else None
+            self._state_seen = Contents(self._states) if None not in now else None
         return blocks
 
     @torch.no_grad()
@@ -225,7 +227,7 @@ class Optimizer(torch.optim.Optimizer):
         for group, mine in zip(self.param_groups, self._groups, strict=True):
             for p in group["params"]:
                 if p.grad is not None:
-                    observe(p, self.state[p], mine.links, mine.names, scale)
+                    observe(p, self._states[p], mine.links, mine.names, scale)
 
     # -- weights for evaluation ---------------------------------------------------------------------------------------
 
@@ -237,7 +239,7 @@ class Optimizer(torch.optim.Optimizer):
             return self
         for group, mine in zip(self.param_groups, self._groups, strict=True):
             for p in group["params"]:
-                if "step" in (state := self.state.get(p, {})):
+                if "step" in (state := self._states.get(p, {})):
                     weights = averaged(p, state, mine.links, mine.names, float(group["lr"]))
                     if weights is not None:
                         state[TRAINING] = p.detach().clone()
@@ -249,14 +251,28 @@ class Optimizer(torch.optim.Optimizer):
         """Have the parameters hold the weights of the training again."""
         for group in self.param_groups:
             for p in group["params"]:
-                if p in self.state and TRAINING in self.state[p]:
-                    p.copy_(self.state[p].pop(TRAINING))
+                if p in self._states and TRAINING in self._states[p]:
+                    p.copy_(self._states[p].pop(TRAINING))
         return self
 
     @property
     def evaluating(self) -> bool:
         """Whether the parameters hold the weights to evaluate with, as `eval` puts them in."""
-        return self._averages and any(TRAINING in state for state in self.state.values())
+        return self._averages and any(TRAINING in state for state in self._states.values())
+
+    @property
+    def state(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The state of each parameter, under torch's names. Who has it may change it: from now on, steps look through it."""
+        self._handed_out = True
+        return self.__dict__["state"]
+
+    @state.setter
+    def state(self, value: Any) -> None:
+        self.__dict__["state"] = value
+
+    @property
+    def _states(self) -> Any:
+        return self.__dict__["state"]
 
     # -- saving and loading -------------------------------------------------------------------------------------------
 

@@ -54,10 +54,10 @@ def fill(state: dict[str, Any], p: Tensor, links: Iterable[Link], names: Iterabl
                 state[key + SCALE] = state[key + SCALE].to(device=p.device, dtype=torch.float32)
 
 
-def take_over(states: list[dict[str, Any]], others: Iterable[dict[str, Any]], slots: Iterable[tuple[str, Slot]]) -> None:
+def take_over(states: list[dict[str, Any]], others: list[dict[str, Any]], shared: Iterable[str]) -> None:
     """Give parameters what the whole group shares, from the one that was updated most often."""
-    for key, spec in slots:
-        known = [state for state in others if spec.shared and key in state]
+    for key in shared:
+        known = [state for state in others if key in state]
         if known:
             latest = max(known, key=lambda state: int(state.get("step", 0)))[key]
             for state in states:

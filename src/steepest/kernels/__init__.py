@@ -4,7 +4,9 @@ from . import eager, fused, gpu, native
 from .block import Block
 from .execution import Executor, choose, name_of, scales
 from .gpu import Outcome, Scaling
+from .whereabouts import Contents, Whereabouts
 
 __all__ = [
-    "Block", "Executor", "Outcome", "Scaling", "choose", "eager", "fused", "gpu", "name_of", "native", "scales",
+    "Block", "Contents", "Executor", "Outcome", "Scaling", "Whereabouts", "choose", "eager", "fused", "gpu", "name_of",
+    "native", "scales",
 ]  # fmt: skip

@@ -37,7 +37,16 @@ def say_once(reason: str) -> None:
 
 
 def load(source: str) -> ctypes.CDLL:
-    """Return the library of a C source, compiled now or on an earlier day."""
+    """Return the loaded library of a C source."""
+    path = library(source)
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError as error:  # a folder on a disk that nothing may be run from
+        raise CannotCompileError(f"{path.parent} does not let libraries be loaded ({error})") from None
+
+
+def library(source: str) -> Path:
+    """Return the file of a C source's library, compiled now or on an earlier day."""
     folder = cache_folder()
     path = folder / f"{_key(source)}.so"
     if not _is_whole(path):
@@ -45,10 +54,7 @@ def load(source: str) -> ctypes.CDLL:
             _compile(source, path)
         except OSError as error:  # a folder that is read-only, a disk that is full
             raise CannotCompileError(f"{folder} cannot be written to ({error}); name another with STEEPEST_CACHE") from None
-    try:
-        return ctypes.CDLL(str(path))
-    except OSError as error:  # a folder on a disk that nothing may be run from
-        raise CannotCompileError(f"{path.parent} does not let libraries be loaded ({error})") from None
+    return path
 
 
 def _is_whole(path: Path) -> bool:

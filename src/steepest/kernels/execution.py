@@ -70,12 +70,12 @@ class Executor:
             block.chosen.run(block)
         for compiled in (in_c, in_triton):
             if remaining := [block for block in compiled if block not in eagerly]:
+                for block in remaining:  # while they are near: just now they were asked where they lie
+                    torch._C._increment_version(block.params)  # as torch's operations: autograd sees that they were changed
                 tables = self._bound(remaining, scaling)
                 for table in tables:
                     table.refresh()
                 launch_tables(tables)
-                for block in remaining:
-                    torch._C._increment_version(block.params)  # as torch's operations: autograd sees that they were changed
         if eagerly:
             eager.run(eagerly)
         for block in blocks:

@@ -65,12 +65,14 @@ class Rows:
 
     def pointers(self) -> np.ndarray:
         """Return where parameters, and gradients, lie now; a gradient that is laid out otherwise is copied."""
-        if not self._plain:
-            for block in self.blocks:
-                block.grads = [_laid_out_as(p, g) for p, g in zip(block.params, block.grads, strict=True)]
-        columns = [(block.params for block in self.blocks), (block.grads for block in self.blocks)][: len(self.moving)]
-        found = itertools.chain.from_iterable(itertools.chain.from_iterable(column) for column in columns)
-        return np.fromiter(map(Tensor.data_ptr, found), np.int64, len(columns) * len(self)).reshape(len(columns), -1)
+        found = [self._asked(block).reshape(2, -1)[: len(self.moving)] for block in self.blocks]
+        return found[0] if len(found) == 1 else np.concatenate(found, axis=1)
+
+    def _asked(self, block: Block) -> np.ndarray:
+        if self._plain and block.pointers is not None:
+            return block.pointers
+        block.grads = [_laid_out_as(p, g) for p, g in zip(block.params, block.grads, strict=True)]
+        return np.fromiter(map(Tensor.data_ptr, itertools.chain(block.params, block.grads)), np.int64, 2 * len(block.params))
 
     def are_read_where_they_lie(self) -> bool:
         """Return whether no gradient is copied first."""

@@ -148,7 +148,8 @@ class Table:
         """Read this step's scalars, and where parameters and gradients lie now; a gradient laid out otherwise is copied."""
         if self.program.scalars:
             self.arrays["scalars"][:] = self.rows.scalars()
-        self.arrays["memory"].T[self.columns] = self.rows.pointers()
+        for column, pointers in zip(self.columns, self.rows.pointers(), strict=True):
+            self.arrays["memory"][:, column] = pointers
         if self.program.seeds:
             self.arrays["keys"][:] = self.rows.keys()
 

@@ -9,6 +9,7 @@ State that is one number a tensor is read as it was before the step throughout, 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -88,7 +89,12 @@ class Program:
 
     def asked_from(self, phase: int) -> set[str]:
         """Return the sums over all tensors that this phase and later ones make."""
-        return {path for later in range(phase, len(self.phases)) for path in self.over(later, "all")}
+        return self._asked[phase]
+
+    @functools.cached_property
+    def _asked(self) -> list[set[str]]:
+        alls = [set(self.over(phase, "all")) for phase in range(len(self.phases))]
+        return [set().union(*alls[phase:]) for phase in range(len(alls) + 1)]
 
     def held(self, dtype: str) -> dict[str, str]:
         """Return what each memory holds, for parameters of this dtype."""
