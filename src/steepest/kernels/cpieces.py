@@ -11,6 +11,7 @@ typedef struct {
   const int32_t *group;     /* row -> row of scalars */
   const double *scalars;    /* groups x scalars */
   double *totals;           /* rows x sums of earlier phases */
+  double *overall;          /* the same sums, over all rows */
   double *partials;         /* chunks x sums of this phase */
   double *units;            /* units of all rows x sums over them */
   double **kept;            /* rows x state of one number */
@@ -103,42 +104,55 @@ static inline float write_unsigned8(const real *new, uint8_t *code, int64_t n) {
 }
 """
 
-# One parallel region a phase, through torch's own OpenMP: two of them in a process would fight over the cores.
+# Phases run in one parallel region, through torch's own OpenMP: two of them in a process would fight over the cores. A thread
+# takes the same chunks in every phase; they wait for each other only where something is summed over more than a chunk.
 DRIVER = """\
-typedef void (*parallel_function)(void (*)(void *), void *, unsigned, unsigned);
-typedef struct { const table *t; int phase; int (*thread)(void); int (*threads)(void); } job;
+typedef struct {
+  void (*parallel)(void (*)(void *), void *, unsigned, unsigned);
+  int (*thread)(void);
+  int (*threads)(void);
+  void (*barrier)(void);
+} openmp;
+typedef struct { const table *t; const openmp *omp; int first, last; } job;
+
+/* Add up a phase's sums, chunks in their order: for each row, or over all of them. */
+static void add_up(const table *t, int phase) {
+  for (int64_t s = 0; s < num_sums[phase]; s++) {
+    double sum = 0, *total = t->totals + sum_column[phase][s];
+    for (int64_t r = 0; r < t->num_rows; r++) total[r * TOTALS] = 0;
+    for (int64_t c = 0; c < t->num_chunks; c++) {
+      const double part = t->partials[c * num_sums[phase] + s];
+      total[t->chunk[3 * c] * TOTALS] += part;
+      sum += part;
+    }
+    for (int64_t r = 0; r < t->num_rows && !of_each[phase][s]; r++) total[r * TOTALS] = sum;
+    t->overall[sum_column[phase][s]] = sum;
+  }
+}
+
+static void walk(const job *j, int64_t k, int64_t of) {
+  const table *t = j->t;
+  for (int phase = j->first; phase < j->last; phase++) {
+    const int is_last = phase + 1 == PHASES, together = num_sums[phase] || (is_last && FINISHES);
+    for (int64_t c = t->num_chunks * k / of; c < t->num_chunks * (k + 1) / of; c++) phases[phase](t, c);
+    if (together && of > 1) j->omp->barrier();
+    if (together && k == 0) {
+      add_up(t, phase);
+      for (int64_t r = 0; is_last && r < t->num_rows; r++) finish_row(t, r);
+    }
+    if (together && of > 1) j->omp->barrier();
+  }
+}
 
 static void share(void *argument) {
   const job *j = argument;
-  int64_t n = j->t->num_chunks, k = j->thread(), of = j->threads(); /* may be fewer than were asked for */
-  for (int64_t c = n * k / of; c < n * (k + 1) / of; c++) phases[j->phase](j->t, c);
+  walk(j, j->omp->thread(), j->omp->threads()); /* may be fewer than were asked for */
 }
 
-void run(const table *t, int phase, int asked, parallel_function parallel, int (*thread)(void), int (*threads)(void)) {
-  if (asked > 1) {
-    job j = {t, phase, thread, threads};
-    parallel(share, &j, asked, 0);
-  } else {
-    for (int64_t c = 0; c < t->num_chunks; c++) phases[phase](t, c);
-  }
-}
-
-/* Add up a phase's sums, chunks in their order: for each row, to column `place[s]` of its totals; all of them, to result. */
-void add_up(const table *t, int64_t sums, const int64_t *place, double *result) {
-  for (int64_t s = 0; s < sums; s++) {
-    double sum = 0;
-    if (place[s] >= 0)
-      for (int64_t r = 0; r < t->num_rows; r++) t->totals[r * TOTALS + place[s]] = 0;
-    for (int64_t c = 0; c < t->num_chunks; c++) {
-      const double part = t->partials[c * sums + s];
-      if (place[s] >= 0) t->totals[t->chunk[3 * c] * TOTALS + place[s]] += part;
-      sum += part;
-    }
-    result[s] = sum;
-  }
-}
-
-void finish(const table *t) {
-  for (int64_t row = 0; row < t->num_rows; row++) finish_row(t, row);
+/* Run the phases from `first` to before `last`. */
+void run(const table *t, const openmp *omp, int first, int last, int threads) {
+  job j = {t, omp, first, last};
+  if (threads > 1) omp->parallel(share, &j, threads, 0);
+  else walk(&j, 0, 1);
 }
 """

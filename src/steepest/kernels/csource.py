@@ -34,12 +34,32 @@ def source(program: Program, dtype: str) -> str:
     printer = _Printer(program, dtype, held)
     widths = {"SCALARS": program.scalars, "TOTALS": program.totals, "KEPT": program.kept, "SEEDS": program.seeds}
     counts = {"MEMORIES": len(held)} | {name: max(len(columns), 1) for name, columns in widths.items()}
+    counts |= {"PHASES": len(program.phases), "FINISHES": int(bool(program.kept))}
     sized = f"enum {{ {', '.join(f'{name} = {count}' for name, count in counts.items())} }};\n"
     phases = [printer.phase(i, phase) for i, phase in enumerate(program.phases)]
     names = ", ".join(f"phase_{i}" for i in range(len(program.phases)))
     listed = f"static void (*const phases[])(const table *, int64_t) = {{{names}}};\n"
+    listed += _sums(program)
     parts = [HEADER, f"typedef {real} real;\n", sized, BFLOAT16, RANDOM, EIGHT_BIT, *phases, listed, printer.finish(), DRIVER]
     return "\n".join(parts)
+
+
+def _sums(program: Program) -> str:
+    """Return what is added up after each phase: how many sums, the column of each, and whether it is one for each row."""
+    columns, lines = list(program.totals), []
+    added = [program.added_up(i) for i in range(len(program.phases))]
+    most = max(1, *map(len, added))
+    for kind, name, rows in (
+        ("int64_t", "sum_column", [[columns.index(path) for path in paths] for paths in added]),
+        ("int", "of_each", [[int(program.totals[path] == "tensor") for path in paths] for paths in added]),
+    ):
+        listed = ", ".join(f"{{{', '.join(map(str, row)) or '0'}}}" for row in rows)
+        lines.append(f"static const {kind} {name}[PHASES][{most}] = {{{listed}}};")
+    return (
+        f"static const int64_t num_sums[PHASES] = {{{', '.join(str(len(paths)) for paths in added)}}};\n"
+        + "\n".join(lines)
+        + "\n"
+    )
 
 
 class _Printer:
@@ -59,7 +79,7 @@ class _Printer:
         lines += ["  const int64_t row = t->chunk[3 * c], begin = t->chunk[3 * c + 1], end = t->chunk[3 * c + 2];", *_ROW]
         lines += [f"  {self._pointer(name)}" for name in touched]
         lines += self._numbers(nodes, phase.roots, ROW)
-        sums = [path for path in phase.totals if self.program.totals[path] != "unit"]
+        sums = self.program.added_up(index)
         lines += [f"  double sum{i} = 0;" for i in range(len(sums))]
         if by_unit:
             lines += self._units(index, phase, nodes)

@@ -125,6 +125,9 @@ def launch_tables(tables: Sequence[Any]) -> None:
     """
     if any(table.program.asked_from(0) for table in tables):
         check_all_gradients_are_there()
+    if len(tables) == 1 and isinstance(tables[0], native.Table):
+        tables[0].run_alone()
+        return
     sums: dict[str, Any] = {}
     unfinished = [(table, 0) for table in tables]
     while unfinished:

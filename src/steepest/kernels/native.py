@@ -29,9 +29,10 @@ from .trace import ANSWERED, ASKED, SCRATCH, Untraceable, trace
 
 CHUNK = 2**15  # numbers: with four memories of four bytes, half a megabyte
 NUMBERS_PER_THREAD = 2**15  # fewer are done sooner than a second thread is woken
-OPENMP = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
+OPENMP = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads", "GOMP_barrier")
 ARRAYS = (
-    "memory", "chunk", "group", "scalars", "totals", "partials", "units", "kept", "keys", "size", "length", "unit_at",
+    "memory", "chunk", "group", "scalars", "totals", "overall", "partials", "units", "kept", "keys", "size", "length",
+    "unit_at",
 )  # fmt: skip
 
 
@@ -43,17 +44,18 @@ class _CTable(ctypes.Structure):
     )
 
 
+class _OpenMP(ctypes.Structure):
+    _fields_ = tuple((name, ctypes.c_void_p) for name in OPENMP)
+
+
 class Native:
     """The compiled program of one sequence of transforms for one dtype."""
 
     def __init__(self, links: tuple[Link, ...], dtype: torch.dtype) -> None:
         self.program, self.dtype = trace(links, rounds=wide(dtype) != dtype), dtype
-        library = load(source(self.program, DTYPES[dtype]))
-        self.run, self.add_up, self.finish = library.run, library.add_up, library.finish
-        self.run.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_int, *[ctypes.c_void_p] * len(OPENMP))
-        self.add_up.argtypes = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)
-        self.finish.argtypes = (ctypes.c_void_p,)
-        self.run.restype = self.add_up.restype = self.finish.restype = None
+        self.run = load(source(self.program, DTYPES[dtype])).run
+        self.run.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_int)
+        self.run.restype = None
 
 
 @functools.lru_cache(maxsize=1024)
@@ -71,22 +73,21 @@ def compiled(links: tuple[Link, ...], dtype: torch.dtype) -> Native | str:
 
 
 @functools.cache
-def openmp() -> tuple[int, ...]:
-    """Return the addresses of torch's own functions named in `OPENMP`, zeros where there are none to be found."""
-    nothing = (0,) * len(OPENMP)
+def openmp() -> _OpenMP | None:
+    """Return torch's own functions named in `OPENMP`, if they are to be found."""
     try:
         lines = Path("/proc/self/maps").read_text().splitlines()
         loaded = {line.split(maxsplit=5)[-1] for line in lines if "omp" in line}  # a path may hold spaces
     except OSError:
-        return nothing
+        return None
     for path in sorted(name for name in loaded if Path(name).name.startswith(("libgomp", "libiomp", "libomp"))):
         try:
             library = ctypes.CDLL(path)
         except OSError:  # replaced on disk since it was loaded
             continue
         if all(hasattr(library, name) for name in OPENMP):
-            return tuple(ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0 for name in OPENMP)
-    return nothing
+            return _OpenMP(*(ctypes.cast(getattr(library, name), ctypes.c_void_p) for name in OPENMP))
+    return None
 
 
 class Table:
@@ -98,18 +99,12 @@ class Table:
         self.memories = {name: self.rows.working() for name in self.program.memories if name.startswith((SCRATCH, ASKED))}
         self.arrays = self._arrays()
         self.openmp = openmp()
-        self.most_threads = max(1, int(self.rows.sizes.sum()) // NUMBERS_PER_THREAD) if all(self.openmp) else 1
+        self.most_threads = max(1, int(self.rows.sizes.sum()) // NUMBERS_PER_THREAD) if self.openmp else 1
+        self.ways = ctypes.addressof(self.openmp) if self.openmp else None
         lengths = len(self.arrays["chunk"]), len(self.rows)
         self.c = _CTable(*(self.arrays[name].ctypes.data for name in ARRAYS), *lengths)
         self.address = ctypes.addressof(self.c)
         self.columns = [self.program.memories.index(name) for name in self.rows.moving]
-        # for each phase, the columns of its sums over each tensor, -1 for those over all
-        totals, phases = list(self.program.totals), range(len(self.program.phases))
-        self.sums = [[path for path in self.program.phases[i].totals if self.program.totals[path] != "unit"] for i in phases]
-        self.places = [
-            np.array([totals.index(path) if self.program.totals[path] == "tensor" else -1 for path in paths], dtype=np.int64)
-            for paths in self.sums
-        ]
 
     def _arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays of the table, with what stays written down in them."""
@@ -122,6 +117,7 @@ class Table:
             "group": rows.group,
             "scalars": np.zeros((len(rows.blocks), max(len(program.scalars), 1))),
             "totals": np.zeros((len(rows), max(len(program.totals), 1))),
+            "overall": np.zeros(max(len(program.totals), 1)),
             "partials": np.zeros((len(chunk), max(most, 1))),
             "units": np.zeros((int(rows.units.sum()) if program.by_units else 1, max(len(program.totals), 1))),
             "kept": rows.state(list(program.kept)) if program.kept else np.zeros((len(rows), 1), dtype=np.int64),
@@ -154,24 +150,30 @@ class Table:
             self.arrays["keys"][:] = self.rows.keys()
 
     def know(self, sums: Mapping[str, float]) -> None:
-        """Take over the totals of earlier phases."""
+        """Take over the totals of earlier phases, where other tables have added to them."""
         for at, (path, over) in enumerate(self.program.totals.items()):
             if over == "all":
                 self.arrays["totals"][:, at] = sums.get(path, 0.0)
 
     def run(self, phase: int) -> dict[str, float]:
         """Run one phase over all rows, and the work on matrices that follows it; return what it adds up, by path."""
-        program, paths = self.program, self.sums[phase]
-        self.native.run(self.address, phase, min(torch.get_num_threads(), self.most_threads), *self.openmp)
-        if phase in program.matrices:
-            number, request = program.matrices[phase]
+        self._run(phase, phase + 1)
+        places = {path: place for place, path in enumerate(self.program.totals)}
+        return {path: float(self.arrays["overall"][places[path]]) for path in self.program.over(phase, "all")}
+
+    def run_alone(self) -> None:
+        """Run all phases, when no other table adds to their sums: several at once, unless work on matrices stands between."""
+        begin = 0
+        for end in (*(phase + 1 for phase in self.program.matrices), len(self.program.phases)):
+            if begin < end:
+                self._run(begin, end)
+            begin = end
+
+    def _run(self, begin: int, end: int) -> None:
+        self.native.run(self.address, self.ways, begin, end, min(torch.get_num_threads(), self.most_threads))
+        if end - 1 in self.program.matrices:
+            number, request = self.program.matrices[end - 1]
             matrix.work_in_place([replace(request, value=value) for value in self.memories[f"{ASKED}{number}"]])
-        sums = np.zeros(len(paths))
-        if paths:
-            self.native.add_up(self.address, len(paths), self.places[phase].ctypes.data, sums.ctypes.data)
-        if phase + 1 == len(program.phases) and program.kept:
-            self.native.finish(self.address)
-        return {path: value for path, value in zip(paths, sums.tolist(), strict=True) if program.totals[path] == "all"}
 
 
 def takes(params: Sequence[Tensor]) -> bool:

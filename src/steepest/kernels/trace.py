@@ -87,6 +87,10 @@ class Program:
         """Return the sums of a phase that run over all tensors, or over each, or over units."""
         return [path for path in self.phases[phase].totals if self.totals[path] == over]
 
+    def added_up(self, phase: int) -> list[str]:
+        """Return the sums of a phase that take more than its chunks: over all tensors, or over each."""
+        return [path for path in self.phases[phase].totals if self.totals[path] != "unit"]
+
     def asked_from(self, phase: int) -> set[str]:
         """Return the sums over all tensors that this phase and later ones make."""
         return self._asked[phase]

@@ -42,8 +42,16 @@ class Moments(Transform):
             raise unknown("eps_mode", self.eps_mode, self.eps_modes)
 
     def _scalars(self, t: int, corrected: bool = True) -> dict[str, Any]:
+        """Return the numbers of a step; what every element would be divided by is turned over here, once."""
         c1, c2 = (1 - self.b1**t, 1 - self.b2**t) if corrected else (1.0, 1.0)
-        return {"b1": self.b1, "b2": self.b2, "eps": self.eps, "c1": c1, "c2": c2, "root_c2": math.sqrt(c2)}
+        corrections = {
+            "c2": c2,
+            "root_c2": math.sqrt(c2),
+            "over_c1": 1 / c1,
+            "over_c2": 1 / c2,
+            "over_root_c2": 1 / math.sqrt(c2),
+        }
+        return {"b1": self.b1, "b2": self.b2, "eps": self.eps, **corrections}
 
     def _observe(self, u: Symbol, s: Any, k: Any) -> None:
         """Take `u` into both averages."""
@@ -53,10 +61,10 @@ class Moments(Transform):
     def _over_root(self, mean: Symbol, square: Symbol, k: Any) -> Symbol:
         """Return a mean over the corrected root of a mean square, with eps where it stands."""
         if self.eps_mode == "inside":
-            return mean / sqrt(square / k.c2 + k.eps)
+            return mean / sqrt(square * k.over_c2 + k.eps)
         if self.eps_mode == "hat":
             return mean * (k.root_c2 / (sqrt(square) + k.eps))
-        return mean / (sqrt(square) / k.root_c2 + k.eps)
+        return mean / (sqrt(square) * k.over_root_c2 + k.eps)
 
 
 @dataclass(frozen=True, repr=False)
@@ -89,7 +97,7 @@ class ScaleByAdam(Moments):
             s.exp_avg_sq = k.b2 * s.exp_avg_sq + (1 - k.b2) * (u * u)
             return self._over_root(u, s.exp_avg_sq, k)
         self._observe(u, s, k)
-        return self._over_root(s.exp_avg / k.c1, s.exp_avg_sq, k)
+        return self._over_root(s.exp_avg * k.over_c1, s.exp_avg_sq, k)
 
 
 @dataclass(frozen=True, repr=False)
@@ -119,13 +127,15 @@ class ScaleByAmsgrad(Moments):
 
     def scalars(self, t: int, lr: float) -> dict[str, Any]:
         numbers = self._scalars(t, self.bias_correction)
-        return numbers | ({"c2": 1.0, "root_c2": 1.0, "early": numbers["c2"]} if self.max_of_corrected else {})
+        return numbers | (
+            {"over_c2": 1.0, "over_root_c2": 1.0, "over_early": numbers["over_c2"]} if self.max_of_corrected else {}
+        )
 
     def formula(self, u: Symbol, p: Symbol, s: Any, k: Any) -> Formula:
         self._observe(u, s, k)
-        square = s.exp_avg_sq / k.early if self.max_of_corrected else s.exp_avg_sq
+        square = s.exp_avg_sq * k.over_early if self.max_of_corrected else s.exp_avg_sq
         s.max_exp_avg_sq = maximum(s.max_exp_avg_sq, square)
-        return self._over_root(s.exp_avg / k.c1, s.max_exp_avg_sq, k)
+        return self._over_root(s.exp_avg * k.over_c1, s.max_exp_avg_sq, k)
 
 
 @dataclass(frozen=True, repr=False)
@@ -145,13 +155,13 @@ class ScaleByAdamax(Moments):
     eps_modes: ClassVar[tuple[str, ...]] = ("inside", "outside")
 
     def scalars(self, t: int, lr: float) -> dict[str, Any]:
-        return {"b1": self.b1, "b2": self.b2, "eps": self.eps, "c1": 1 - self.b1**t}
+        return {"b1": self.b1, "b2": self.b2, "eps": self.eps, "over_c1": 1 / (1 - self.b1**t)}
 
     def formula(self, u: Symbol, p: Symbol, s: Any, k: Any) -> Formula:
         s.exp_avg = lerp(s.exp_avg, u, 1 - k.b1)
         inside = self.eps_mode == "inside"
         s.exp_inf = maximum(k.b2 * s.exp_inf, absolute(u) + k.eps if inside else absolute(u))
-        return (s.exp_avg / k.c1) / (s.exp_inf if inside else s.exp_inf + k.eps)
+        return (s.exp_avg * k.over_c1) / (s.exp_inf if inside else s.exp_inf + k.eps)
 
 
 @dataclass(frozen=True, repr=False)
@@ -230,7 +240,7 @@ class ScaleByRadam(Moments):
 
     def formula(self, u: Symbol, p: Symbol, s: Any, k: Any) -> Formula:
         self._observe(u, s, k)
-        mean = s.exp_avg / k.c1
+        mean = s.exp_avg * k.over_c1
         return where(k.known > k.threshold, self._over_root(k.factor * mean, s.exp_avg_sq, k), mean)
 
 
