@@ -405,7 +405,8 @@ int main(void) {
   int64_t chunk[3 * 20], chunks = 0, unit_at[rows], units = 0;
   int32_t group[rows] = {0};
   uint64_t keys[rows * SEEDS];
-  double scalars[SCALARS], totals[rows * TOTALS], overall[TOTALS], *of_units = calloc(at_most * TOTALS, sizeof(double)), *partials;
+  double scalars[SCALARS], totals[rows * TOTALS], overall[TOTALS];
+  double *of_units = calloc(at_most * TOTALS, sizeof(double)), *partials;
   for (int i = 0; i < SCALARS; i++) scalars[i] = 0.5;
   for (int i = 0; i < rows * TOTALS; i++) totals[i] = 1;
   for (int i = 0; i < rows * KEPT; i++) kept_numbers[i] = 0.5, kept[i] = kept_numbers + i;
@@ -423,7 +424,8 @@ int main(void) {
     }
   }
   partials = calloc(chunks * (TOTALS + 1), sizeof(double));
-  table t = {memory, chunk, group, scalars, totals, overall, partials, of_units, kept, keys, sizes, lengths, unit_at, chunks, rows};
+  table t = {memory, chunk, group, scalars, totals, overall, partials, of_units, kept, keys, sizes, lengths, unit_at,
+             chunks, rows};
   run(&t, 0, 0, PHASES, 1);
   for (int i = 0; i < rows * MEMORIES; i++) free(memory[i]);
   free(of_units), free(partials);

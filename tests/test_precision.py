@@ -288,3 +288,16 @@ def test_copies_of_the_weights_stay_whole(storage: str) -> None:
     optimizer.step()
     optimizer.eval()
     assert torch.equal(p, optimizer.state[p]["ax"])
+
+
+def test_an_average_in_half_precision_is_of_all_steps() -> None:
+    """A share of 1/256 of a step would be lost in bfloat16 itself."""
+    p = torch.nn.Parameter(torch.zeros(3, dtype=torch.bfloat16))
+    optimizer = steepest.Optimizer([p], steepest.asgd(1 / 32, lambd=0.0, t0=0))
+    passed = []
+    for _ in range(256):
+        p.grad = torch.ones_like(p)
+        optimizer.step()
+        passed.append(p.detach().float())
+    average = torch.stack(passed[1:]).mean(dim=0)  # torch's first share is 1, and so is its second
+    torch.testing.assert_close(optimizer.state[p]["ax"], average, rtol=1e-4, atol=0)

@@ -428,7 +428,7 @@ def test_rules_print_as_the_python_that_makes_them() -> None:
         (lambda: steepest.lars(1.0, trust_coefficient=0), "trust ratio coefficient must be > 0 (got 0)"),
         (lambda: steepest.prodigy(d0=0), "d0 must be > 0 (got 0)"),
         (lambda: steepest.dadapt_adam(growth_rate=0.5), "growth_rate must be >= 1 (got 0.5)"),
-        (lambda: steepest.sophia(estimator="gnb"), "unknown estimator 'gnb'"),
+        (lambda: steepest.sophia(estimator="gnb"), "estimator must be 'gauss_newton' or 'hutchinson' (got 'gnb')"),
         (lambda: steepest.clamp_weights(1.0, 0.0), "clamp_weights low must be at most high (got 1.0 and 0.0)"),
         (lambda: steepest.clamp_weights(None, None), "clamp_weights needs a bound: low, high or both"),
         (

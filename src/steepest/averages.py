@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from .errors import InputError
 from .rules import Link
-from .state import column
+from .state import held
 
 
 def averaged(
@@ -21,9 +21,8 @@ def averaged(
     """Return the weights to evaluate a parameter with, those of the last link that keeps others; None: the parameter's own."""
     found = None
     for link, keys in zip(links, names, strict=True):
-        slots = {slot: column([state], keys[slot], spec)[0] for slot, spec in link.slots().items()}
         scalars = SimpleNamespace(**link.transform.scalars(int(state["step"]), lr))
-        weights = link.transform.evaluated(p, SimpleNamespace(**slots), scalars)
+        weights = link.transform.evaluated(p, SimpleNamespace(**held(state, link, keys)), scalars)
         found = found if weights is None else weights
     return found
 

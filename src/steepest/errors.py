@@ -16,6 +16,7 @@ __all__ = [
     "blaming",
     "check_seed",
     "nearest",
+    "one_of",
     "positive",
     "switch",
     "unknown",
@@ -109,6 +110,18 @@ def whole(name: str, value: object, low: int, high: int | None = None) -> None:
     if number < low or (high is not None and number > high):
         bounds = f">= {low}" if high is None else f"from {low} to {high}"
         raise InputError(f"{name} must be a whole number {bounds} (got {value!r})")
+
+
+def one_of(name: str, value: object, known: Iterable[object]) -> None:
+    """Raise unless `value` is one of a few known ones.
+
+    >>> one_of("eps_mode", "within", ("outside", "inside"))
+    Traceback (most recent call last):
+    steepest.errors.InputError: eps_mode must be 'outside' or 'inside' (got 'within')
+    """
+    listed = list(map(repr, known))
+    if repr(value) not in listed:
+        raise InputError(f"{name} must be {', '.join(listed[:-1])} or {listed[-1]} (got {value!r})")
 
 
 def switch(name: str, value: object) -> None:

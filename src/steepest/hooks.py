@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.optim import optimizer
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 
 def observable(step: Callable[[Any, Any], Any]) -> Callable[..., Any]:
@@ -17,7 +17,7 @@ def observable(step: Callable[[Any, Any], Any]) -> Callable[..., Any]:
     some fifty small parameters. `hooked` tells torch that hooks are seen to.
     """
     observed = torch.optim.Optimizer.profile_hook_step(step)
-    everywhere = optimizer._global_optimizer_pre_hooks, optimizer._global_optimizer_post_hooks
+    everywhere = _global_optimizer_pre_hooks, _global_optimizer_post_hooks
 
     @functools.wraps(step)
     def either(self: Any, closure: Callable[[], Any] | None = None) -> Any:

@@ -267,7 +267,7 @@ class Optimizer(torch.optim.Optimizer):
         return self.__dict__["state"]
 
     @state.setter
-    def state(self, value: Any) -> None:
+    def state(self, value: Any) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         self.__dict__["state"] = value
 
     @property

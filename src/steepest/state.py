@@ -6,7 +6,7 @@ scales, under the slot's name followed by `_scale`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -36,9 +36,9 @@ def names_of(links: Iterable[Link]) -> list[dict[str, str]]:
     return names
 
 
-def fill(state: dict[str, Any], p: Tensor, links: Iterable[Link], names: Iterable[dict[str, str]]) -> None:
+def fill(state: dict[str, Any], p: Tensor, links: Sequence[Link], names: Sequence[dict[str, str]]) -> None:
     """Create what is missing of a parameter's state, and bring along what a moved parameter left behind."""
-    check(state, p, links, names := list(names))  # compiled code would write past the end
+    check(state, p, links, names)  # compiled code would write past the end
     for link, keys in zip(links, names, strict=True):
         for slot, spec in link.slots().items():
             key = keys[slot]
@@ -77,6 +77,11 @@ def check(state: dict[str, Any], p: Tensor, links: Iterable[Link], names: Iterab
                 held = state.get(key)
                 if held is not None and tuple(held.shape) != size:
                     raise InputError(f"state {key!r} has shape {tuple(held.shape)}, its parameter {tuple(p.shape)}")
+
+
+def held(state: dict[str, Any], link: Link, keys: dict[str, str]) -> dict[str, Any]:
+    """Return the slots of one link for one parameter, as they are kept."""
+    return {slot: column([state], keys[slot], spec)[0] for slot, spec in link.slots().items()}
 
 
 def column(states: Iterable[dict[str, Any]], key: str, spec: Slot) -> list[Any]:
@@ -138,17 +143,16 @@ def uncast(saved: dict[str, Any], p: Tensor) -> dict[str, Any]:
     return {slot: value.detach().clone().to(p.device) for slot, value in slots if value.dtype != p.dtype}
 
 
-def observe(p: Tensor, state: dict[str, Any], links: Iterable[Link], names: Iterable[dict[str, str]], scale: float) -> None:
+def observe(p: Tensor, state: dict[str, Any], links: Sequence[Link], names: Sequence[dict[str, str]], scale: float) -> None:
     """Have the links that take the curvature in see a parameter's gradient."""
-    links, names = list(links), list(names)
     fill(state, p, links, names)
-    state.setdefault("step", torch.tensor(0.0))
+    state.setdefault("step", torch.tensor(0.0, dtype=torch.float32, device="cpu"))
     for link, keys in zip(links, names, strict=True):
         if hasattr(link.transform, "observe"):
-            held = {slot: column([state], keys[slot], spec)[0] for slot, spec in link.slots().items()}
-            seen = SimpleNamespace(**{slot: read(value, wide(p.dtype)) for slot, value in held.items()})
+            slots = held(state, link, keys)
+            seen = SimpleNamespace(**{slot: read(value, wide(p.dtype)) for slot, value in slots.items()})
             scalars = SimpleNamespace(**link.transform.scalars(1, 1.0), scale=scale)
             assert p.grad is not None
             link.transform.observe(p.grad.to(wide(p.dtype)), seen, scalars)  # type: ignore[attr-defined]
-            for slot, target in held.items():
+            for slot, target in slots.items():
                 write(target, getattr(seen, slot))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from ..errors import InputError, at_least, between, positive, switch, unknown
+from ..errors import InputError, at_least, between, one_of, positive, switch
 from .core import Slot, Transform
 from .language import Formula, Symbol, clamp, lerp, sign, sqrt, where
 from .transforms import slots_from
@@ -18,11 +18,6 @@ PLACES = ("outside", "inside")
 def _over_root(u: Symbol, square: Symbol, eps: Symbol, mode: str) -> Symbol:
     """Return `u / (sqrt(square) + eps)`, or `u / sqrt(square + eps)` where eps stands inside."""
     return u / (sqrt(square + eps) if mode == "inside" else sqrt(square) + eps)
-
-
-def _check_place(mode: str) -> None:
-    if mode not in PLACES:
-        raise unknown("eps_mode", mode, PLACES)
 
 
 @dataclass(frozen=True, repr=False)
@@ -45,7 +40,7 @@ class ScaleByAdagrad(Transform):
     def __post_init__(self) -> None:
         at_least("eps", self.eps, 0)
         at_least("initial_accumulator_value", self.initial_accumulator_value, 0)
-        _check_place(self.eps_mode)
+        one_of("eps_mode", self.eps_mode, PLACES)
 
     def initial_state(self) -> Mapping[str, float | Slot]:
         return {"sum": Slot(self.initial_accumulator_value, nonnegative=True)}
@@ -110,7 +105,7 @@ class ScaleByRms(Transform):
         at_least("eps", self.eps, 0)
         switch("centered", self.centered)
         at_least("initial_accumulator_value", self.initial_accumulator_value, 0)
-        _check_place(self.eps_mode)
+        one_of("eps_mode", self.eps_mode, PLACES)
 
     def initial_state(self) -> Mapping[str, float | Slot]:
         square = {"square_avg": Slot(self.initial_accumulator_value, nonnegative=True)}

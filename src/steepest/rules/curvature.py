@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from ..errors import between, positive, switch, unknown
+from ..errors import between, one_of, positive, switch
 from .core import Slot, Transform
 from .language import Formula, Symbol, clamp, lerp
 
@@ -53,8 +53,7 @@ class ScaleBySophia(Transform):
         positive("gamma", self.gamma)
         positive("eps", self.eps)
         switch("bias_correction", self.bias_correction)
-        if self.estimator not in ESTIMATORS:
-            raise unknown("estimator", self.estimator, ESTIMATORS)
+        one_of("estimator", self.estimator, ESTIMATORS)
 
     def scalars(self, t: int, lr: float) -> dict[str, Any]:
         c1 = 1 - self.b1**t if self.bias_correction else 1.0

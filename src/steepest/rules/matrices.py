@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import chain, repeat
 from typing import Any, ClassVar
 
-from ..errors import InputError, at_least, between, whole
+from ..errors import InputError, at_least, between, one_of, whole
 from .core import Parameter, Slot, Transform
 from .language import (
     NEWTON_SCHULZ,
@@ -67,10 +67,10 @@ class Orthogonal(Transform):
 
     def __post_init__(self) -> None:
         whole("orthogonal steps", self.steps, 1, 99)
-        one_of("orthogonal adjust", self.adjust, "original", "match_rms_adamw")
-        one_of("orthogonal dtype", self.dtype, None, "bfloat16", "float32")
+        one_of("orthogonal adjust", self.adjust, ("original", "match_rms_adamw"))
+        one_of("orthogonal dtype", self.dtype, (None, "bfloat16", "float32"))
         if not (isinstance(self.coefficients, tuple) and len(self.coefficients) == 3):
-            one_of("orthogonal coefficients", self.coefficients, "newton_schulz", "polar_express")
+            one_of("orthogonal coefficients", self.coefficients, ("newton_schulz", "polar_express"))
 
     def refusal(self, parameter: Parameter) -> str | None:
         if len(parameter.shape) >= 2:
@@ -93,12 +93,6 @@ class Orthogonal(Transform):
             return {"coefficients": tuple(next(table) for _ in range(self.steps)), "margin": MARGIN}
         same = NEWTON_SCHULZ if isinstance(self.coefficients, str) else self.coefficients
         return {"coefficients": (same,) * self.steps}
-
-
-def one_of(name: str, value: object, *known: object) -> None:
-    if value not in known:
-        listed = [repr(one) if one is not None else "None" for one in known]
-        raise InputError(f"{name} must be {', '.join(listed[:-1])} or {listed[-1]} (got {value!r})")
 
 
 @dataclass(frozen=True, repr=False)

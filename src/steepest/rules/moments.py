@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from ..errors import InputError, at_least, between, switch, unknown
+from ..errors import InputError, at_least, between, one_of, switch
 from .core import Slot, Transform
 from .language import Formula, Symbol, absolute, lerp, maximum, sqrt, where
 
@@ -38,8 +38,7 @@ class Moments(Transform):
         between("b1", self.b1, 0, 1, open_end=True)
         between("b2", self.b2, 0, 1, open_end=True)
         at_least("eps", self.eps, 0)
-        if self.eps_mode not in self.eps_modes:
-            raise unknown("eps_mode", self.eps_mode, self.eps_modes)
+        one_of("eps_mode", self.eps_mode, self.eps_modes)
 
     def _scalars(self, t: int, corrected: bool = True) -> dict[str, Any]:
         """Return the numbers of a step; what every element would be divided by is turned over here, once."""
@@ -58,7 +57,7 @@ class Moments(Transform):
         s.exp_avg = lerp(s.exp_avg, u, 1 - k.b1)
         s.exp_avg_sq = k.b2 * s.exp_avg_sq + (1 - k.b2) * (u * u)
 
-    def _over_root(self, mean: Symbol, square: Symbol, k: Any) -> Symbol:
+    def _over_corrected_root(self, mean: Symbol, square: Symbol, k: Any) -> Symbol:
         """Return a mean over the corrected root of a mean square, with eps where it stands."""
         if self.eps_mode == "inside":
             return mean / sqrt(square * k.over_c2 + k.eps)
@@ -95,9 +94,9 @@ class ScaleByAdam(Moments):
     def formula(self, u: Symbol, p: Symbol, s: Any, k: Any) -> Formula:
         if not self.b1:
             s.exp_avg_sq = k.b2 * s.exp_avg_sq + (1 - k.b2) * (u * u)
-            return self._over_root(u, s.exp_avg_sq, k)
+            return self._over_corrected_root(u, s.exp_avg_sq, k)
         self._observe(u, s, k)
-        return self._over_root(s.exp_avg * k.over_c1, s.exp_avg_sq, k)
+        return self._over_corrected_root(s.exp_avg * k.over_c1, s.exp_avg_sq, k)
 
 
 @dataclass(frozen=True, repr=False)
@@ -135,7 +134,7 @@ class ScaleByAmsgrad(Moments):
         self._observe(u, s, k)
         square = s.exp_avg_sq * k.over_early if self.max_of_corrected else s.exp_avg_sq
         s.max_exp_avg_sq = maximum(s.max_exp_avg_sq, square)
-        return self._over_root(s.exp_avg * k.over_c1, s.max_exp_avg_sq, k)
+        return self._over_corrected_root(s.exp_avg * k.over_c1, s.max_exp_avg_sq, k)
 
 
 @dataclass(frozen=True, repr=False)
@@ -194,7 +193,7 @@ class ScaleByNadam(Moments):
 
     def formula(self, u: Symbol, p: Symbol, s: Any, k: Any) -> Formula:
         self._observe(u, s, k)
-        return self._over_root(k.of_mean * s.exp_avg + k.of_gradient * u, s.exp_avg_sq, k)
+        return self._over_corrected_root(k.of_mean * s.exp_avg + k.of_gradient * u, s.exp_avg_sq, k)
 
 
 @functools.lru_cache(maxsize=64)
@@ -241,7 +240,7 @@ class ScaleByRadam(Moments):
     def formula(self, u: Symbol, p: Symbol, s: Any, k: Any) -> Formula:
         self._observe(u, s, k)
         mean = s.exp_avg * k.over_c1
-        return where(k.known > k.threshold, self._over_root(k.factor * mean, s.exp_avg_sq, k), mean)
+        return where(k.known > k.threshold, self._over_corrected_root(k.factor * mean, s.exp_avg_sq, k), mean)
 
 
 scale_by_adam = ScaleByAdam

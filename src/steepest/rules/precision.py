@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from ..errors import InputError, whole
+from ..errors import InputError, check_seed, one_of, whole
 from .core import Link, Parameter, Projection, Rule, Slot, Transform
 from .language import Formula, Symbol, stored
 
-STORAGES = ("8-bit", "bfloat16", "float16", "float32", "float64")
+STORAGES = ("8-bit", "bfloat16", "float16", "float32")
+SMALLEST = {"8-bit": 4096}  # below, scales and the loss of digits are not worth the bytes
 
 
 @dataclass(frozen=True, repr=False)
@@ -63,7 +64,7 @@ class StochasticRounding(Projection):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        whole("stochastic_rounding seed", self.seed, 0)
+        check_seed(self.seed, "stochastic_rounding seed")
 
     def project(self, q: Symbol, p: Symbol, s: Any, k: Any) -> Formula:
         return (yield stored(q, self.seed))
@@ -80,8 +81,7 @@ class KeptState(Rule):
     def __post_init__(self) -> None:
         if not isinstance(self.rule, Rule):
             raise InputError(f"keep_state takes a rule such as adamw(1e-3) (got {self.rule!r})")
-        if self.storage not in STORAGES:
-            raise InputError(f"keep_state keeps state in {', '.join(map(repr, STORAGES))} (got {self.storage!r})")
+        one_of("keep_state storage", self.storage, STORAGES)
         whole("min_size", self.min_size, 0)
 
     def links(self, parameter: Parameter, path: str = "") -> tuple[Link, ...]:
@@ -94,7 +94,7 @@ class KeptState(Rule):
         return self.rule.transforms()
 
     def __repr__(self) -> str:
-        size = "" if self.min_size == (4096 if self.storage == "8-bit" else 0) else f", min_size={self.min_size}"
+        size = "" if self.min_size == SMALLEST.get(self.storage, 0) else f", min_size={self.min_size}"
         return f"keep_state({self.rule!r}, {self.storage!r}{size})"
 
 
@@ -112,7 +112,7 @@ def keep_state(rule: Rule, storage: str = "8-bit", *, min_size: int | None = Non
     >>> keep_state(adamw(0.001))
     keep_state(adamw(0.001), '8-bit')
     """
-    return KeptState(rule, storage, (4096 if storage == "8-bit" else 0) if min_size is None else min_size)
+    return KeptState(rule, storage, SMALLEST.get(storage, 0) if min_size is None else min_size)
 
 
 compensated = Compensated

@@ -11,10 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import at_least, between, positive, whole
+from ..errors import at_least, between, one_of, positive, whole
 from .core import Slot, Transform
 from .language import Formula, Symbol, as_matrix, clamp, eigenbasis, inverse_root, lerp, picked, refreshed, sqrt, total
-from .matrices import one_of
 
 Shape = tuple[int, ...]
 
@@ -72,7 +71,7 @@ class ScaleByShampoo(Transform):
         positive("eps", self.eps)
         whole("every", self.every, 1)
         whole("max_dimension", self.max_dimension, 0)
-        one_of("graft", self.graft, None, "rms", "adam")
+        one_of("graft", self.graft, (None, "rms", "adam"))
         between("graft_b1", self.graft_b1, 0, 1, open_end=True)
         between("graft_b2", self.graft_b2, 0, 1, open_end=True)
         at_least("graft_eps", self.graft_eps, 0)

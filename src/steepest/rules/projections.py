@@ -84,7 +84,7 @@ class ScaleByAsgd(Projection):
     lambd: float = 1e-4
     alpha: float = 0.75
     t0: float = 1e6
-    slots: ClassVar[Mapping[str, Slot]] = MappingProxyType({"ax": Slot(storage="parameter")})
+    slots: ClassVar[Mapping[str, Slot]] = MappingProxyType({"ax": Slot(storage="wide")})
 
     def __post_init__(self) -> None:
         at_least("lambd", self.lambd, 0)
