@@ -42,9 +42,9 @@ BALL, SIGNS = momentum(0.02, schedule=FALLING), lion(2e-4, schedule=FALLING)
 VARIANTS = (
     Variant("AdamW", ADAMW),
     Variant("AdamW, 8-bit state", keep_state(ADAMW)),
-    Variant("momentum", BALL),
+    Variant("momentum", BALL, beside="momentum"),
     Variant("momentum, 8-bit state", keep_state(BALL), beside="momentum"),
-    Variant("Lion", SIGNS),
+    Variant("Lion", SIGNS, beside="Lion"),
     Variant("Lion, 8-bit state", keep_state(SIGNS), beside="Lion"),
     Variant("bfloat16, AdamW", ADAMW, torch.bfloat16),
     Variant("bfloat16, AdamW, compensated", chain(ADAMW, compensated()), torch.bfloat16),

@@ -7,7 +7,7 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from steepest.kernels import compiler, fused, native
 from steepest.kernels.csource import source
 from steepest.kernels.trace import trace
 from steepest.rules import Parameter, Transform
+from tests.executions import trained
 
 RULES = {
     str(rule): rule
@@ -83,29 +84,15 @@ SHAPES = [(0,), (), (1,), (7,), (33,), (5, 3), (2, 3, 4, 5), (70_001,)]
 STEPS, ROUNDINGS = 5, 4
 
 
-def trained(
-    rule: steepest.Rule, dtype: torch.dtype, shapes: list[tuple[int, ...]], change: Callable[[Tensor], Tensor]
-) -> list[Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    params = [torch.randn(shape, generator=generator).to(dtype).requires_grad_() for shape in shapes]
-    optimizer = steepest.Optimizer(params, rule)
-    for _ in range(STEPS):
-        for p in params:
-            p.grad = change(torch.randn(p.shape, generator=generator).to(dtype))
-        optimizer.step()
-    return [p.detach() for p in params]
+def parameters(rule: steepest.Rule, dtype: torch.dtype, shapes: Sequence[tuple[int, ...]], **options: Any) -> list[Tensor]:
+    """Return the parameters after a few steps."""
+    return trained(rule, dtype, shapes, steps=STEPS, **options)[0]
 
 
 def rounding(name: str, dtype: torch.dtype) -> float:
     """Return what the last digit of a rule's parameters, or of its state where that has fewer, is worth near 1."""
     kept = [getattr(torch, name.rsplit("'", 2)[1])] if name.startswith("keep_state") else []
     return max(torch.finfo(one).eps for one in (dtype, *kept))
-
-
-def started(dtype: torch.dtype, shapes: list[tuple[int, ...]]) -> list[Tensor]:
-    """Return the parameters that `trained` begins with."""
-    generator = torch.Generator().manual_seed(0)
-    return [torch.randn(shape, generator=generator).to(dtype) for shape in shapes]
 
 
 def needs_compiler() -> None:
@@ -121,10 +108,10 @@ def test_compiled_code_equals_the_definition(name: str, dtype: torch.dtype, forc
     needs_compiler()
     force("C")
     assert steepest.Optimizer([torch.zeros(2, dtype=dtype)], RULES[name]).plan().rows[0]["execution"] == "C"
-    compiled = trained(RULES[name], dtype, SHAPES, lambda g: g)
+    compiled = parameters(RULES[name], dtype, SHAPES)
     force("eager")
-    starts = started(dtype, SHAPES)
-    for start, mine, defined in zip(starts, compiled, trained(RULES[name], dtype, SHAPES, lambda g: g), strict=True):
+    starts = trained(RULES[name], dtype, SHAPES, steps=0)[0]
+    for start, mine, defined in zip(starts, compiled, parameters(RULES[name], dtype, SHAPES), strict=True):
         apart = (mine.double() - defined.double()).abs()
         unit = rounding(name, dtype) * defined.double().abs().clamp(min=1.0)
         assert (apart <= ROUNDINGS * STEPS * unit).all()
@@ -144,9 +131,9 @@ def test_odd_gradients_give_what_the_definition_gives(name: str, value: float, f
         return g
 
     force("C")
-    compiled = trained(RULES[name], torch.float32, [(7,), (5, 3)], change)
+    compiled = parameters(RULES[name], torch.float32, [(7,), (5, 3)], change=change)
     force("eager")
-    for mine, defined in zip(compiled, trained(RULES[name], torch.float32, [(7,), (5, 3)], change), strict=True):
+    for mine, defined in zip(compiled, parameters(RULES[name], torch.float32, [(7,), (5, 3)], change=change), strict=True):
         torch.testing.assert_close(mine, defined, rtol=1e-5, atol=1e-6, equal_nan=True)
 
 
@@ -155,7 +142,7 @@ def test_a_total_does_not_depend_on_threads() -> None:
     rule, threads, found = steepest.chain(steepest.clip_global_norm(0.5), steepest.adamw(0.01)), torch.get_num_threads(), []
     for count in (1, 2, 3):
         torch.set_num_threads(count)
-        found.append(trained(rule, torch.float32, [(300_001,), (17,)], lambda g: g))
+        found.append(parameters(rule, torch.float32, [(300_001,), (17,)]))
     torch.set_num_threads(threads)
     assert all(torch.equal(a, b) for other in found[1:] for a, b in zip(found[0], other, strict=True))
 
@@ -165,9 +152,9 @@ def test_gradients_laid_out_otherwise_are_read_right(force: Callable[[str], None
         return g.mT.contiguous().mT
 
     force("C")
-    compiled = trained(steepest.adam(0.1), torch.float32, [(4, 6)], change)
+    compiled = parameters(steepest.adam(0.1), torch.float32, [(4, 6)], change=change)
     force("eager")
-    torch.testing.assert_close(compiled[0], trained(steepest.adam(0.1), torch.float32, [(4, 6)], change)[0])
+    torch.testing.assert_close(compiled[0], parameters(steepest.adam(0.1), torch.float32, [(4, 6)], change=change)[0])
 
 
 def test_parameters_that_move_are_followed() -> None:
@@ -283,7 +270,7 @@ def test_a_state_that_is_needed_after_it_was_overwritten_is_kept(force: Callable
     rule, found = steepest.chain(Late(), *norms, steepest.sgd(0.1)), []
     for execution in ("C", "eager"):
         force(execution)
-        found.append(trained(rule, torch.float64, [(5,), (3, 2)], lambda g: g))
+        found.append(parameters(rule, torch.float64, [(5,), (3, 2)]))
     for mine, defined in zip(*found, strict=True):
         torch.testing.assert_close(mine, defined)
     p = torch.zeros(1, requires_grad=True)
@@ -384,11 +371,11 @@ def test_any_chain_equals_the_definition(links: list[steepest.Rule], shapes: lis
     rule = steepest.chain(*links, steepest.scale_by_learning_rate(0.1))
     chosen = native.compiled(rule.links(Parameter("w", (2,), "vectors")), torch.float64)
     assert isinstance(chosen, native.Native)
-    compiled = trained(rule, torch.float64, shapes, lambda g: g)
+    compiled = parameters(rule, torch.float64, shapes)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(native, "compiled", lambda links, dtype: "turned off")
         patch.setattr(fused, "recognise", lambda links: "turned off")
-        defined = trained(rule, torch.float64, shapes, lambda g: g)
+        defined = parameters(rule, torch.float64, shapes)
     for mine, other in zip(compiled, defined, strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-9, atol=1e-9)
 

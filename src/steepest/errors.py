@@ -115,13 +115,15 @@ def whole(name: str, value: object, low: int, high: int | None = None) -> None:
 def one_of(name: str, value: object, known: Iterable[object]) -> None:
     """Raise unless `value` is one of a few known ones.
 
-    >>> one_of("eps_mode", "within", ("outside", "inside"))
+    >>> one_of("eps_mode", "insid", ("outside", "inside"))
     Traceback (most recent call last):
-    steepest.errors.InputError: eps_mode must be 'outside' or 'inside' (got 'within')
+    steepest.errors.InputError: eps_mode must be 'outside' or 'inside' (got 'insid'); did you mean 'inside'?
     """
     listed = list(map(repr, known))
     if repr(value) not in listed:
-        raise InputError(f"{name} must be {', '.join(listed[:-1])} or {listed[-1]} (got {value!r})")
+        close = nearest(repr(value), listed)
+        hint = f"; did you mean {close}?" if close else ""
+        raise InputError(f"{name} must be {', '.join(listed[:-1])} or {listed[-1]} (got {value!r}){hint}")
 
 
 def switch(name: str, value: object) -> None:
