@@ -40,7 +40,7 @@ class Watch:
     def __call__(self, module: nn.Module, inputs: Any) -> None:
         del inputs
         optimizer = self._optimizer() if self._optimizer else None
-        if optimizer is None or not optimizer.state or self._model is None or self._model() is not module:
+        if optimizer is None or not optimizer.begun or self._model is None or self._model() is not module:
             return
         if not module.training and not torch.is_grad_enabled() and not optimizer.evaluating:
             raise InputError("the model is about to be evaluated with the weights of the training; call optimizer.eval() first")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from .errors import InputError
-from .kernels import Block, Whereabouts, choose
+from .kernels import Block, Whereabouts, choose, name_of
 from .rules import Link
+from .rules.transforms import ScaleByLearningRate
 from .schedules import Schedule
 from .state import column, fill, take_over
 
@@ -131,6 +132,16 @@ class Plan:
         )
 
 
+def planned(settings: Sequence[Settings], groups: Sequence[Group]) -> Plan:
+    """Return which execution each group takes, and why."""
+    rows = []
+    for i, (group, mine) in enumerate(zip(settings, groups, strict=True)):
+        chosen, reason = choose(mine.links, group["params"])
+        size = {"parameters": len(group["params"]), "elements": sum(p.numel() for p in group["params"])}
+        rows.append({"group": i, **size, "lr": float(group["lr"]), "execution": name_of(chosen), "reason": reason})
+    return Plan(tuple(rows))
+
+
 def take_back(blocks: list[Block], settings: list[Settings], states: States) -> None:
     """Undo the counting of a step that was not made."""
     for group in settings:
@@ -138,6 +149,17 @@ def take_back(blocks: list[Block], settings: list[Settings], states: States) -> 
     for block in blocks:
         block.t -= 1
         states[block.params[0]]["step"].fill_(block.t)  # one tensor for all of them
+
+
+def learning_rate_of(links: tuple[Link, ...]) -> ScaleByLearningRate:
+    """Return the one link that multiplies by the learning rate."""
+    found = [link.transform for link in links if isinstance(link.transform, ScaleByLearningRate)]
+    if len(found) != 1:
+        raise InputError(
+            f"a rule multiplies by the learning rate exactly once (got {len(found)} times): "
+            "end the chain with scale_by_learning_rate(lr)"
+        )
+    return found[0]
 
 
 def _count(state: dict[str, Any]) -> int:

@@ -11,12 +11,11 @@ from torch import Tensor, nn
 
 from .averages import Watch, averaged
 from .errors import InputError, at_least, positive, unknown
-from .groups import OF_THE_RULE, Group, Plan, take_back
+from .groups import OF_THE_RULE, Group, Plan, learning_rate_of, planned, take_back
 from .hooks import observable
-from .kernels import Block, Contents, Executor, Outcome, Scaling, choose, name_of, scales
+from .kernels import Block, Contents, Executor, Outcome, Scaling, scales
 from .rules import Link, Parameter, Rule, Transform
 from .rules.core import check_order
-from .rules.transforms import ScaleByLearningRate
 from .schedules import constant
 from .state import TRAINING, check, names_of, observe, uncast
 
@@ -104,10 +103,10 @@ class Optimizer(torch.optim.Optimizer):
             shares.setdefault(links, []).append(tensor if name is None else (name, tensor))
         if not shares:
             raise InputError("a param group needs at least one parameter (got none)")
-        if "lr" in param_group and len({_learning_rate(links).lr for links in shares}) > 1:
+        if "lr" in param_group and len({learning_rate_of(links).lr for links in shares}) > 1:
             raise InputError("a group's lr would be that of every branch of the split: give each branch its own, in the rule")
         for links, share in shares.items():
-            learning_rate = _learning_rate(links)
+            learning_rate = learning_rate_of(links)
             check_order(links)
             lr = param_group.get("lr", learning_rate.lr)
             at_least("lr", lr.item() if isinstance(lr, Tensor) else lr, 0)  # 0 at the start is what warm-ups by hand begin with
@@ -274,6 +273,11 @@ class Optimizer(torch.optim.Optimizer):
     def _states(self) -> Any:
         return self.__dict__["state"]
 
+    @property
+    def begun(self) -> bool:
+        """Whether a parameter has state: after the first step, or a checkpoint."""
+        return bool(self._states)
+
     # -- saving and loading -------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
@@ -314,14 +318,7 @@ class Optimizer(torch.optim.Optimizer):
 
     def plan(self) -> Plan:
         """Return which execution each group takes, and why: there is no silent slow path."""
-        rows = []
-        for i, (group, mine) in enumerate(zip(self.param_groups, self._groups, strict=True)):
-            params = group["params"]
-            chosen, reason = choose(mine.links, params)
-            execution = name_of(chosen)
-            size = {"parameters": len(params), "elements": sum(p.numel() for p in params)}
-            rows.append({"group": i, **size, "lr": float(group["lr"]), "execution": execution, "reason": reason})
-        return Plan(tuple(rows))
+        return planned(self.param_groups, self._groups)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -349,13 +346,3 @@ class Optimizer(torch.optim.Optimizer):
 
     def __repr__(self) -> str:
         return f"Optimizer({self.rule!r}, {sum(len(group['params']) for group in self.param_groups)} parameters)"
-
-
-def _learning_rate(links: tuple[Link, ...]) -> ScaleByLearningRate:
-    found = [link.transform for link in links if isinstance(link.transform, ScaleByLearningRate)]
-    if len(found) != 1:
-        raise InputError(
-            f"a rule multiplies by the learning rate exactly once (got {len(found)} times): "
-            "end the chain with scale_by_learning_rate(lr)"
-        )
-    return found[0]
