@@ -500,3 +500,18 @@ def test_torchs_threads_are_found_in_a_folder_with_spaces(monkeypatch: pytest.Mo
     monkeypatch.setattr(native.ctypes, "CDLL", missing)
     assert native.openmp.__wrapped__() is None
     assert asked == [f"{tmp_path}/my torch/libgomp-1.so"]
+
+
+def test_torchs_threads_come_before_those_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    torchs = f"{Path(torch.__file__).parent}/lib/libgomp.so.1"
+    real, asked = Path.read_text, []
+    lines = "".join(f"7f00-7f01 r-xp 00000000 08:01 1234   {path}\n" for path in ("/a/scikit_learn.libs/libgomp-1.so", torchs))
+    monkeypatch.setattr(Path, "read_text", lambda path: lines if str(path) == "/proc/self/maps" else real(path))
+
+    def missing(path: str) -> None:
+        asked.append(path)
+        raise OSError(path)
+
+    monkeypatch.setattr(native.ctypes, "CDLL", missing)
+    native.openmp.__wrapped__()
+    assert asked == [torchs, "/a/scikit_learn.libs/libgomp-1.so"]

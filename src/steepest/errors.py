@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import numbers
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 __all__ = [
@@ -112,17 +112,17 @@ def whole(name: str, value: object, low: int, high: int | None = None) -> None:
         raise InputError(f"{name} must be a whole number {bounds} (got {value!r})")
 
 
-def one_of(name: str, value: object, known: Iterable[object]) -> None:
+def one_of(name: str, value: object, known: Sequence[str | None]) -> None:
     """Raise unless `value` is one of a few known ones.
 
     >>> one_of("eps_mode", "insid", ("outside", "inside"))
     Traceback (most recent call last):
     steepest.errors.InputError: eps_mode must be 'outside' or 'inside' (got 'insid'); did you mean 'inside'?
     """
-    listed = list(map(repr, known))
-    if repr(value) not in listed:
-        close = nearest(repr(value), listed)
-        hint = f"; did you mean {close}?" if close else ""
+    choices, listed = list(known), list(map(repr, known))
+    if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
+        close = nearest(value, [choice for choice in choices if isinstance(choice, str)]) if isinstance(value, str) else None
+        hint = f"; did you mean {close!r}?" if close else ""
         raise InputError(f"{name} must be {', '.join(listed[:-1])} or {listed[-1]} (got {value!r}){hint}")
 
 

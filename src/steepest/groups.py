@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .errors import InputError
-from .kernels import Block, Whereabouts, choose, name_of
+from .kernels import Block, Whereabouts, choose, has_memory, name_of
 from .rules import Link
 from .rules.transforms import ScaleByLearningRate
 from .schedules import Schedule
@@ -35,6 +35,7 @@ class Group:
     at: list[int] | None = None  # the places of the block's parameters in the group; None: all of them
     known: Whereabouts | None = None  # of the block's parameters and their gradients
     count: np.ndarray | None = None  # the step: the memory of one tensor for all of them
+    idle: bool = False  # whether no parameter had a gradient at the last step
 
     def bare(self) -> Group:
         """Return it without what is built anew at the next step."""
@@ -63,13 +64,14 @@ class Group:
             if p.grad is not None:
                 _check_gradient(p)
                 by_count.setdefault(_count(states[p]) + 1, []).append(at)
+        self.idle = not by_count
         for t, at in by_count.items():
             block = self._gather([params[i] for i in at], params, states, t, lr)
             block.places = [place + i for i in at]
             if len(by_count) == 1:
                 self.block, self.at = block, at if len(at) < len(params) else None
                 self.known = Whereabouts([*block.params, *block.grads], same=len(at))
-                block.pointers = self.known.pointers
+                block.addresses = self.known.addresses
             yield block
 
     def factor(self, settings: Settings) -> float:
@@ -90,7 +92,7 @@ class Group:
         """Return whether the block still holds these very parameters, as they were and with their state, all with gradients."""
         return (
             self.known is not None
-            and self.known.hold([*params, *grads])
+            and self.known.match([*params, *grads])
             and self.count is not None
             and self.count[()] == self.block.t  # type: ignore[union-attr]
         )
@@ -111,7 +113,7 @@ class Group:
             {slot: column(mine, keys[slot], spec) for slot, spec in link.slots().items()} for link, keys in self._named()
         ]
         grads = [p.grad for p in members if p.grad is not None]
-        alike = all(g.dtype == p.dtype and not g.is_neg() for g, p in zip(grads, members, strict=True))  # else eagerly
+        alike = all(g.dtype == p.dtype and has_memory(g) for g, p in zip(grads, members, strict=True))  # else eagerly
         return Block(self.links, members, columns, grads, t, lr, choose(self.links, members)[0] if alike else None)
 
     def _named(self) -> Iterator[tuple[Link, dict[str, str]]]:

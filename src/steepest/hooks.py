@@ -1,4 +1,4 @@
-"""torch's hooks around `step()`, and its name in a profile."""
+"""Enters torch's wrapper around `step()` - hooks, a name in a profile - only when somebody observes it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 
-def observable(step: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+def observable(step: Callable[..., Any]) -> Callable[..., Any]:
     """Have torch wrap `step(self, closure)` only when somebody observes it.
 
     Its wrapper opens a name in a profile at every step, whether there is a profiler or not, and that takes as long as to update
@@ -20,11 +20,11 @@ def observable(step: Callable[[Any, Any], Any]) -> Callable[..., Any]:
     everywhere = _global_optimizer_pre_hooks, _global_optimizer_post_hooks
 
     @functools.wraps(step)
-    def either(self: Any, closure: Callable[[], Any] | None = None) -> Any:
+    def either(self: Any, *args: Any, **kwargs: Any) -> Any:
         hooks = (*everywhere, self._optimizer_step_pre_hooks, self._optimizer_step_post_hooks)
         if any(hooks) or torch.autograd._profiler_enabled():
-            return observed(self, closure)
-        return step(self, closure)
+            return observed(self, *args, **kwargs)
+        return step(self, *args, **kwargs)
 
     either.hooked = True  # type: ignore[attr-defined]
     return either

@@ -79,6 +79,7 @@ class Optimizer(torch.optim.Optimizer):
             if not params:
                 raise InputError("the model has no parameters that require gradients; nothing to optimize")
         super().__init__(params, {})
+        self._handed_out = False  # the state is made of nothing yet
 
     # -- param groups -------------------------------------------------------------------------------------------------
 
@@ -185,7 +186,7 @@ class Optimizer(torch.optim.Optimizer):
 
     def _known(self) -> list[Block]:
         """Return the blocks of the step before, or none where a group has no such block."""
-        known = [group.block for group in self._groups]
+        known = self._kept()
         return [block for block in known if block is not None] if None not in known else []
 
     def _unscaled(self) -> bool:
@@ -200,18 +201,22 @@ class Optimizer(torch.optim.Optimizer):
 
     def _blocks(self) -> list[Block]:
         """Return the blocks of all groups for this step, made anew where state was replaced from outside."""
-        if self._state_seen is None or (self._handed_out and not self._state_seen.hold(self._states)):
+        if self._state_seen is None or (self._handed_out and not self._state_seen.match(self._states)):
             self._state_seen = None
             for group in self._groups:
                 group.block = None
-        before = [group.block for group in self._groups]
+        before = self._kept()
         blocks, place = [], 0
         for group, mine in zip(self.param_groups, self._groups, strict=True):
             blocks += mine.blocks(group, self._states, place)
             place += len(group["params"])
-        if before != (now := [group.block for group in self._groups]):
+        if before != (now := self._kept()):
             self._state_seen = Contents(self._states) if None not in now else None
         return blocks
+
+    def _kept(self) -> list[Block | None]:
+        """Return the blocks that the groups keep for the next step; None where one has to be made anew."""
+        return [group.block for group in self._groups if not group.idle]
 
     @torch.no_grad()
     def update_hessian(self, scale: float = 1.0) -> None:
@@ -238,7 +243,7 @@ class Optimizer(torch.optim.Optimizer):
             return self
         for group, mine in zip(self.param_groups, self._groups, strict=True):
             for p in group["params"]:
-                if "step" in (state := self._states.get(p, {})):
+                if (state := self._states.get(p, {})).get("step", 0) > 0:
                     weights = averaged(p, state, mine.links, mine.names, float(group["lr"]))
                     if weights is not None:
                         state[TRAINING] = p.detach().clone()
@@ -263,20 +268,24 @@ class Optimizer(torch.optim.Optimizer):
     def state(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The state of each parameter, under torch's names. Who has it may change it: from now on, steps look through it."""
         self._handed_out = True
-        return self.__dict__["state"]
+        return self._states
 
     @state.setter
     def state(self, value: Any) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        self._handed_out = True
         self.__dict__["state"] = value
 
     @property
     def _states(self) -> Any:
-        return self.__dict__["state"]
+        try:
+            return self.__dict__["state"]
+        except KeyError:  # Lightning's wrappers inherit from the class of what they wrap, and hand on what they do not have
+            raise AttributeError("state") from None
 
     @property
     def begun(self) -> bool:
-        """Whether a parameter has state: after the first step, or a checkpoint."""
-        return bool(self._states)
+        """Whether a step was made, or loaded."""
+        return any("step" in state and state["step"] > 0 for state in self._states.values())
 
     # -- saving and loading -------------------------------------------------------------------------------------------
 
@@ -342,6 +351,7 @@ class Optimizer(torch.optim.Optimizer):
             "_groups": groups,
             "_executor": Executor(),
             "_averages": self._averages,
+            "_handed_out": True,  # a copy may share the tensors of the state
         }
 
     def __repr__(self) -> str:

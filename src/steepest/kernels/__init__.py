@@ -1,12 +1,12 @@
 """Kernels: how a rule's formula is executed. One formula, several executions; `eager` is the definition of all others."""
 
 from . import eager, fused, gpu, native
-from .block import Block
+from .block import Block, has_memory
 from .execution import Executor, choose, name_of, scales
 from .gpu import Outcome, Scaling
 from .whereabouts import Contents, Whereabouts
 
 __all__ = [
-    "Block", "Contents", "Executor", "Outcome", "Scaling", "Whereabouts", "choose", "eager", "fused", "gpu", "name_of",
-    "native", "scales",
+    "Block", "Contents", "Executor", "Outcome", "Scaling", "Whereabouts", "choose", "eager", "fused", "gpu", "has_memory",
+    "name_of", "native", "scales",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Loops in C that ask many Python objects at once: what tensors are like, where they lie, and who is in a dict.
+"""Loops in C that ask many Python objects at once: what tensors are like, where they lie, and what a dict of dicts holds.
 
 torch answers in C through the functions that DLPack defines for such exchange (version 1, https://dmlc.github.io/dlpack/latest).
 """
@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import sys
 from pathlib import Path
 
 from torch import Tensor
 
 from .compiler import CannotCompileError, library
 
-VERSION = 1  # of DLPack: those of one major version agree on where everything lies
+VERSION = 1  # of DLPack: those of one major version agree on where everything lies; a torch with another is asked from Python
 EXCHANGE = "__dlpack_c_exchange_api__"
 # of Python's stable interface; handed in as addresses, so that nothing has to be linked
 PYTHON = ("PyList_GetItem", "PyDict_Next", "PyObject_Type", "Py_DecRef", "PyErr_Clear")
@@ -36,76 +37,84 @@ typedef struct {
     void *(*type)(void *);
     void (*release)(void *);
     void (*forget_error)(void);
-} Ways;
+} Api;
 
-static int told(const Ways *ways, void *object, int64_t *lies, int64_t *said)
+typedef struct { int64_t *numbers, at, capacity; int known; } Notes;
+
+/* Compare a number with the one that was written down; where nothing is known, write it down. */
+static int same(Notes *notes, int64_t number)
+{
+    if (notes->at == notes->capacity)
+        return 0;
+    int64_t *place = notes->numbers + notes->at++;
+    if (!notes->known)
+        *place = number;
+    return *place == number;
+}
+
+static int same_tensor(const Api *api, void *object, Notes *notes, int64_t *address)
 {
     Tensor t;
-    void *type = ways->type(object);
-    ways->release(type); /* the object keeps it */
-    if (ways->describe(object, &t)) {
-        ways->forget_error();
+    void *type = api->type(object);
+    api->release(type); /* the object keeps it */
+    if (!same(notes, (intptr_t)type))
+        return 0;
+    if (api->describe(object, &t)) {
+        api->forget_error();
         return 0;
     }
+    if (!same(notes, ((int64_t)t.device_type << 32) | (uint32_t)t.device))
+        return 0;
+    if (!same(notes, ((int64_t)t.code << 56) | ((int64_t)t.bits << 48) | ((int64_t)t.lanes << 32) | t.ndim))
+        return 0;
     int64_t count = 1;
-    said[0] = (int64_t)(intptr_t)type;
-    said[1] = ((int64_t)t.device_type << 32) | (uint32_t)t.device;
-    said[2] = ((int64_t)t.code << 40) | ((int64_t)t.bits << 32) | ((int64_t)t.lanes << 16) | t.ndim;
     for (int d = 0; d < t.ndim; d++) {
         count *= t.shape[d];
-        said[3 + 2 * d] = t.shape[d];
-        said[4 + 2 * d] = t.strides[d];
+        if (!same(notes, t.shape[d]) || !same(notes, t.strides[d]))
+            return 0;
     }
-    *lies = t.data ? (int64_t)((intptr_t)t.data + t.offset) : 0;
-    return t.data || !count ? 3 + 2 * t.ndim : 0;
+    *address = t.data ? (int64_t)((intptr_t)t.data + t.offset) : 0;
+    return t.data || !count; /* else it has no memory of its own */
 }
 
-/* Ask `n` tensors; return how many numbers were written down of them, 0 when one is not like what is known of it. The first
-   `same` are to be the very objects. With `known` zero, write down what they are like. */
-int64_t ask(const Ways *ways, void *list, int64_t n, int64_t same, int known, int64_t *objects, int64_t *lies, int64_t *like)
+/* Ask tensors where they lie; return 1 when they are like what is known of them, and the first of them the very `objects`. With
+   `known` 0, write down what they are like. */
+int ask(const Api *api, void *list, int64_t n, const int64_t *objects, int64_t num_objects, int known, int64_t *numbers,
+        int64_t capacity, int64_t *addresses)
 {
-    int64_t at = 0;
+    Notes notes = {numbers, 0, capacity, known};
     for (int64_t i = 0; i < n; i++) {
-        int64_t said[3 + 2 * 64]; /* torch has at most 64 dimensions */
-        void *object = ways->item(list, i);
+        void *object = api->item(list, i);
         if (!object) {
-            ways->forget_error();
+            api->forget_error();
             return 0;
         }
-        if (known && i < same && objects[i] != (int64_t)(intptr_t)object)
+        if (i < num_objects && objects[i] != (int64_t)(intptr_t)object)
             return 0;
-        objects[i] = (int64_t)(intptr_t)object;
-        int length = told(ways, object, lies + i, said);
-        if (!length)
+        if (!same_tensor(api, object, &notes, addresses + i))
             return 0;
-        for (int k = 0; k < length; k++)
-            if (!known)
-                like[at + k] = said[k];
-            else if (like[at + k] != said[k])
-                return 0;
-        at += length;
     }
-    return at;
+    return 1;
 }
 
-/* Go through a dict of dicts; return 1 when these and their values are the very objects known, no more and no fewer. */
-int64_t walk(const Ways *ways, void *whole, int64_t n, const int64_t *objects)
+/* Go through a dict of dicts; return 1 when keys, dicts and their values are the very objects known, no more and no fewer. */
+int same_contents(const Api *api, void *whole, int64_t n, int64_t *objects)
 {
-    int64_t at = 0;
+    Notes notes = {objects, 0, n, 1};
     void *key, *part, *name, *value;
-    for (intptr_t i = 0; ways->next(whole, &i, &key, &part);) {
-        if (at == n || objects[at++] != (int64_t)(intptr_t)part)
+    for (intptr_t i = 0; api->next(whole, &i, &key, &part);) {
+        if (!same(&notes, (intptr_t)key) || !same(&notes, (intptr_t)part))
             return 0;
-        for (intptr_t k = 0; ways->next(part, &k, &name, &value);)
-            if (at == n || objects[at++] != (int64_t)(intptr_t)value)
+        for (intptr_t k = 0; api->next(part, &k, &name, &value);)
+            if (!same(&notes, (intptr_t)name) || !same(&notes, (intptr_t)value))
                 return 0;
     }
-    return at == n;
+    return notes.at == n;
 }
 """
 
 
-class _Ways(ctypes.Structure):
+class _Api(ctypes.Structure):
     _fields_ = tuple((name, ctypes.c_void_p) for name in ("describe", *PYTHON))
 
 
@@ -122,21 +131,19 @@ class Loops:
 
     def __init__(self, describe: int, path: Path) -> None:
         found = ctypes.PyDLL(str(path))  # it holds on to Python's lock
-        addresses = (ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p) for name in PYTHON)
-        self._ways = _Ways(describe, *addresses)
-        self.ways = ctypes.addressof(self._ways)
-        number, pointer, thing = ctypes.c_int64, ctypes.c_void_p, ctypes.py_object
-        self.ask, self.walk = found.ask, found.walk
-        self.ask.argtypes = (pointer, thing, number, number, ctypes.c_int, pointer, pointer, pointer)
-        self.walk.argtypes = (pointer, thing, number, pointer)
-        self.ask.restype = self.walk.restype = number
+        self._api = _Api(describe, *(ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p) for name in PYTHON))
+        self.api = ctypes.addressof(self._api)
+        number, pointer, thing, flag = ctypes.c_int64, ctypes.c_void_p, ctypes.py_object, ctypes.c_int
+        self.ask, self.same_contents = found.ask, found.same_contents
+        self.ask.argtypes = (pointer, thing, number, pointer, number, flag, pointer, number, pointer)
+        self.same_contents.argtypes = (pointer, thing, number, pointer)
 
 
 @functools.cache
 def loops() -> Loops | None:
-    """Return the loops in C, or None where Python has to ask."""
+    """Return the loops in C, or None where Python has to ask: no compiler, no such functions, a Python without its lock."""
     found = getattr(Tensor, EXCHANGE, None)
-    if found is None:
+    if found is None or not getattr(sys, "_is_gil_enabled", lambda: True)():
         return None
     unpack = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(("PyCapsule_GetPointer", ctypes.pythonapi))
     try:

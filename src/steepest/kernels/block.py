@@ -22,8 +22,8 @@ class Block:
     """Parameters that share their links, their step count `t` (from 1) and their learning rate.
 
     `slots[i]` holds the state of link `i`: slot name -> one tensor per parameter, in the order of `params`. `places` are the
-    places of the parameters in their optimizer: what random numbers are drawn by. `pointers` are the addresses of parameters,
-    and then those of their gradients, where they have been asked for this step.
+    places of the parameters in their optimizer: what random numbers are drawn by. `addresses` are those of the parameters, and
+    then of their gradients, where they have been asked for this step.
     """
 
     links: tuple[Link, ...]
@@ -34,7 +34,7 @@ class Block:
     lr: float
     chosen: Any = None  # the compiled program, or torch's operation, that is to run it; None: eagerly
     places: list[int] = field(default_factory=list)
-    pointers: np.ndarray | None = None
+    addresses: np.ndarray | None = None
 
     def scalars(self) -> list[SimpleNamespace]:
         """Return the run-time scalars of each link for this step."""
@@ -50,15 +50,20 @@ def check_all_gradients_are_there() -> None:
         )
 
 
+def has_memory(t: Tensor) -> bool:
+    """Return whether an address says where a tensor's numbers are: one of torch's own, dense, with a memory, read as it is."""
+    if type(t) not in PLAIN or t.layout != torch.strided or t.device.type == "meta" or t.is_neg() or t._is_zerotensor():
+        return False
+    return t.data_ptr() != 0 or t.numel() == 0
+
+
 def are_plain(params: Sequence[Tensor]) -> bool:
-    """Return whether compiled code can walk these: plain tensors of one dtype on one device, lying in memory without gaps."""
+    """Return whether compiled code can walk these: tensors with a memory, of one dtype on one device, without gaps."""
     first = params[0]
     return all(
-        type(p) in PLAIN
+        has_memory(p)
         and p.dtype == first.dtype
         and p.device == first.device
-        and p.layout == torch.strided
-        and not p.is_neg()
         and (p.is_contiguous() or (p.ndim == 4 and p.is_contiguous(memory_format=torch.channels_last)))
         for p in params
     )

@@ -26,7 +26,7 @@ from .block import Block, are_plain
 from .eager import wide
 from .layout import DTYPES, Rows
 from .trace import SCRATCH, Untraceable, trace
-from .tritonsource import ARRAYS, source, staying
+from .tritonsource import ARRAYS, source
 
 KIND = "cuda"
 BLOCK = 1024  # numbers that a kernel's program holds at once: eight for each of its 128 threads
@@ -123,7 +123,7 @@ class Table:
         self.memories = {name: self.rows.working() for name in self.program.memories if name.startswith(SCRATCH)}
         self._lay_out()
         self._lay_out_totals()
-        fixed = self._bound()
+        fixed = self.rows.staying(self.memories)
         self.fixed_aligned = not (fixed & (ALIGNMENT - 1)).any()
         self.aligned = self.captured_aligned = False
         self.arrays |= {
@@ -139,7 +139,7 @@ class Table:
         self.block = min(BLOCK, max(16, 1 << int(rows.lengths.max() - 1).bit_length())) if program.by_units else BLOCK
         self.chunk = rows.chunks(CHUNK, OF_UNITS)
         # an even number of each, so that every array begins at a multiple of 16 bytes
-        counts = (len(self.blocks) * len(program.scalars), len(rows) * len(program.seeds), len(rows) * len(rows.moving))
+        counts = (len(self.blocks) * len(program.scalars), len(rows) * len(program.seeds), len(rows) * len(program.moving))
         self.ends = list(itertools.accumulate(count + count % 2 for count in counts))
         self.known = np.zeros(self.ends[-1], dtype=np.int64)
         self.fresh = torch.zeros(self.ends[-1], dtype=torch.int64, device=self.device)
@@ -170,23 +170,13 @@ class Table:
         bounds = {"all": np.array([0, len(self.chunk)]), "tensor": np.concatenate([[0], np.cumsum(counts)])}
         self.bounds = {over: self._on_device(bound.astype(np.int64)) for over, bound in bounds.items()}
         self.columns: list[dict[str, Tensor]] = []
-        for phase in program.phases:
-            mine = [path for path in phase.totals if program.totals[path] != "unit"]
+        for i in range(len(program.phases)):
+            mine = program.added_up(i)
             pairs = {
                 over: [(i, list(program.totals).index(path)) for i, path in enumerate(mine) if program.totals[path] == over]
                 for over in ("all", "tensor")
             }
             self.columns.append({over: self._on_device(np.array(found)) for over, found in pairs.items() if found})
-
-    def _bound(self) -> np.ndarray:
-        """Return where each memory that stays lies, for each row."""
-        columns = [
-            np.array([memory.data_ptr() for memory in self.memories[name]], dtype=np.int64)
-            if name in self.memories
-            else self.rows.state([name])[:, 0]
-            for name in staying(self.program)
-        ]
-        return np.stack(columns, axis=1) if columns else np.zeros((len(self.rows), 0), dtype=np.int64)
 
     def _on_device(self, numbers: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(numbers).reshape(-1)).to(self.device)
@@ -199,7 +189,7 @@ class Table:
         if self.program.seeds:
             drawn = np.array(self.rows.keys(), dtype=np.uint64).reshape(-1)
             now[numbers : numbers + len(drawn)] = drawn.view(np.int64)
-        pointers = self.rows.pointers().T
+        pointers = self.rows.moving().T
         now[keys : keys + pointers.size] = pointers.reshape(-1)
         moved = not np.array_equal(now[keys:], self.known[keys:])
         if moved:
@@ -214,7 +204,7 @@ class Table:
 
     def captures(self) -> bool:
         """Return whether a CUDA graph can hold this table's kernels: every gradient is read where it lies."""
-        return self.rows.are_read_where_they_lie()
+        return self.rows.in_place
 
     def know(self, sums: Mapping[str, Tensor]) -> None:
         """Take over the totals of earlier phases, where other tables have added to them."""
@@ -241,7 +231,7 @@ class Table:
         return {path: self.arrays["sums"][places[path]] for path in self.program.over(phase, "all")}
 
     def _add_up(self, phase: int) -> None:
-        count = sum(self.program.totals[path] != "unit" for path in self.program.phases[phase].totals)
+        count = len(self.program.added_up(phase))
         for over, columns in self.columns[phase].items():
             bounds, result = self.bounds[over], self.arrays["sums" if over == "all" else "totals"]
             grid = (bounds.numel() - 1, columns.numel() // 2)

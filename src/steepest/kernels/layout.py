@@ -6,7 +6,7 @@ Both tables, that of `native` in the host's memory and that of `gpu` on a device
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from . import storage
 from .block import Block
 from .eager import wide
 from .random import key_of
-from .trace import GRADIENT, PARAMETER, Program
+from .trace import Program
 
 DTYPES = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "bfloat16", torch.float16: "float16"}
 
@@ -33,8 +33,9 @@ class Rows:
         self.lengths = np.maximum(self.sizes // np.maximum(self.units, 1), 1)  # of a unit
         self.unit_at = np.cumsum(self.units) - self.units
         self.group = np.repeat(np.arange(len(self.blocks), dtype=np.int32), [len(block.params) for block in self.blocks])
-        self.moving = [name for name in (PARAMETER, GRADIENT) if name in program.memories]
-        self._plain = all(map(Tensor.is_contiguous, (*self.params, *(g for block in blocks for g in block.grads))))
+        grads = (g for block in blocks for g in block.grads)
+        # whether every gradient can be read where it lies; what does not tell apart how they are laid out, blocks do
+        self.in_place = all(itertools.starmap(_laid_out_alike, zip(self.params, grads, strict=True)))
 
     def __len__(self) -> int:
         return len(self.params)
@@ -63,29 +64,34 @@ class Rows:
         seeds = list(enumerate(self.program.seeds))
         return [[key_of(seed, place, b.t, n) for n, seed in seeds] for b in self.blocks for place in b.places] if seeds else []
 
-    def pointers(self) -> np.ndarray:
-        """Return where parameters, and gradients, lie now; a gradient that is laid out otherwise is copied."""
-        found = [self._asked(block).reshape(2, -1)[: len(self.moving)] for block in self.blocks]
+    def moving(self) -> np.ndarray:
+        """Return where what moves lies now: `program.moving` times rows. A gradient that is laid out otherwise is copied."""
+        found = [self._asked(block).reshape(2, -1)[: len(self.program.moving)] for block in self.blocks]
         return found[0] if len(found) == 1 else np.concatenate(found, axis=1)
 
     def _asked(self, block: Block) -> np.ndarray:
-        if self._plain and block.pointers is not None:
-            return block.pointers
+        if self.in_place and block.addresses is not None:
+            return block.addresses
         block.grads = [_laid_out_as(p, g) for p, g in zip(block.params, block.grads, strict=True)]
         return np.fromiter(map(Tensor.data_ptr, itertools.chain(block.params, block.grads)), np.int64, 2 * len(block.params))
 
-    def are_read_where_they_lie(self) -> bool:
-        """Return whether no gradient is copied first."""
-        pairs = (pair for block in self.blocks for pair in zip(block.params, block.grads, strict=True))
-        return self._plain or all(g.stride() == p.stride() for p, g in pairs)
+    def staying(self, working: Mapping[str, Sequence[Tensor]]) -> np.ndarray:
+        """Return where what stays lies: rows times `program.staying`. What is not in a `working` memory is state."""
+        columns = [
+            np.array([memory.data_ptr() for memory in working[name]], dtype=np.int64)
+            if name in working
+            else self.state([name])[:, 0]
+            for name in self.program.staying
+        ]
+        return np.stack(columns, axis=1) if columns else np.zeros((len(self), 0), dtype=np.int64)
 
     def state(self, names: Sequence[str]) -> np.ndarray:
         """Return where state lies, a row for each row; it stays there."""
-        found = [_lies_at(block, name, i) for block in self.blocks for i in range(len(block.params)) for name in names]
+        found = [_address_of_state(block, name, i) for block in self.blocks for i in range(len(block.params)) for name in names]
         return np.array(found, dtype=np.int64).reshape(len(self), len(names))
 
 
-def _lies_at(block: Block, name: str, i: int) -> int:
+def _address_of_state(block: Block, name: str, i: int) -> int:
     """Return where parameter `i` of a block has the state that a memory stands for."""
     link, slot = name.removesuffix(storage.SCALE).split(".", 1)
     held: Any = block.slots[int(link)][slot][i]
@@ -96,4 +102,8 @@ def _lies_at(block: Block, name: str, i: int) -> int:
 
 def _laid_out_as(p: Tensor, g: Tensor) -> Tensor:
     """Return a gradient in the layout of its parameter."""
-    return g if g.stride() == p.stride() else torch.empty_like(p).copy_(g)
+    return g if _laid_out_alike(p, g) else torch.empty_like(p).copy_(g)
+
+
+def _laid_out_alike(p: Tensor, g: Tensor) -> bool:
+    return g.stride() == p.stride() or (p.is_contiguous() and g.is_contiguous())

@@ -80,7 +80,9 @@ def openmp() -> _OpenMP | None:
         loaded = {line.split(maxsplit=5)[-1] for line in lines if "omp" in line}  # a path may hold spaces
     except OSError:
         return None
-    for path in sorted(name for name in loaded if Path(name).name.startswith(("libgomp", "libiomp", "libomp"))):
+    found = (name for name in loaded if Path(name).name.startswith(("libgomp", "libiomp", "libomp")))
+    own = str(Path(torch.__file__).parent)  # scikit-learn and others bring one, too
+    for path in sorted(found, key=lambda name: (not name.startswith(own), name)):
         try:
             library = ctypes.CDLL(path)
         except OSError:  # replaced on disk since it was loaded
@@ -100,11 +102,11 @@ class Table:
         self.arrays = self._arrays()
         self.openmp = openmp()
         self.most_threads = max(1, int(self.rows.sizes.sum()) // NUMBERS_PER_THREAD) if self.openmp else 1
-        self.ways = ctypes.addressof(self.openmp) if self.openmp else None
+        self.openmp_address = ctypes.addressof(self.openmp) if self.openmp else None
         lengths = len(self.arrays["chunk"]), len(self.rows)
         self.c = _CTable(*(self.arrays[name].ctypes.data for name in ARRAYS), *lengths)
         self.address = ctypes.addressof(self.c)
-        self.columns = [self.program.memories.index(name) for name in self.rows.moving]
+        self.columns = [self.program.memories.index(name) for name in self.program.moving]
 
     def _arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays of the table, with what stays written down in them."""
@@ -128,24 +130,20 @@ class Table:
         }
 
     def _bound(self) -> np.ndarray:
-        """Return where each memory of each row lies, as far as it stays there."""
-        columns = []
-        for name in self.program.memories:
-            working = self.memories.get(name.replace(ANSWERED, ASKED))
-            if name in self.rows.moving:
-                columns.append(np.zeros(len(self.rows), dtype=np.int64))
-            elif working is not None:
-                columns.append(np.array([memory.data_ptr() for memory in working], dtype=np.int64))
-            else:
-                columns.append(self.rows.state([name])[:, 0])
-        return np.ascontiguousarray(np.stack(columns, axis=1))
+        """Return where each memory of each row lies, as far as it stays there; an answer, in the place of its question."""
+        program = self.program
+        answers = [name for name in program.memories if name.startswith(ANSWERED)]
+        answered = {name: self.memories[name.replace(ANSWERED, ASKED)] for name in answers}
+        memory = np.zeros((len(self.rows), len(program.memories)), dtype=np.int64)
+        memory[:, [program.memories.index(name) for name in program.staying]] = self.rows.staying(self.memories | answered)
+        return memory
 
     def refresh(self) -> None:
         """Read this step's scalars, and where parameters and gradients lie now; a gradient laid out otherwise is copied."""
         if self.program.scalars:
             self.arrays["scalars"][:] = self.rows.scalars()
-        for column, pointers in zip(self.columns, self.rows.pointers(), strict=True):
-            self.arrays["memory"][:, column] = pointers
+        for column, addresses in zip(self.columns, self.rows.moving(), strict=True):
+            self.arrays["memory"][:, column] = addresses
         if self.program.seeds:
             self.arrays["keys"][:] = self.rows.keys()
 
@@ -170,7 +168,7 @@ class Table:
             begin = end
 
     def _run(self, begin: int, end: int) -> None:
-        self.native.run(self.address, self.ways, begin, end, min(torch.get_num_threads(), self.most_threads))
+        self.native.run(self.address, self.openmp_address, begin, end, min(torch.get_num_threads(), self.most_threads))
         if end - 1 in self.program.matrices:
             number, request = self.program.matrices[end - 1]
             matrix.work_in_place([replace(request, value=value) for value in self.memories[f"{ASKED}{number}"]])

@@ -75,8 +75,14 @@ class Program:
         return [getattr(scalars[i], name) for i, name in self.scalars]
 
     @property
-    def num_scratch(self) -> int:
-        return sum(name.startswith(SCRATCH) for name in self.memories)
+    def moving(self) -> list[str]:
+        """The memories that are asked where they lie at every step."""
+        return [name for name in (PARAMETER, GRADIENT) if name in self.memories]
+
+    @property
+    def staying(self) -> list[str]:
+        """The memories that stay where they are."""
+        return [name for name in self.memories if name not in (PARAMETER, GRADIENT)]
 
     @property
     def by_units(self) -> bool:

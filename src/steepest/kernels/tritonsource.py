@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from .expression import ELEMENT, ROW, UNIT, Node
 from .storage import BLOCK, SCALE, SIGNED, UNSIGNED
-from .trace import GRADIENT, PARAMETER, Phase, Program, in_order
+from .trace import GRADIENT, Phase, Program, in_order
 from .tritonpieces import ADD_UP, EIGHT_BIT, EXACT, HEADER, POWER, RANDOM
 
 # what memory holds -> its type in Triton
@@ -46,11 +46,6 @@ ARRAYS = (
 INSIDE, WHOLE = ", mask=inside", ""
 
 
-def staying(program: Program) -> list[str]:
-    """Return the memories that stay where they are."""
-    return [name for name in program.memories if name not in (PARAMETER, GRADIENT)]
-
-
 def source(program: Program, dtype: str) -> str:
     """Return the kernels of a program for parameters of this dtype, as a Python module."""
     wide = "float64" if dtype == "float64" else "float32"
@@ -64,8 +59,6 @@ class _Printer:
 
     def __init__(self, program: Program, dtype: str, real: str, held: Mapping[str, str]) -> None:
         self.program, self.dtype, self.real, self.held = program, dtype, f"tl.{real}", held
-        self.staying = staying(program)
-        self.moving = [name for name in program.memories if name not in self.staying]
 
     def phase(self, index: int, phase: Phase) -> str:
         """Return a phase as a kernel over chunks."""
@@ -79,7 +72,7 @@ class _Printer:
         lines += [] if by_unit else ["    begin = tl.multiple_of(begin, 16)"]
         lines += [f"    {line}" for name in touched for line in self._pointer(name)]
         lines += self._numbers(nodes, phase.roots, ROW, 1)
-        sums = [path for path in phase.totals if self.program.totals[path] != "unit"]
+        sums = self.program.added_up(index)
         lines += [f"    sum{i} = tl.zeros((BLOCK,), tl.float64)" for i in range(len(sums))]
         if by_unit:
             lines += self._units(index, phase, nodes)
@@ -101,12 +94,12 @@ class _Printer:
     def _pointer(self, name: str) -> list[str]:
         """Return the lines that look up where a memory of this row lies."""
         m = _memory(name)
-        table, names = ("moved", self.moving) if name in self.moving else ("fixed", self.staying)
+        table, names = ("moved", self.program.moving) if name in self.program.moving else ("fixed", self.program.staying)
         at = "tl.load({} + row * {} + {}).to(tl.pointer_type({}))"
         lines = [f"{m} = {at.format(table, len(names), names.index(name), TYPES[self.held[name]])}"]
         lines += ["if ALIGNED:", f"    {m} = tl.multiple_of({m}, 16)"]
         if self.held[name] in (SIGNED, UNSIGNED):
-            scale = at.format("fixed", len(self.staying), self.staying.index(name + SCALE), "tl.float32")
+            scale = at.format("fixed", len(self.program.staying), self.program.staying.index(name + SCALE), "tl.float32")
             lines.append(f"{m}_scale = {scale}")
         return lines
 

@@ -56,12 +56,12 @@ class ScaleBySophia(Transform):
         one_of("estimator", self.estimator, ESTIMATORS)
 
     def scalars(self, t: int, lr: float) -> dict[str, Any]:
-        c1 = 1 - self.b1**t if self.bias_correction else 1.0
-        return {"b1": self.b1, "b2": self.b2, "gamma": self.gamma, "eps": self.eps, "c1": c1}
+        over_c1 = 1 / (1 - self.b1**t) if self.bias_correction else 1.0
+        return {"b1": self.b1, "b2": self.b2, "gamma": self.gamma, "eps": self.eps, "over_c1": over_c1}
 
     def formula(self, u: Symbol, p: Symbol, s: Any, k: Any) -> Formula:
         s.exp_avg = lerp(s.exp_avg, u, 1 - k.b1)
-        return clamp(s.exp_avg / k.c1 / clamp(k.gamma * s.hessian, low=k.eps), -1.0, 1.0)
+        return clamp(s.exp_avg * k.over_c1 / clamp(k.gamma * s.hessian, low=k.eps), -1.0, 1.0)
 
     def observe(self, g: Symbol, s: Any, k: Any) -> None:
         """Take one estimate of the Hessian's diagonal into the running one."""

@@ -88,7 +88,7 @@ class ScaleByShampoo(Transform):
         sums = {"kept": 1.0, "taken": 1.0, "c": 1.0}
         if self.beta is not None:
             sums = {"kept": self.beta, "taken": 1 - self.beta, "c": 1 - self.beta**t}
-        corrections = {"c1": 1 - self.graft_b1**t, "c2": 1 - self.graft_b2**t}
+        corrections = {"over_c1": 1 / (1 - self.graft_b1**t), "over_c2": 1 / (1 - self.graft_b2**t)}
         return {**vars(self), **sums, **corrections, "fresh": (t - 1) % self.every == 0}
 
     def formula(self, u: Symbol, p: Symbol, s: Any, k: Any) -> Formula:
@@ -124,8 +124,8 @@ class ScaleByShampoo(Transform):
         mean_ = u
         if self.graft == "adam":
             s.exp_avg = lerp(s.exp_avg, u, 1 - k.graft_b1)
-            mean_ = s.exp_avg / k.c1
-        return mean_ / (sqrt(s.exp_avg_sq / k.c2) + k.graft_eps), mean_
+            mean_ = s.exp_avg * k.over_c1
+        return mean_ / (sqrt(s.exp_avg_sq * k.over_c2) + k.graft_eps), mean_
 
 
 @dataclass(frozen=True, repr=False)
