@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import copy
 import pickle
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -416,3 +417,104 @@ def test_evaluation_weights_before_the_first_step() -> None:
     optimizer.update_hessian()
     optimizer.eval()
     torch.testing.assert_close(net.weight, before)
+
+
+def test_a_step_that_was_refused_is_not_counted() -> None:
+    good, sparse = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(3))
+    optimizer = steepest.Optimizer(
+        [{"params": [good]}, {"params": [sparse]}], steepest.adam(0.1, schedule=steepest.cosine(steps=9))
+    )
+    for _ in range(3):
+        good.grad, sparse.grad = torch.ones(3), torch.ones(3)
+        optimizer.step()
+    good.grad, sparse.grad = torch.ones(3), torch.ones(3).to_sparse()
+    for _ in range(2):
+        with pytest.raises(steepest.InputError, match="sparse"):
+            optimizer.step()
+    assert [int(optimizer.state[p]["step"]) for p in (good, sparse)] == [3, 3]
+    assert [group["updates"] for group in optimizer.param_groups] == [3, 3]
+
+
+def test_a_checkpoint_goes_on_in_torch() -> None:
+    """Torch adds one to the count of each parameter: none may be shared."""
+    ours, theirs = ([nn.Parameter(torch.ones(3)) for _ in range(3)] for _ in range(2))
+    optimizers = steepest.Optimizer(ours, steepest.adamw(0.1)), torch.optim.AdamW(theirs, lr=0.1)
+    for _ in range(3):
+        for p in ours:
+            p.grad = torch.ones(3)
+        optimizers[0].step()
+    saved = optimizers[1].state_dict() | {"state": optimizers[0].state_dict()["state"]}
+    optimizers[1].load_state_dict(saved)
+    for p in theirs:
+        p.grad = torch.ones(3)
+    optimizers[1].step()
+    assert [int(optimizers[1].state[p]["step"]) for p in theirs] == [4, 4, 4]
+
+
+@pytest.mark.parametrize(("flag", "message"), [("maximize", "maximizes"), ("amsgrad", "AMSGrad")])
+def test_the_state_of_an_optimizer_that_does_something_else_is_refused(flag: str, message: str) -> None:
+    p = nn.Parameter(torch.ones(3))
+    torchs = torch.optim.AdamW([p], **{flag: True})
+    p.grad = torch.ones(3)
+    torchs.step()
+    with pytest.raises(steepest.InputError, match=message):
+        steepest.Optimizer([p], steepest.adamw(0.1)).load_state_dict(torchs.state_dict())
+    if flag == "amsgrad":
+        steepest.Optimizer([p], steepest.adamw(0.1, amsgrad=True)).load_state_dict(torchs.state_dict())
+
+
+def test_state_that_is_not_ours_is_left_alone() -> None:
+    p = nn.Parameter(torch.ones(3))
+    optimizer = steepest.Optimizer([p], steepest.schedule_free_sgd(0.1))
+    for i in range(3):
+        optimizer.state["epoch"] = i
+        p.grad = torch.ones(3)
+        optimizer.step()
+    assert optimizer.state["epoch"] == 2
+    optimizer.param_groups.pop()
+    with pytest.raises(steepest.InputError, match="a param group was taken out"):
+        optimizer.step()
+
+
+def test_a_buffer_of_none_is_none_yet() -> None:
+    p = nn.Parameter(torch.ones(3))
+    optimizer = steepest.Optimizer([p], steepest.momentum(0.1))
+    saved = optimizer.state_dict()
+    saved["state"] = {0: {"momentum_buffer": None}}
+    optimizer.load_state_dict(saved)
+    p.grad = torch.ones(3)
+    optimizer.step()
+    torch.testing.assert_close(p.detach(), torch.full((3,), 0.9))
+
+
+@pytest.mark.parametrize("rule", [steepest.soap(0.1), steepest.muon(0.1), steepest.adamw(0.1)], ids=str)
+def test_autocast_around_a_step_changes_nothing(rule: steepest.Rule) -> None:
+    found = []
+    for enabled in (False, True):
+        torch.manual_seed(0)
+        p = nn.Parameter(torch.randn(6, 4))
+        optimizer = steepest.Optimizer([p], rule)
+        for _ in range(3):
+            p.grad = torch.randn(6, 4)
+            with torch.autocast("cpu", enabled=enabled):
+                optimizer.step()
+        found.append(p.detach())
+    torch.testing.assert_close(*found, rtol=0, atol=0)
+
+
+def test_threads_that_share_an_optimizer_wait_for_each_other() -> None:
+    p = nn.Parameter(torch.zeros(2_000_000))
+    optimizer = steepest.Optimizer([p], steepest.sgd(1.0))
+
+    def steps() -> None:
+        for _ in range(20):
+            p.grad = torch.ones_like(p)
+            optimizer.step()
+
+    threads = [threading.Thread(target=steps) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert p[0].item() <= -20
+    assert torch.equal(p, torch.full_like(p, p[0].item()))

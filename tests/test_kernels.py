@@ -55,6 +55,8 @@ RULES = {
         steepest.chain(steepest.adamw(0.01), steepest.compensated()),
         steepest.chain(steepest.adamw(0.01), steepest.stochastic_rounding(seed=3)),
         steepest.keep_state(steepest.adamw(0.01), "float32"),
+        steepest.chain(steepest.scale_by_asgd(t0=2), steepest.adaptive_clip(0.1), steepest.sgd(0.1)),
+        steepest.chain(steepest.adaptive_clip(0.1), steepest.keep_state(steepest.lion(0.01), "float32")),
         steepest.keep_state(
             steepest.chain(steepest.scale_by_lion(), steepest.clip_global_norm(0.5), steepest.sgd(0.1)), "bfloat16"
         ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from .errors import InputError
 from .rules import Link
-from .state import held
+from .state import TRAINING, held
 
 
 def averaged(
@@ -25,6 +25,23 @@ def averaged(
         weights = link.transform.evaluated(p, SimpleNamespace(**held(state, link, keys)), scalars)
         found = found if weights is None else weights
     return found
+
+
+def swap_in(params: Iterable[Tensor], states: Any, links: Sequence[Link], names: Sequence[dict[str, str]], lr: float) -> None:
+    """Put the weights to evaluate with into parameters that were updated; those of the training wait in their state."""
+    for p in params:
+        if (state := states.get(p, {})).get("step", 0) > 0:
+            weights = averaged(p, state, links, names, lr)
+            if weights is not None:
+                state[TRAINING] = p.detach().clone()
+                p.copy_(weights)
+
+
+def swap_out(params: Iterable[Tensor], states: Any) -> None:
+    """Put the weights of the training back."""
+    for p in params:
+        if TRAINING in states.get(p, {}):
+            p.copy_(states[p].pop(TRAINING))
 
 
 class Watch:

@@ -15,10 +15,12 @@ from .kernels import Block, Whereabouts, choose, has_memory, name_of
 from .rules import Link
 from .rules.transforms import ScaleByLearningRate
 from .schedules import Schedule
-from .state import column, fill, take_over
+from .state import check, column, fill, take_over
 
 # what torch's optimizers keep in a group and a rule keeps itself: set there, it would change nothing
-OF_THE_RULE = frozenset({"alpha", "betas", "dampening", "eps", "momentum", "nesterov", "rho", "rule", "weight_decay"})
+OF_THE_RULE = frozenset(
+    {"alpha", "amsgrad", "betas", "dampening", "eps", "maximize", "momentum", "nesterov", "rho", "rule", "weight_decay"}
+)
 
 Settings = dict[str, Any]  # torch's own dict of a param group
 States = Any  # optimizer.state: parameter -> its state
@@ -49,7 +51,6 @@ class Group:
         lr = float(settings["lr"]) * self.factor(settings)
         params: list[Tensor] = settings["params"]
         grads = [p.grad for p in params]
-        settings["updates"] += 1
         if self.at is not None and [i for i, g in enumerate(grads) if g is not None] == self.at:
             params, grads = [params[i] for i in self.at], [grads[i] for i in self.at]
         block = self.block
@@ -144,10 +145,34 @@ def planned(settings: Sequence[Settings], groups: Sequence[Group]) -> Plan:
     return Plan(tuple(rows))
 
 
+def check_saved(saved: Any, settings: Sequence[Settings], groups: Sequence[Group]) -> None:
+    """Refuse a `state_dict` of other parameters, or of an optimizer that does what the rule does not."""
+    try:
+        counts = [len(group["params"]) for group in saved["param_groups"]]
+        packed = saved["state"]
+    except (KeyError, TypeError):
+        raise InputError("expected the state_dict of an optimizer, with 'state' and 'param_groups'") from None
+    own = [len(group["params"]) for group in settings]
+    if counts != own:
+        raise InputError(f"the state is of param groups with {counts} parameters; this optimizer has {own}")
+    for theirs, group, mine in zip(saved["param_groups"], settings, groups, strict=True):
+        if theirs.get("maximize"):
+            raise InputError("the state is of an optimizer that maximizes; negate the loss and set maximize to False in it")
+        if theirs.get("amsgrad") and not any("max_exp_avg_sq" in names for names in mine.names):
+            raise InputError("the state is of AMSGrad; load it into a rule that has it, such as adamw(amsgrad=True)")
+        for key, p in zip(theirs["params"], group["params"], strict=True):
+            check(packed.get(key, {}), p, mine.links, mine.names)
+
+
 def take_back(blocks: list[Block], settings: list[Settings], states: States) -> None:
     """Undo the counting of a step that was not made."""
     for group in settings:
         group["updates"] -= 1
+    uncount(blocks, states)
+
+
+def uncount(blocks: list[Block], states: States) -> None:
+    """Set the counts of blocks back by one."""
     for block in blocks:
         block.t -= 1
         states[block.params[0]]["step"].fill_(block.t)  # one tensor for all of them

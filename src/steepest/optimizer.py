@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .averages import Watch, averaged
+from .averages import Watch, swap_in, swap_out
 from .errors import InputError, at_least, positive, unknown
-from .groups import OF_THE_RULE, Group, Plan, learning_rate_of, planned, take_back
+from .groups import OF_THE_RULE, Group, Plan, check_saved, learning_rate_of, planned, take_back, uncount
 from .hooks import observable
 from .kernels import Block, Contents, Executor, Outcome, Scaling, scales
 from .rules import Link, Parameter, Rule, Transform
 from .rules.core import check_order
 from .schedules import constant
-from .state import TRAINING, check, names_of, observe, uncast
+from .state import TRAINING, names_of, observe, uncast, unshared
 
 GROUP_KEYS = ("params", "lr", "name")
 # torch wraps this method to keep its compiler out, and imports the whole compiler to do so: 1.6 s at the first optimizer
@@ -145,15 +145,20 @@ class Optimizer(torch.optim.Optimizer):
 
     def _run(self, scaling: Scaling | None) -> None:
         """Run one step; with a scaling, without waiting for what the GradScaler has found: the device leaves the step out."""
-        blocks = self._blocks()
-        if scaling is not None and not scales(blocks, scaling.found_inf):  # something has moved since the last step
-            scaling = None
-            if not self._unscaled():
+        with self._executor.one_at_a_time:
+            blocks = self._blocks()
+            if scaling is not None and not scales(blocks, scaling.found_inf):  # something has moved since the last step
+                scaling = None
+                if not self._unscaled():
+                    take_back(blocks, self.param_groups, self._states)
+                    return
+            try:
+                self._executor.run(blocks, scaling)
+            except InputError:
                 take_back(blocks, self.param_groups, self._states)
-                return
-        self._executor.run(blocks, scaling)
-        if scaling is not None:
-            self._unsettled = Outcome(scaling.found_inf), blocks
+                raise
+            if scaling is not None:
+                self._unsettled = Outcome(scaling.found_inf), blocks
 
     def before_replay(self) -> None:
         """Count a step and bring its numbers to the device, before a CUDA graph that holds `step()` is replayed.
@@ -205,11 +210,20 @@ class Optimizer(torch.optim.Optimizer):
             self._state_seen = None
             for group in self._groups:
                 group.block = None
-        before = self._kept()
-        blocks, place = [], 0
-        for group, mine in zip(self.param_groups, self._groups, strict=True):
-            blocks += mine.blocks(group, self._states, place)
-            place += len(group["params"])
+        if len(self.param_groups) != len(self._groups):
+            raise InputError(
+                "a param group was taken out of param_groups, or put in: add_param_group() puts in; else begin anew"
+            )
+        before, blocks, place = self._kept(), [], 0
+        try:
+            for group, mine in zip(self.param_groups, self._groups, strict=True):
+                blocks += mine.blocks(group, self._states, place)
+                place += len(group["params"])
+        except Exception:
+            uncount(blocks, self._states)
+            raise
+        for group in self.param_groups:
+            group["updates"] += 1
         if before != (now := self._kept()):
             self._state_seen = Contents(self._states) if None not in now else None
         return blocks
@@ -239,30 +253,22 @@ class Optimizer(torch.optim.Optimizer):
     def eval(self) -> Optimizer:
         """Have the parameters hold the weights to evaluate with, where the rule keeps others for the training."""
         self._settle()
-        if self.evaluating:
-            return self
-        for group, mine in zip(self.param_groups, self._groups, strict=True):
-            for p in group["params"]:
-                if (state := self._states.get(p, {})).get("step", 0) > 0:
-                    weights = averaged(p, state, mine.links, mine.names, float(group["lr"]))
-                    if weights is not None:
-                        state[TRAINING] = p.detach().clone()
-                        p.copy_(weights)
+        if not self.evaluating:
+            for group, mine in zip(self.param_groups, self._groups, strict=True):
+                swap_in(group["params"], self._states, mine.links, mine.names, float(group["lr"]))
         return self
 
     @torch.no_grad()
     def train(self) -> Optimizer:
         """Have the parameters hold the weights of the training again."""
         for group in self.param_groups:
-            for p in group["params"]:
-                if p in self._states and TRAINING in self._states[p]:
-                    p.copy_(self._states[p].pop(TRAINING))
+            swap_out(group["params"], self._states)
         return self
 
     @property
     def evaluating(self) -> bool:
         """Whether the parameters hold the weights to evaluate with, as `eval` puts them in."""
-        return self._averages and any(TRAINING in state for state in self._states.values())
+        return self._averages and any(TRAINING in state for state in self._states.values() if isinstance(state, dict))
 
     @property
     def state(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -285,29 +291,21 @@ class Optimizer(torch.optim.Optimizer):
     @property
     def begun(self) -> bool:
         """Whether a step was made, or loaded."""
-        return any("step" in state and state["step"] > 0 for state in self._states.values())
+        return any(state.get("step", 0) > 0 for state in self._states.values() if isinstance(state, dict))
 
     # -- saving and loading -------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state under torch's names."""
+        """Return the state under torch's names; what parameters share here is each one's own there."""
         self._settle()
-        return super().state_dict()
+        saved = super().state_dict()
+        saved["state"] = {key: unshared(state) for key, state in saved["state"].items()}
+        return saved
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state; one of other parameters is refused before anything is changed. Its numbers keep their dtypes."""
-        try:
-            counts = [len(group["params"]) for group in state_dict["param_groups"]]
-            packed = state_dict["state"]
-        except (KeyError, TypeError):
-            raise InputError("expected the state_dict of an optimizer, with 'state' and 'param_groups'") from None
         self._settle()
-        own = [len(group["params"]) for group in self.param_groups]
-        if counts != own:
-            raise InputError(f"the state is of param groups with {counts} parameters; this optimizer has {own}")
-        for saved, group, mine in zip(state_dict["param_groups"], self.param_groups, self._groups, strict=True):
-            for key, p in zip(saved["params"], group["params"], strict=True):
-                check(packed.get(key, {}), p, mine.links, mine.names)
+        check_saved(state_dict, self.param_groups, self._groups)
         given: list[dict[str, Any]] = []
         last = self.register_load_state_dict_pre_hook(lambda _, state: given.append(state))
         try:

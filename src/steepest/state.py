@@ -42,7 +42,7 @@ def fill(state: dict[str, Any], p: Tensor, links: Sequence[Link], names: Sequenc
     for link, keys in zip(links, names, strict=True):
         for slot, spec in link.slots().items():
             key = keys[slot]
-            if key not in state:
+            if state.get(key) is None:  # torch's SGD keeps None where it has no buffer yet
                 _begin(state, p, key, spec)
                 continue
             held, dtype = state[key], _dtype(p, spec)
@@ -135,6 +135,13 @@ def _move(state: dict[str, Any], p: Tensor, key: str, spec: Slot) -> None:
         state[key + SCALE] = _no_scales(p)
         held = held.to(p.device, wide(p.dtype))
     write(column([state], key, spec)[0], held)
+
+
+def unshared(state: Any) -> Any:
+    """Return a parameter's state with a count of its own, as torch's optimizers have it: they add 1 for each parameter."""
+    if isinstance(state, dict) and isinstance(state.get("step"), Tensor):
+        return {**state, "step": state["step"].clone()}
+    return state
 
 
 def uncast(saved: dict[str, Any], p: Tensor) -> dict[str, Any]:

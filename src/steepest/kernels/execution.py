@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
 import torch
@@ -54,9 +56,17 @@ class Executor:
 
     def __init__(self) -> None:
         self._tables: dict[Compiled, native.Table | gpu.Table] = {}
+        self.one_at_a_time = threading.RLock()  # while a loop runs, another thread must not exchange what it reads
+
+    def __reduce__(self) -> tuple[type[Executor], tuple[()]]:
+        return Executor, ()  # a copy makes its own tables
 
     def run(self, blocks: Sequence[Block], scaling: gpu.Scaling | None = None) -> None:
         """Apply one step to every parameter of every block, in place; with a scaling, if that allows it (see `scales`)."""
+        with _without_autocast():
+            self._run(blocks, scaling)
+
+    def _run(self, blocks: Sequence[Block], scaling: gpu.Scaling | None) -> None:
         in_c = [block for block in blocks if isinstance(block.chosen, native.Native)]
         in_triton = [block for block in blocks if isinstance(block.chosen, gpu.Kernels)]
         by_torch = [block for block in blocks if isinstance(block.chosen, fused.Fused) and fused.aligned(block)]
@@ -116,6 +126,17 @@ class Executor:
             if isinstance(known, gpu.Table):
                 known.scaling = scaling
         return [self._tables[program] for program in groups]
+
+
+def _without_autocast() -> AbstractContextManager[Any]:
+    """Return a context in which torch multiplies in the precision it is given, also inside the user's autocast."""
+    chosen = [kind for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)]
+    if not chosen:
+        return nullcontext()
+    stack = ExitStack()
+    for kind in chosen:
+        stack.enter_context(torch.autocast(kind, enabled=False))
+    return stack
 
 
 def launch_tables(tables: Sequence[Any]) -> None:

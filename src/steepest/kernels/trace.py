@@ -128,8 +128,8 @@ def trace(links: Sequence[Link], rounds: bool = False) -> Program:
     tracer.run(links)
     if rounds:
         tracer.write_last()
-    if "unit" in tracer.totals.values() and kinds:
-        raise Untraceable("sums over units and state in another format do not go together")
+    if "unit" in tracer.totals.values() and not {storage.SIGNED, storage.UNSIGNED}.isdisjoint(kinds.values()):
+        raise Untraceable("sums over units and state in 8 bits do not go together")
     lossy = {*kinds, *(f"{ASKED}{n}" for n, _ in tracer.matrices.values())}
     settler = _Settler(tracer.graph, frozenset(lossy))
     for phase in tracer.phases:

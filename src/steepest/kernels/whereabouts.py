@@ -67,8 +67,7 @@ class Contents:
     def __init__(self, whole: Mapping[Any, dict[str, Any]]) -> None:
         self._objects = _objects(whole)
         self._ids = np.array(list(map(id, self._objects)), dtype=np.int64)
-        values = (value for part in whole.values() for value in part.values() if isinstance(value, Tensor))
-        self._tensors = list({id(value): value for value in values}.values())
+        self._tensors = list({id(one): one for one in self._objects if isinstance(one, Tensor) and one not in whole}.values())
         self._whereabouts = Whereabouts(self._tensors, same=len(self._tensors))
         self._addresses = self._whereabouts.addresses.copy()
         self._loops = loops()
@@ -88,7 +87,7 @@ def _objects(whole: Mapping[Any, dict[str, Any]]) -> list[Any]:
     found: list[Any] = []
     for key, part in whole.items():
         found += (key, part)
-        for pair in part.items():
+        for pair in part.items() if isinstance(part, dict) else ():
             found += pair
     return found
 
