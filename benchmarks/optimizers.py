@@ -221,10 +221,16 @@ def main() -> None:
         found = measure_matrices(matrices, 1 if options.quick else matrices.rounds)
         results.append({"threads": torch.get_num_threads(), **found})
     common.show(
-        ["tensors", "rule", "run as", "ms", "other, ms", "faster: median [min, max]", "bar", "over the byte floor"],
+        ["tensors", "rule", "run as", "ms", "other, ms", "faster: median [quartiles]", "bar", "over the byte floor"],
         lines(results),
     )
     common.write("optimizers", options, rounds=rounds, steps=STEPS, results=results)
+
+
+def quartiles(values: Sequence[float]) -> str:
+    """Return the median of a sample and the quartiles around it."""
+    low, middle, high = statistics.quantiles(values, n=4) if len(values) > 1 else [values[0]] * 3
+    return f"{middle:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def lines(results: Sequence[dict[str, Any]]) -> list[list[str]]:
@@ -235,7 +241,7 @@ def lines(results: Sequence[dict[str, Any]]) -> list[list[str]]:
             row["execution"],
             f"{statistics.median(row['ours_ms']):.3g}",
             f"{statistics.median(row['other_ms']):.3g}",
-            common.spread(row["faster"]),
+            quartiles(row["faster"]),
             f"{row['bar']:.3g}" if row["bar"] else "-",
             f"{statistics.median(row['over_floor']):.2f}" if "000,000" in row["size"] else "-",
         ]

@@ -389,7 +389,7 @@ int main(void) {
   const int64_t sizes[] = {0, 1, 7, 33, 1000}, lengths[] = {1, 1, 7, 11, 100};
   const int width[] = {WIDTHS};
   enum { rows = 5, at_most = 512 };
-  void *memory[rows * MEMORIES];
+  void *memory[rows * MEMORIES], *moving[2 * rows];
   double *kept[rows * KEPT], kept_numbers[rows * KEPT];
   int64_t chunk[3 * 20], chunks = 0, unit_at[rows], units = 0;
   int32_t group[rows] = {0};
@@ -407,16 +407,18 @@ int main(void) {
       const int64_t n = width[m] ? sizes[r] * width[m] : (sizes[r] + 255) / 256 * 4; /* 0: a scale for each block */
       memory[r * MEMORIES + m] = calloc(n ? n : 1, 1);
     }
+    for (int m = 0; m < 2; m++) moving[m * rows + r] = calloc(sizes[r] ? sizes[r] * BYTES : 1, 1);
     for (int64_t b = 0; b < sizes[r]; b += PIECE) {
       chunk[3 * chunks] = r, chunk[3 * chunks + 1] = b, chunk[3 * chunks + 2] = b + PIECE < sizes[r] ? b + PIECE : sizes[r];
       chunks++;
     }
   }
   partials = calloc(chunks * (TOTALS + 1), sizeof(double));
-  table t = {memory, chunk, group, scalars, totals, overall, partials, of_units, kept, keys, sizes, lengths, unit_at,
+  table t = {memory, moving, chunk, group, scalars, totals, overall, partials, of_units, kept, keys, sizes, lengths, unit_at,
              chunks, rows};
   run(&t, 0, 0, PHASES, 1);
   for (int i = 0; i < rows * MEMORIES; i++) free(memory[i]);
+  for (int i = 0; i < 2 * rows; i++) free(moving[i]);
   free(of_units), free(partials);
   return 0;
 }
@@ -433,10 +435,11 @@ def test_compiled_code_stays_in_its_bounds(name: str, dtype: str, tmp_path: Path
     program = trace(RULES[name].links(Parameter("w", (2, 2), "matrices")), rounds=dtype == "bfloat16")
     widths = [
         0 if memory.endswith("~scale") else 4 if memory.startswith("scratch") else WIDTHS[program.kinds.get(memory, dtype)]
-        for memory in program.memories
+        for memory in program.staying or ["p"]
     ]
     piece = 700 if program.by_units else 512
-    code = source(program, dtype) + HARNESS.replace("WIDTHS", ", ".join(map(str, widths))).replace("PIECE", str(piece))
+    harness = HARNESS.replace("WIDTHS", ", ".join(map(str, widths))).replace("BYTES", str(WIDTHS[dtype]))
+    code = source(program, dtype) + harness.replace("PIECE", str(piece))
     (tmp_path / "code.c").write_text(code)
     flags = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover", "-fopenmp-simd"]
     subprocess.run([*compiler.compiler()[0], *flags, "-o", "code", "code.c", "-lm"], cwd=tmp_path, check=True)

@@ -6,7 +6,8 @@ HEADER = """\
 #include <string.h>
 
 typedef struct {
-  void **memory;            /* rows x memories */
+  void **memory;            /* rows x memories that stay */
+  void **moving;            /* parameters, gradients: each x rows */
   const int64_t *chunk;     /* chunks x (row, begin, end) */
   const int32_t *group;     /* row -> row of scalars */
   const double *scalars;    /* groups x scalars */

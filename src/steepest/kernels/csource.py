@@ -33,7 +33,7 @@ def source(program: Program, dtype: str) -> str:
     held = program.held(dtype)
     printer = _Printer(program, dtype, held)
     widths = {"SCALARS": program.scalars, "TOTALS": program.totals, "KEPT": program.kept, "SEEDS": program.seeds}
-    counts = {"MEMORIES": len(held)} | {name: max(len(columns), 1) for name, columns in widths.items()}
+    counts = {"MEMORIES": max(len(program.staying), 1)} | {name: max(len(columns), 1) for name, columns in widths.items()}
     counts |= {"PHASES": len(program.phases), "FINISHES": int(bool(program.kept))}
     sized = f"enum {{ {', '.join(f'{name} = {count}' for name, count in counts.items())} }};\n"
     phases = [printer.phase(i, phase) for i, phase in enumerate(program.phases)]
@@ -100,11 +100,15 @@ class _Printer:
         return "\n".join([*lines, "}\n"])
 
     def _pointer(self, name: str) -> str:
-        place, held = self.program.memories.index(name), self.held[name]
-        line = f"{TYPES[held][0]} *restrict {_memory(name)} = memory[{place}];"
+        held, moving = self.held[name], self.program.moving
+        at = f"t->moving[{moving.index(name)} * t->num_rows + row]" if name in moving else f"memory[{self._place(name)}]"
+        line = f"{TYPES[held][0]} *restrict {_memory(name)} = {at};"
         if held not in (SIGNED, UNSIGNED):
             return line
-        return f"{line} float *restrict {_memory(name)}_scale = memory[{self.program.memories.index(name + SCALE)}];"
+        return f"{line} float *restrict {_memory(name)}_scale = memory[{self._place(name + SCALE)}];"
+
+    def _place(self, name: str) -> int:
+        return self.program.staying.index(name)
 
     def _numbers(self, nodes: Sequence[Node], roots: Sequence[Node], level: int) -> list[str]:
         """Return the declarations of what is one number for a row, or for a unit: in double, and rounded to meet an element."""

@@ -31,7 +31,7 @@ CHUNK = 2**15  # numbers: with four memories of four bytes, half a megabyte
 NUMBERS_PER_THREAD = 2**15  # fewer are done sooner than a second thread is woken
 OPENMP = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads", "GOMP_barrier")
 ARRAYS = (
-    "memory", "chunk", "group", "scalars", "totals", "overall", "partials", "units", "kept", "keys", "size", "length",
+    "memory", "moving", "chunk", "group", "scalars", "totals", "overall", "partials", "units", "kept", "keys", "size", "length",
     "unit_at",
 )  # fmt: skip
 
@@ -106,7 +106,6 @@ class Table:
         lengths = len(self.arrays["chunk"]), len(self.rows)
         self.c = _CTable(*(self.arrays[name].ctypes.data for name in ARRAYS), *lengths)
         self.address = ctypes.addressof(self.c)
-        self.columns = [self.program.memories.index(name) for name in self.program.moving]
 
     def _arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays of the table, with what stays written down in them."""
@@ -115,6 +114,7 @@ class Table:
         most = max(len(phase.totals) for phase in program.phases)
         return {
             "memory": self._bound(),
+            "moving": np.zeros((len(program.moving), len(rows)), dtype=np.int64),
             "chunk": chunk,
             "group": rows.group,
             "scalars": np.zeros((len(rows.blocks), max(len(program.scalars), 1))),
@@ -130,20 +130,16 @@ class Table:
         }
 
     def _bound(self) -> np.ndarray:
-        """Return where each memory of each row lies, as far as it stays there; an answer, in the place of its question."""
-        program = self.program
-        answers = [name for name in program.memories if name.startswith(ANSWERED)]
+        """Return where each memory that stays lies, for each row; an answer, in the place of its question."""
+        answers = [name for name in self.program.memories if name.startswith(ANSWERED)]
         answered = {name: self.memories[name.replace(ANSWERED, ASKED)] for name in answers}
-        memory = np.zeros((len(self.rows), len(program.memories)), dtype=np.int64)
-        memory[:, [program.memories.index(name) for name in program.staying]] = self.rows.staying(self.memories | answered)
-        return memory
+        return np.ascontiguousarray(self.rows.staying(self.memories | answered))
 
     def refresh(self) -> None:
         """Read this step's scalars, and where parameters and gradients lie now; a gradient laid out otherwise is copied."""
         if self.program.scalars:
             self.arrays["scalars"][:] = self.rows.scalars()
-        for column, addresses in zip(self.columns, self.rows.moving(), strict=True):
-            self.arrays["memory"][:, column] = addresses
+        self.arrays["moving"][:] = self.rows.moving()
         if self.program.seeds:
             self.arrays["keys"][:] = self.rows.keys()
 

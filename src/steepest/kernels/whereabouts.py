@@ -29,8 +29,10 @@ class Whereabouts:
         self._same, self._types = list(tensors[:same]), set(map(type, tensors))  # kept, or others could come to lie there
         self._single = [i for i, t in enumerate(tensors) if i >= same and t.numel() == 1]
         self.addresses = np.zeros(len(tensors), dtype=np.int64)
-        self._ids = np.array(list(map(id, self._same)), dtype=np.int64)
-        self._numbers = np.zeros(sum(3 + 2 * t.ndim for t in tensors), dtype=np.int64)
+        ids = np.array(list(map(id, self._same)), dtype=np.int64)
+        numbers = np.zeros(sum(3 + 2 * t.ndim for t in tensors), dtype=np.int64)
+        self._arrays = ids, numbers, self.addresses
+        self._before, self._after = (ids.ctypes.data, same), (numbers.ctypes.data, len(numbers), self.addresses.ctypes.data)
         self._known: list[object] = []
         self._loops = loops()
         if self._loops is not None and not self._ask(list(tensors), known=False):
@@ -56,9 +58,7 @@ class Whereabouts:
 
     def _ask(self, tensors: list[Any], *, known: bool) -> bool:
         assert self._loops is not None
-        ids, numbers = (self._ids.ctypes.data, len(self._ids)), (self._numbers.ctypes.data, len(self._numbers))
-        found = self._loops.ask(self._loops.api, tensors, len(tensors), *ids, known, *numbers, self.addresses.ctypes.data)
-        return bool(found)
+        return bool(self._loops.ask(self._loops.api, tensors, len(tensors), *self._before, known, *self._after))
 
 
 class Contents:
