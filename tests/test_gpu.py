@@ -152,6 +152,7 @@ def test_a_step_waits_for_nothing(name: str, force: Callable[[str], None]) -> No
                 optimizer.step()
         else:
             optimizer.step()
+    assert [int(optimizer.state[p]["step"]) for p in params] == [4, 4, 4]
 
 
 def scaled(steps: int, unwaiting: bool) -> tuple[list[Tensor], float, list[int]]:

@@ -1,4 +1,4 @@
-"""What the optimizer shell knows of one param group: its links, and the block of tensors that it keeps from step to step."""
+"""What the optimizer shell knows of param groups: their links, and the blocks of tensors that they keep from step to step."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .errors import InputError
-from .kernels import Block, Whereabouts, choose, has_memory, name_of
+from .kernels import Block, Contents, Whereabouts, choose, has_memory, name_of
 from .rules import Link
 from .rules.transforms import ScaleByLearningRate
 from .schedules import Schedule
@@ -119,6 +119,48 @@ class Group:
 
     def _named(self) -> Iterator[tuple[Link, dict[str, str]]]:
         return zip(self.links, self.names, strict=True)
+
+
+class Groups(list[Group]):
+    """The param groups of an optimizer, and what their state was when their blocks were made."""
+
+    _seen: Contents | None = None
+
+    def blocks(self, settings: Sequence[Settings], states: States, *, shared: bool) -> list[Block]:
+        """Return the blocks of all groups for this step, and count it; where it is refused, nothing is counted.
+
+        They are made anew where state that is `shared` with somebody was replaced.
+        """
+        if len(settings) != len(self):
+            raise InputError(
+                "a param group was taken out of param_groups, or put in: add_param_group() puts in; else begin anew"
+            )
+        if self._seen is None or (shared and not self._seen.match(states)):
+            self._seen = None
+            for group in self:
+                group.block = None
+        before, blocks, place = self._kept(), [], 0
+        try:
+            for group, mine in zip(settings, self, strict=True):
+                blocks += mine.blocks(group, states, place)
+                place += len(group["params"])
+        except Exception:
+            uncount(blocks, states)
+            raise
+        for group in settings:
+            group["updates"] += 1
+        if before != (now := self._kept()):
+            self._seen = Contents(states) if None not in now else None
+        return blocks
+
+    def known(self) -> list[Block]:
+        """Return the blocks of the step before, or none where a group has no such block."""
+        known = self._kept()
+        return [block for block in known if block is not None] if None not in known else []
+
+    def _kept(self) -> list[Block | None]:
+        """Return the blocks that the groups keep for the next step; None where one has to be made anew."""
+        return [group.block for group in self if not group.idle]
 
 
 @dataclass(frozen=True)

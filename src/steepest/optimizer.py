@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from .averages import Watch, swap_in, swap_out
 from .errors import InputError, at_least, positive, unknown
-from .groups import OF_THE_RULE, Group, Plan, check_saved, learning_rate_of, planned, take_back, uncount
+from .groups import OF_THE_RULE, Group, Groups, Plan, check_saved, learning_rate_of, planned, take_back
 from .hooks import observable
-from .kernels import Block, Contents, Executor, Outcome, Scaling, scales
+from .kernels import Block, Executor, Outcome, Scaling, scales
 from .rules import Link, Parameter, Rule, Transform
 from .rules.core import check_order
 from .schedules import constant
@@ -51,7 +51,6 @@ class Optimizer(torch.optim.Optimizer):
     """
 
     _step_supports_amp_scaling = True  # a GradScaler hands over its scale and what it found, see `_run`
-    _state_seen: Contents | None = None  # as the blocks were made with it
     _handed_out = False  # whether somebody else may hold a part of the state
     _unsettled: tuple[Outcome, list[Block]] | None = None  # a step that the device may have left out, and its blocks
 
@@ -67,7 +66,7 @@ class Optimizer(torch.optim.Optimizer):
             raise InputError(f"Optimizer takes a rule such as adamw(1e-3) (got {rule!r})")
         self.rule = rule
         self._lengths = (steps_per_epoch, total_steps)
-        self._groups: list[Group] = []
+        self._groups = Groups()
         self._executor = Executor()
         self._averages = any(type(link).evaluated is not Transform.evaluated for link in rule.transforms())
         self._embeddings: set[int] = set()
@@ -137,7 +136,7 @@ class Optimizer(torch.optim.Optimizer):
         found_inf = getattr(self, "found_inf", None)
         if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():
             self._capture()
-        elif found_inf is not None and scales(self._known(), found_inf):
+        elif found_inf is not None and scales(self._groups.known(), found_inf):
             self._run(Scaling(found_inf, getattr(self, "grad_scale", None)))
         elif self._unscaled():
             self._run(None)
@@ -168,13 +167,13 @@ class Optimizer(torch.optim.Optimizer):
         """
         self._settle()
         blocks = self._blocks()
-        if blocks != self._known() or not self._executor.refresh(blocks):
+        if blocks != self._groups.known() or not self._executor.refresh(blocks):
             take_back(blocks, self.param_groups, self._states)
             raise InputError("the graph no longer fits the parameters or their gradients: capture it anew")
 
     def _capture(self) -> None:
         """Launch a step into a CUDA graph, without counting it."""
-        blocks = self._known()
+        blocks = self._groups.known()
         if getattr(self, "found_inf", None) is not None or not self._executor.captures(blocks):
             raise InputError(
                 "a CUDA graph can hold a step when all groups run in Triton (see plan()), have made a step before, and no "
@@ -189,11 +188,6 @@ class Optimizer(torch.optim.Optimizer):
             if outcome.skipped():
                 take_back(blocks, self.param_groups, self._states)
 
-    def _known(self) -> list[Block]:
-        """Return the blocks of the step before, or none where a group has no such block."""
-        known = self._kept()
-        return [block for block in known if block is not None] if None not in known else []
-
     def _unscaled(self) -> bool:
         """Take the scale of a GradScaler off the gradients; return whether they are finite, so that a step may be made."""
         found_inf, scale = getattr(self, "found_inf", None), getattr(self, "grad_scale", None)
@@ -205,32 +199,8 @@ class Optimizer(torch.optim.Optimizer):
         return True
 
     def _blocks(self) -> list[Block]:
-        """Return the blocks of all groups for this step, made anew where state was replaced from outside."""
-        if self._state_seen is None or (self._handed_out and not self._state_seen.match(self._states)):
-            self._state_seen = None
-            for group in self._groups:
-                group.block = None
-        if len(self.param_groups) != len(self._groups):
-            raise InputError(
-                "a param group was taken out of param_groups, or put in: add_param_group() puts in; else begin anew"
-            )
-        before, blocks, place = self._kept(), [], 0
-        try:
-            for group, mine in zip(self.param_groups, self._groups, strict=True):
-                blocks += mine.blocks(group, self._states, place)
-                place += len(group["params"])
-        except Exception:
-            uncount(blocks, self._states)
-            raise
-        for group in self.param_groups:
-            group["updates"] += 1
-        if before != (now := self._kept()):
-            self._state_seen = Contents(self._states) if None not in now else None
-        return blocks
-
-    def _kept(self) -> list[Block | None]:
-        """Return the blocks that the groups keep for the next step; None where one has to be made anew."""
-        return [group.block for group in self._groups if not group.idle]
+        """Return the blocks of all groups for this step."""
+        return self._groups.blocks(self.param_groups, self._states, shared=self._handed_out)
 
     @torch.no_grad()
     def update_hessian(self, scale: float = 1.0) -> None:
@@ -340,13 +310,12 @@ class Optimizer(torch.optim.Optimizer):
 
     def __getstate__(self) -> dict[str, Any]:
         self._settle()
-        groups = [group.bare() for group in self._groups]
         return {
             **super().__getstate__(),
             "rule": self.rule,
             "_lengths": self._lengths,
             "_embeddings": set(),
-            "_groups": groups,
+            "_groups": Groups(group.bare() for group in self._groups),
             "_executor": Executor(),
             "_averages": self._averages,
             "_handed_out": True,  # a copy may share the tensors of the state

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 
 from .cpieces import BFLOAT16, DRIVER, EIGHT_BIT, HEADER, RANDOM
 from .expression import ELEMENT, ROW, UNIT, Node
+from .program import Phase, Program, in_order
 from .storage import BLOCK, SCALE, SIGNED, STEPS, UNSIGNED
-from .trace import Phase, Program, in_order
 
 # what memory holds -> its C type, how it is read, how it is written
 TYPES = {

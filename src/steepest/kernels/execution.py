@@ -144,7 +144,7 @@ def launch_tables(tables: Sequence[Any]) -> None:
 
     A total is summed over all tables that ask for it by the same path; a table whose next phase reads one waits for the others.
     """
-    if any(table.program.asked_from(0) for table in tables):
+    if any(table.program.asked_from[0] for table in tables):
         check_all_gradients_are_there()
     if len(tables) == 1 and isinstance(tables[0], native.Table):
         tables[0].run_alone()
@@ -152,7 +152,7 @@ def launch_tables(tables: Sequence[Any]) -> None:
     sums: dict[str, Any] = {}
     unfinished = [(table, 0) for table in tables]
     while unfinished:
-        to_come = {path for table, phase in unfinished for path in table.program.asked_from(phase)}
+        to_come = {path for table, phase in unfinished for path in table.program.asked_from[phase]}
         going_on = []
         for table, phase in unfinished:
             program = table.program

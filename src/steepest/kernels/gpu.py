@@ -25,7 +25,8 @@ from ..rules import Link
 from .block import Block, are_plain
 from .eager import wide
 from .layout import DTYPES, Rows
-from .trace import SCRATCH, Untraceable, trace
+from .program import SCRATCH
+from .trace import Untraceable, trace
 from .tritonsource import ARRAYS, source
 
 KIND = "cuda"

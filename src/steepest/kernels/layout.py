@@ -16,8 +16,8 @@ from torch import Tensor
 from . import storage
 from .block import Block
 from .eager import wide
+from .program import Program
 from .random import key_of
-from .trace import Program
 
 DTYPES = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "bfloat16", torch.float16: "float16"}
 
@@ -34,7 +34,7 @@ class Rows:
         self.unit_at = np.cumsum(self.units) - self.units
         self.group = np.repeat(np.arange(len(self.blocks), dtype=np.int32), [len(block.params) for block in self.blocks])
         grads = (g for block in blocks for g in block.grads)
-        # whether every gradient can be read where it lies; what does not tell apart how they are laid out, blocks do
+        # whether every gradient can be read where it lies, with the strides that it has for as long as its block lives
         self.in_place = all(itertools.starmap(_laid_out_alike, zip(self.params, grads, strict=True)))
 
     def __len__(self) -> int:

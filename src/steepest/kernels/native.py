@@ -25,7 +25,8 @@ from .compiler import CannotCompileError, load, say_once
 from .csource import source
 from .eager import wide
 from .layout import DTYPES, Rows
-from .trace import ANSWERED, ASKED, SCRATCH, Untraceable, trace
+from .program import ANSWERED, ASKED, SCRATCH
+from .trace import Untraceable, trace
 
 CHUNK = 2**15  # numbers: with four memories of four bytes, half a megabyte
 NUMBERS_PER_THREAD = 2**15  # fewer are done sooner than a second thread is woken

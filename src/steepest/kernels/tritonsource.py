@@ -12,8 +12,8 @@ import math
 from collections.abc import Mapping, Sequence
 
 from .expression import ELEMENT, ROW, UNIT, Node
+from .program import GRADIENT, Phase, Program, in_order
 from .storage import BLOCK, SCALE, SIGNED, UNSIGNED
-from .trace import GRADIENT, Phase, Program, in_order
 from .tritonpieces import ADD_UP, EIGHT_BIT, EXACT, HEADER, POWER, RANDOM
 
 # what memory holds -> its type in Triton
