@@ -113,6 +113,13 @@ def test_parameters_spread_over_devices_go_with_plain_ones(rule: steepest.Rule) 
         eight.step()
 
 
+class Holder(Tensor):
+    """A tensor whose gradient can be anything."""
+
+    grad: Any = None
+    __torch_function__ = torch._C._disabled_torch_function_impl
+
+
 def only_asked_in(language: str, patch: pytest.MonkeyPatch) -> None:
     if language == "Python":
         patch.setattr(whereabouts, "loops", lambda: None)
@@ -125,15 +132,17 @@ def test_whereabouts_tell_what_compiled_code_relies_on(asked_in: str, monkeypatc
     from torch._subclasses import FakeTensorMode
 
     only_asked_in(asked_in, monkeypatch)
-    tensors = [torch.zeros(3, 4), torch.zeros(1)]
-    known = Whereabouts(tensors)
-    others = [torch.ones(3, 4), torch.ones(1)]
-    assert known.addresses.tolist() == [t.data_ptr() for t in tensors]
-    assert known.match(others)
-    assert known.addresses.tolist() == [t.data_ptr() for t in others]
+    holders = [nn.Parameter(torch.zeros(3, 4)).as_subclass(Holder), nn.Parameter(torch.zeros(1)).as_subclass(Holder)]
+    holders[0].grad, holders[1].grad = torch.zeros(3, 4), torch.zeros(1)
+    known = Whereabouts(holders, gradients=True)
+    holders[0].grad, holders[1].grad = torch.ones(3, 4), torch.ones(1)
+    found = known.ask(holders)
+    assert found is not None
+    assert [g is h.grad for g, h in zip(found, holders, strict=True)] == [True, True]
+    assert known.addresses.tolist()[2:] == [g.data_ptr() for g in found]
     with FakeTensorMode():
         without_memory = torch.zeros(3, 4)
-    for other in (
+    others: list[Any] = [
         None,
         "a word",
         torch.zeros(4, 3),
@@ -144,15 +153,21 @@ def test_whereabouts_tell_what_compiled_code_relies_on(asked_in: str, monkeypatc
         nn.Parameter(torch.zeros(3, 4)),
         without_memory,
         torch._efficientzerotensor((3, 4)),
-    ):
-        assert not known.match([other, torch.ones(1)])
-    assert not known.match(others[:1])
-    assert not known.match(
-        [torch.ones(3, 4), torch.complex(torch.ones(1), torch.ones(1)).conj().imag]
-    )  # negated when it is read
-    in_person = Whereabouts(tensors, same=2)
-    assert in_person.match(tensors)
-    assert not in_person.match(others)
+    ]
+    for other in others:
+        holders[0].grad = other
+        assert known.ask(holders) is None
+    holders[0].grad = torch.ones(3, 4)
+    assert known.ask(holders) is not None
+    assert known.ask(holders[:1]) is None
+    another = nn.Parameter(torch.zeros(3, 4)).as_subclass(Holder)
+    another.grad = holders[0].grad
+    assert known.ask([another, holders[1]]) is None  # like the first, and yet another
+    holders[1].grad = torch.complex(torch.ones(1), torch.ones(1)).conj().imag  # negated when it is read
+    assert known.ask(holders) is None
+    plain = [torch.zeros(3, 4), torch.zeros(1)]
+    assert Whereabouts(plain).ask(plain) == []
+    assert Whereabouts(plain).addresses.tolist() == [t.data_ptr() for t in plain]
 
 
 @pytest.mark.parametrize("asked_in", ["C", "Python"])

@@ -49,29 +49,27 @@ class Group:
         `place` is that of its first parameter among all of the optimizer's.
         """
         lr = float(settings["lr"]) * self.factor(settings)
-        params: list[Tensor] = settings["params"]
-        grads = [p.grad for p in params]
-        if self.at is not None and [i for i, g in enumerate(grads) if g is not None] == self.at:
-            params, grads = [params[i] for i in self.at], [grads[i] for i in self.at]
-        block = self.block
-        if block is not None and self._is_current(params, grads):
-            block.t, block.lr, block.grads = block.t + 1, lr, grads  # type: ignore[assignment]
+        everyone: list[Tensor] = settings["params"]
+        params = everyone if self.at is None else [everyone[i] for i in self.at if i < len(everyone)]
+        block, grads = self.block, self._gradients(params, everyone)
+        if block is not None and grads is not None:
+            block.t, block.lr, block.grads = block.t + 1, lr, grads
             self.count[()] = block.t  # type: ignore[index]
             yield block
             return
-        self.block, params = None, settings["params"]
+        self.block = None
         by_count: dict[int, list[int]] = {}
-        for at, p in enumerate(params):
+        for at, p in enumerate(everyone):
             if p.grad is not None:
                 _check_gradient(p)
                 by_count.setdefault(_count(states[p]) + 1, []).append(at)
         self.idle = not by_count
         for t, at in by_count.items():
-            block = self._gather([params[i] for i in at], params, states, t, lr)
+            block = self._gather([everyone[i] for i in at], everyone, states, t, lr)
             block.places = [place + i for i in at]
             if len(by_count) == 1:
-                self.block, self.at = block, at if len(at) < len(params) else None
-                self.known = Whereabouts([*block.params, *block.grads], same=len(at))
+                self.block, self.at = block, at if len(at) < len(everyone) else None
+                self.known = Whereabouts(block.params, gradients=True)
                 block.addresses = self.known.addresses
             yield block
 
@@ -89,14 +87,14 @@ class Group:
             )
         return self.schedule(settings["updates"])
 
-    def _is_current(self, params: list[Tensor], grads: list[Tensor | None]) -> bool:
-        """Return whether the block still holds these very parameters, as they were and with their state, all with gradients."""
-        return (
-            self.known is not None
-            and self.known.match([*params, *grads])
-            and self.count is not None
-            and self.count[()] == self.block.t  # type: ignore[union-attr]
-        )
+    def _gradients(self, params: list[Tensor], everyone: list[Tensor]) -> list[Tensor] | None:
+        """Return the gradients, if the block still holds these very parameters, as they were, and no others have one."""
+        if self.block is None or self.known is None or self.count is None or self.count[()] != self.block.t:
+            return None
+        grads = self.known.ask(params)
+        if grads is None or self.at is None:
+            return grads
+        return grads if sum(p.grad is not None for p in everyone) == len(params) else None
 
     def _gather(self, members: list[Tensor], everyone: list[Tensor], states: States, t: int, lr: float) -> Block:
         """Return the block of these parameters, with their state in columns."""

@@ -71,7 +71,6 @@ def race(
         _check_recipes(recipes)
     from ..racing.race import race as run_race
     from ..reporting.report import report as write_report
-    from ..training.fitting import fit as train
 
     job, invocation = _made(source, quiet)
     if job.goal is None:
@@ -82,11 +81,8 @@ def race(
             job, recipes, baseline=baseline, seeds=seeds, seed=seed, budget=budget, batch=size, epochs=epochs,
             evaluate_every=evaluate_every, processes=processes, home=home, resume=resume, progress=shown, invocation=invocation,
         )  # fmt: skip
-    run = None
-    if result.leaderboard().winner is not None:
-        with saying_how_to_go_on(f"the race is complete: steepest report {result.id}"):
-            run = train(job, result.best, seed=seed, home=home, progress=shown, invocation=replace(invocation, start_s=0.0))
-            result.keep_winner(run)
+    settings = {"seed": seed, "home": home, "progress": shown, "invocation": replace(invocation, start_s=0.0)}
+    run = _winner_trained(job, result, settings) if result.leaderboard().winner is not None else None
     page = write_report(result, run, home=home)
     if json:
         extra = {"run": run.to_dict() if run else None, "report": str(page)}
@@ -94,6 +90,16 @@ def race(
     else:
         _print_race(result, run, page)
     return OK if run is not None else NOT_REACHED
+
+
+def _winner_trained(job: Any, result: Any, settings: dict[str, Any]) -> Any:
+    """Return the run of a training with the recipe that won."""
+    from ..training.fitting import fit as train
+
+    with saying_how_to_go_on(f"the race is complete: steepest report {result.id}"):
+        run = train(job, result.best, **settings)
+        result.keep_winner(run)
+    return run
 
 
 def _made(source: o.Source, quiet: bool) -> tuple[Any, Any]:

@@ -1,4 +1,4 @@
-"""Loops in C that ask many Python objects at once: what tensors are like, where they lie, and what a dict of dicts holds.
+"""Loops in C that ask many Python objects at once: what tensors and their gradients are like, and what a dict of dicts holds.
 
 torch answers in C through the functions that DLPack defines for such exchange (version 1, https://dmlc.github.io/dlpack/latest).
 """
@@ -17,7 +17,9 @@ from .compiler import CannotCompileError, library
 VERSION = 1  # of DLPack: those of one major version agree on where everything lies; a torch with another is asked from Python
 EXCHANGE = "__dlpack_c_exchange_api__"
 # of Python's stable interface; handed in as addresses, so that nothing has to be linked
-PYTHON = ("PyList_GetItem", "PyDict_Next", "PyObject_Type", "Py_DecRef", "PyErr_Clear")
+PYTHON = (
+    "PyList_GetItem", "PyList_SetItem", "PyObject_GetAttr", "PyDict_Next", "PyObject_Type", "Py_DecRef", "PyErr_Clear",
+)  # fmt: skip
 SOURCE = """\
 #include <stdint.h>
 
@@ -33,6 +35,8 @@ typedef struct {
 typedef struct {
     int (*describe)(void *, Tensor *);
     void *(*item)(void *, intptr_t);
+    int (*put)(void *, intptr_t, void *); /* which takes the object over */
+    void *(*attribute)(void *, void *);
     int (*next)(void *, intptr_t *, void **, void **);
     void *(*type)(void *);
     void (*release)(void *);
@@ -77,21 +81,29 @@ static int same_tensor(const Api *api, void *object, Notes *notes, int64_t *addr
     return t.data || !count; /* else it has no memory of its own */
 }
 
-/* Ask tensors where they lie; return 1 when they are like what is known of them, and the first of them the very `objects`. With
-   `known` 0, write down what they are like. */
-int ask(const Api *api, void *list, int64_t n, const int64_t *objects, int64_t num_objects, int known, int64_t *numbers,
-        int64_t capacity, int64_t *addresses)
+/* Ask n tensors where they lie; return 1 when they are the very `objects`, and like what is known of them. With `gradients`,
+   a list of as many places, fetch their attribute `name` into it and ask that, too; its addresses follow. With `known` 0,
+   write down what all are like. */
+int ask(const Api *api, void *list, int64_t n, const int64_t *objects, void *name, void *gradients, int64_t num_gradients,
+        int known, int64_t *numbers, int64_t capacity, int64_t *addresses)
 {
     Notes notes = {numbers, 0, capacity, known};
     for (int64_t i = 0; i < n; i++) {
-        void *object = api->item(list, i);
+        void *object = api->item(list, i), *gradient;
         if (!object) {
             api->forget_error();
             return 0;
         }
-        if (i < num_objects && objects[i] != (int64_t)(intptr_t)object)
+        if (objects[i] != (int64_t)(intptr_t)object || !same_tensor(api, object, &notes, addresses + i))
             return 0;
-        if (!same_tensor(api, object, &notes, addresses + i))
+        if (i >= num_gradients)
+            continue;
+        if (!(gradient = api->attribute(object, name))) {
+            api->forget_error();
+            return 0;
+        }
+        api->put(gradients, i, gradient);
+        if (!same_tensor(api, gradient, &notes, addresses + n + i))
             return 0;
     }
     return 1;
@@ -135,7 +147,7 @@ class Loops:
         self.api = ctypes.addressof(self._api)
         number, pointer, thing, flag = ctypes.c_int64, ctypes.c_void_p, ctypes.py_object, ctypes.c_int
         self.ask, self.same_contents = found.ask, found.same_contents
-        self.ask.argtypes = (pointer, thing, number, pointer, number, flag, pointer, number, pointer)
+        self.ask.argtypes = (pointer, thing, number, pointer, thing, thing, number, flag, pointer, number, pointer)
         self.same_contents.argtypes = (pointer, thing, number, pointer)
 
 

@@ -19,46 +19,56 @@ from .block import has_memory
 
 
 class Whereabouts:
-    """What some tensors are like (type, dtype, device, shape, strides), not what they hold; and where they lie now.
+    """Where some tensors lie, and what they are like (type, dtype, device, shape, strides), not what they hold.
 
-    The first `same` of them are known in person: another tensor in the place of one is not the same, however like it is.
-    `addresses` are those found when they were last asked, 0 for a tensor without a memory of its own.
+    The tensors are known in person: another in the place of one is not the same, however like it is. With `gradients`, those
+    they have are asked as well, and any that is like the known one will do. `addresses` are those found when all were last
+    asked, first of the tensors; 0 where one has no memory of its own.
     """
 
-    def __init__(self, tensors: Sequence[Tensor], same: int = 0) -> None:
-        self._same, self._types = list(tensors[:same]), set(map(type, tensors))  # kept, or others could come to lie there
-        self._single = [i for i, t in enumerate(tensors) if i >= same and t.numel() == 1]
-        self.addresses = np.zeros(len(tensors), dtype=np.int64)
-        ids = np.array(list(map(id, self._same)), dtype=np.int64)
-        numbers = np.zeros(sum(3 + 2 * t.ndim for t in tensors), dtype=np.int64)
+    def __init__(self, tensors: Sequence[Tensor], *, gradients: bool = False) -> None:
+        grads = [t.grad for t in tensors] if gradients else []
+        everyone: list[Any] = [*tensors, *grads]
+        self._tensors, self._gradients = list(tensors), gradients
+        self._types = set(map(type, everyone))  # kept, or others could come to lie there
+        self._single = [i for i, g in enumerate(grads) if g is not None and g.numel() == 1]
+        self.addresses = np.zeros(len(everyone), dtype=np.int64)
+        ids = np.array(list(map(id, tensors)), dtype=np.int64)
+        numbers = np.zeros(sum(3 + 2 * t.ndim for t in everyone if t is not None), dtype=np.int64)
         self._arrays = ids, numbers, self.addresses
-        self._before, self._after = (ids.ctypes.data, same), (numbers.ctypes.data, len(numbers), self.addresses.ctypes.data)
+        self._before, self._after = (len(ids), ids.ctypes.data), (numbers.ctypes.data, len(numbers), self.addresses.ctypes.data)
         self._known: list[object] = []
         self._loops = loops()
-        if self._loops is not None and not self._ask(list(tensors), known=False):
+        if self._loops is not None and self._asked_in_c(self._tensors, known=False) is None:
             self._loops = None  # a tensor without a memory of its own
         if self._loops is None:
-            self._known = _described(tensors)
-            self.addresses[:] = list(map(_address, tensors))
+            self._known = _described(everyone)
+            self.addresses[:] = list(map(_address, everyone))
 
-    def match(self, tensors: list[Any]) -> bool:
-        """Return whether these tensors are like the known ones, one by one; None is like nothing.
+    def ask(self, tensors: list[Any]) -> list[Tensor] | None:
+        """Return the gradients (none, where they are not asked), or None where anything is not as it is known.
 
         A view of negated numbers has strides of its own, except when it is of one number, or made by `torch._neg_view`.
         """
-        if len(tensors) != len(self.addresses):
-            return False
-        if self._loops is not None:
-            alike = self._ask(tensors, known=True)
-        else:
-            alike = all(map(operator.is_, self._same, tensors)) and _described(tensors) == self._known
-            if alike:
-                self.addresses[:] = list(map(_address, tensors))
-        return alike and not any(tensors[i].is_neg() for i in self._single)
+        if len(tensors) != len(self._tensors):
+            return None
+        grads = (self._asked_in_python if self._loops is None else self._asked_in_c)(tensors)
+        return None if grads is None or any(grads[i].is_neg() for i in self._single) else grads
 
-    def _ask(self, tensors: list[Any], *, known: bool) -> bool:
+    def _asked_in_c(self, tensors: list[Any], *, known: bool = True) -> list[Any] | None:
         assert self._loops is not None
-        return bool(self._loops.ask(self._loops.api, tensors, len(tensors), *self._before, known, *self._after))
+        grads: list[Any] = [None] * len(tensors) if self._gradients else []
+        alike = self._loops.ask(self._loops.api, tensors, *self._before, "grad", grads, len(grads), known, *self._after)
+        return grads if alike else None
+
+    def _asked_in_python(self, tensors: list[Any]) -> list[Any] | None:
+        if not all(map(operator.is_, self._tensors, tensors)):
+            return None
+        grads = [t.grad for t in tensors] if self._gradients else []
+        if _described([*tensors, *grads]) != self._known:
+            return None
+        self.addresses[:] = list(map(_address, [*tensors, *grads]))
+        return grads
 
 
 class Contents:
@@ -68,7 +78,7 @@ class Contents:
         self._objects = _objects(whole)
         self._ids = np.array(list(map(id, self._objects)), dtype=np.int64)
         self._tensors = list({id(one): one for one in self._objects if isinstance(one, Tensor) and one not in whole}.values())
-        self._whereabouts = Whereabouts(self._tensors, same=len(self._tensors))
+        self._whereabouts = Whereabouts(self._tensors)
         self._addresses = self._whereabouts.addresses.copy()
         self._loops = loops()
 
@@ -79,7 +89,9 @@ class Contents:
         else:
             now = _objects(whole)
             same = len(now) == len(self._objects) and all(map(operator.is_, now, self._objects))
-        return same and self._whereabouts.match(self._tensors) and np.array_equal(self._whereabouts.addresses, self._addresses)
+        if not same or self._whereabouts.ask(self._tensors) is None:
+            return False
+        return np.array_equal(self._whereabouts.addresses, self._addresses)
 
 
 def _objects(whole: Mapping[Any, dict[str, Any]]) -> list[Any]:
@@ -102,5 +114,5 @@ def _described(tensors: Sequence[Any]) -> list[object]:
     ]
 
 
-def _address(t: Tensor) -> int:
-    return t.data_ptr() if has_memory(t) else 0
+def _address(t: Any) -> int:
+    return t.data_ptr() if isinstance(t, Tensor) and has_memory(t) else 0

@@ -154,12 +154,9 @@ def race(
     _check_contenders(job, plan, where)
     earlier = _earlier(plan, job, home, resume)
     count, threads = _side_by_side(processes, where, plan, earlier)
-    book = earlier.book if earlier else create("race", home) if record else None
-    facts = {"processes": count, "threads": threads, "seed": seed, "versions": versions(where)}
-    facts["command"] = invocation.command
-    if book is not None and earlier is None:
-        label = f"{len(plan.contenders)} recipes"
-        book.append("start", task=job.name, label=label, plan=plan.to_dict(), fingerprint=job.fingerprint(), **facts)
+    command = invocation.command
+    facts = {"processes": count, "threads": threads, "seed": seed, "versions": versions(where), "command": command}
+    book = earlier.book if earlier else _begun(job, plan, facts, home) if record else None
     spent = {"start": invocation.start_s} if invocation.start_s else {}
     spent["data"] = invocation.data_s + time.perf_counter() - began
     result = Race(book.id if book else None, job, plan, [], Pace({}), spent, FINISHED, facts, book)
@@ -170,6 +167,13 @@ def race(
             _give_up(result, error)
             raise
     return _ended(result)
+
+
+def _begun(job: Task, plan: Plan, facts: dict[str, Any], home: str | Path | None) -> Record:
+    """Return the record of a new race, with its first line."""
+    book, label = create("race", home), f"{len(plan.contenders)} recipes"
+    book.append("start", task=job.name, label=label, plan=plan.to_dict(), fingerprint=job.fingerprint(), **facts)
+    return book
 
 
 def _ended(result: Race) -> Race:

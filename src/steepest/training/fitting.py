@@ -142,10 +142,7 @@ def fit(
             follower.follow(loop, bar)
         run = _finish(training, facts, follower, invocation)
     except Exception as error:
-        if book is not None and follower.curve:
-            book.append("end", status=FAILED, error=str(error), steps=follower.step)
-        elif book is not None:
-            book.delete()
+        follower.give_up(error)
         raise
     if follower.status == INTERRUPTED:
         kept = f"; kept as run {run.id}: steepest evaluate {run.id}" if run.id else ""
@@ -190,6 +187,13 @@ class Follower:
             loop.close()
         if self.best is not None and self.best.weights is not None and self.status in (FINISHED, EARLY):
             self.training.model.load_state_dict(self.best.weights)
+
+    def give_up(self, error: Exception) -> None:
+        """Close the record of a training that failed: nothing is left of one that never began."""
+        if self.book is not None and self.curve:
+            self.book.append("end", status=FAILED, error=str(error), steps=self.step)
+        elif self.book is not None:
+            self.book.delete()
 
     def _keep(self, event: EvaluationEvent) -> None:
         point = {"step": event.step, "epoch": event.epoch, "train_loss": event.train_loss, **event.metrics}
