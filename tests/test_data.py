@@ -14,9 +14,10 @@ import pytest
 import torch
 
 import steepest
-from steepest.data import load, preprocessing
+from steepest.data import load, stored
 from steepest.data.batches import batch_bounds, epoch_order
 from steepest.data.cleaning import CleaningReport
+from steepest.data.encoding import encode_rows
 from steepest.data.splitting import PARTS, folds, split_rows
 
 # -- tables -----------------------------------------------------------------------------------------------------------
@@ -78,7 +79,7 @@ def test_preprocessing_comes_back_from_json(churn: Path) -> None:
         steepest.arrays(np.random.default_rng(0).random((50, 8, 8)), np.arange(50) % 2, images=True),
         steepest.arrays(np.random.default_rng(0).random((50, 3)), np.arange(50) % 2, scaling="none"),
     ):
-        again = preprocessing.from_dict(json.loads(json.dumps(data.preprocessing.to_dict())))
+        again = stored.from_dict(json.loads(json.dumps(data.preprocessing.to_dict())))
         assert again == data.preprocessing
 
 
@@ -214,8 +215,8 @@ class Squares(torch.utils.data.Dataset):
 
 def test_a_dataset_is_fetched_item_by_item() -> None:
     data = load(Squares())
-    before = Squares.fetched
-    inputs, targets = data.part("train", by="x").take(torch.tensor([0, 1]))
+    part, before = data.part("train", by="x"), Squares.fetched
+    inputs, targets = part.take(torch.tensor([0, 1]))
     assert Squares.fetched == before + 2
     rows = data.parts["train"][:2]
     assert inputs.tolist() == [[float(i), float(i * i)] for i in rows]
@@ -250,9 +251,9 @@ def test_idx_and_npz_images(tmp_path: Path) -> None:
     from_idx, from_npz = load(tmp_path / "train-images-idx3-ubyte.gz"), load(tmp_path / "set.npz")
     assert from_idx.kind == from_npz.kind == "image"
     assert torch.equal(from_idx.part("train", by="x").inputs, from_npz.part("train", by="x").inputs)
-    assert load(tmp_path).input_shape == (1, 5, 4)
+    assert load(tmp_path).form.shape == (1, 5, 4)
     colour = load(tmp_path / "colour.npz")
-    assert (colour.input_shape, colour.size("test")) == ((3, 6, 6), 8)
+    assert (colour.form.shape, colour.size("test")) == ((3, 6, 6), 8)
     inputs = colour.part("train", by="x").inputs
     assert inputs.mean(dim=(0, 2, 3)).abs().max() < 1e-5  # type: ignore[union-attr]
 
@@ -287,10 +288,9 @@ def test_new_rows_are_read_as_the_training_rows_were(tmp_path: Path) -> None:
     assert any("missing cells" in finding.what for finding in data.cleaning.findings)
     (tmp_path / "new.csv").write_text("\n".join(line.rsplit(",", 1)[0] for line in lines) + "\n")
     trained = data.part("train", by="training").inputs.numpy()
-    np.testing.assert_allclose(data.encode(tmp_path / "new.csv"), trained, rtol=1e-6)
-    from steepest.data.preprocessing import from_dict
+    np.testing.assert_allclose(encode_rows(tmp_path / "new.csv", data.preprocessing), trained, rtol=1e-6)
 
-    assert from_dict(json.loads(json.dumps(data.preprocessing.to_dict()))) == data.preprocessing
+    assert stored.from_dict(json.loads(json.dumps(data.preprocessing.to_dict()))) == data.preprocessing
 
 
 def test_whole_numbers_of_images_and_datasets_are_classes_however_many() -> None:

@@ -19,7 +19,7 @@ FLOORS = (
     ("optimizer", "groups", "state", "averages", "hooks"),
     ("kernels",),
     ("rules", "schedules", "models", "data", "objectives", "metrics", "records", "sources"),
-    ("reach",),
+    ("reach", "forms"),
     ("errors", "values", "clock", "progress"),
 )
 # On one floor, who may look at whom; anything else on the same floor is a stranger.

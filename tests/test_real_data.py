@@ -46,7 +46,7 @@ def test_titanic(real_data: Path) -> None:
 
 def test_fashion_mnist_is_read_with_its_test_set(real_data: Path) -> None:
     data = load(real_data / "fashion_mnist")
-    assert (len(data), data.size("test"), data.input_shape) == (70_000, 10_000, (1, 28, 28))
+    assert (len(data), data.size("test"), data.form.shape) == (70_000, 10_000, (1, 28, 28))
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import signal
@@ -17,6 +18,7 @@ from torch import nn
 import steepest
 from steepest import records
 from steepest.gradient import accumulated
+from steepest.models.networks import ResidualBlock
 from steepest.objectives import CrossEntropy
 from steepest.training.loop import Hits, PlateauState
 from steepest.training.setup import prepare
@@ -159,7 +161,7 @@ def test_a_run_comes_back_from_its_record(name: str, model: steepest.ModelSpec) 
     assert again.task is not None
     assert steepest.evaluate(again).metrics == pytest.approx(steepest.evaluate(run).metrics)
     if task.kind == "classification":
-        inputs = task.data.inputs[:5] if task.data.kind == "image" else np.random.rand(5, len(task.data.inputs.columns))
+        inputs = task.data.inputs.values[:5] if task.data.kind == "image" else np.random.rand(5, len(task.data.inputs.columns))
         rows = inputs if task.data.kind == "image" else [dict(zip(names(task), line, strict=True)) for line in inputs.tolist()]
         np.testing.assert_allclose(again.predict_proba(rows), run.predict_proba(rows), atol=1e-6)
         assert set(again.predict(rows)) <= set(task.data.targets.classes or ())
@@ -388,6 +390,7 @@ def test_numbers_that_json_lacks_are_written_as_json_has_them() -> None:
 
 
 def test_every_training_of_a_task_starts_from_the_module_as_it_was_given() -> None:
+    torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
     given = {name: value.clone() for name, value in net.state_dict().items()}
     task = steepest.Task("iris", model=net)
@@ -396,8 +399,8 @@ def test_every_training_of_a_task_starts_from_the_module_as_it_was_given() -> No
     assert first.model is not net
     assert all(torch.equal(value, given[name]) for name, value in net.state_dict().items())
     folds = steepest.cross_validate(steepest.Task("iris", model=net), "sgd(1e-9)", folds=2)
-    losses = {round(fold["log_loss"], 1) for fold in folds.folds}
-    assert len(losses) == 1  # nothing was learned from one fold to the next
+    losses = [fold["log_loss"] for fold in folds.folds]
+    assert max(losses) - min(losses) < 0.1  # nothing was learned from one fold to the next
 
 
 def test_what_the_caller_draws_changes_no_training() -> None:
@@ -492,3 +495,24 @@ def test_a_run_is_measured_with_the_preprocessing_it_was_trained_with() -> None:
     assert shown.metrics["accuracy"] == pytest.approx(right.mean())
     with pytest.raises(steepest.InputError, match="the model tells apart the classes"):
         steepest.evaluate(run, "wine")
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_residual_block_of_few_channels_has_the_gradients_of_its_formula(threads: int) -> None:
+    """A strided 1x1 convolution of fewer than 8 channels, channels-last, has wrong gradients or crashes in torch on AVX2."""
+    torch.manual_seed(0)
+    block = ResidualBlock(4, 8, stride=2)
+    plain = copy.deepcopy(block).double()
+    block = block.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    x = torch.randn(32, 4, 8, 8)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for _ in range(20):
+            block.zero_grad()
+            block(x.contiguous(memory_format=torch.channels_last)).square().mean().backward()
+    finally:
+        torch.set_num_threads(before)
+    plain(x.double()).square().mean().backward()
+    for p, q in zip(block.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(p.grad, q.grad, rtol=1e-4, atol=1e-5, check_dtype=False)

@@ -31,8 +31,13 @@ _PUBLIC = {
         "Schedule", "constant", "cosine", "exponential", "inverse_time", "linear", "one_cycle", "polynomial", "step_decay",
         "warmup_hold_cooldown",
     ),
-    "data": ("Data", "arrays", "read_images", "read_table"),
-    "models": ("ModelSpec", "linear_model", "mlp", "residual_cnn"),
+    "data": (
+        "Data", "arrays", "read_characters", "read_images", "read_series", "read_sounds", "read_table", "read_texts",
+    ),
+    "models": (
+        "ModelSpec", "additive_model", "bag_of_words", "gru", "linear_model", "lstm", "mlp", "residual_cnn", "rnn",
+        "transformer",
+    ),
     "objectives": ("Objective", "binary_cross_entropy", "cross_entropy", "mse"),
     "reach": ("Reach",),
     "tasks": ("Task", "task"),

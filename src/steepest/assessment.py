@@ -100,8 +100,7 @@ def evaluate(
     job = job.with_data(run.interface.applied_to(job.data))
     device = next((str(p.device) for p in run.model.parameters()), "cpu")
     rows = job.data.part(part, by=record_as, device=device)
-    raw = evaluation.outputs(run.model, rows, job.data.input_shape)
-    return _assess(job, part, evaluation.as_predictions(raw, rows, job.data))
+    return _assess(job, part, evaluation.predict(run.model, rows, job.data))
 
 
 def _assess(job: Task, part: str, predictions: Predictions) -> Evaluation:

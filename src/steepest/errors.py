@@ -16,6 +16,7 @@ __all__ = [
     "blaming",
     "check_seed",
     "nearest",
+    "needs",
     "one_of",
     "positive",
     "switch",
@@ -30,6 +31,21 @@ class InputError(ValueError):
 
 class MissingExtraError(ImportError):
     """An optional part is not installed; the message says what to install."""
+
+
+@contextmanager
+def needs(package: str, what: str, extra: str) -> Iterator[None]:
+    """Say what to install where an import of an optional package fails.
+
+    >>> with needs("nowhere", "explanation", "explain"):
+    ...     import nowhere
+    Traceback (most recent call last):
+    steepest.errors.MissingExtraError: explanation needs nowhere: pip install 'steepest[explain]'
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise MissingExtraError(f"{what} needs {package}: pip install 'steepest[{extra}]'") from error
 
 
 class Interrupted(KeyboardInterrupt):

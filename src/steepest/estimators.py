@@ -68,7 +68,7 @@ class _SteepestEstimator(BaseEstimator):
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         dealt = split_rows(np.arange(len(X)), targets.values if targets.classes else None, shares, seed)
         rows = {name: dealt[i] if i < len(dealt) else np.empty(0, dtype=np.int64) for i, name in enumerate(PARTS)}
-        data = Data(type(self).__name__, "table", number_table(X), targets, rows)
+        data = Data(type(self).__name__, number_table(X), targets, rows)
         task = Task(data, model=self.model, objective=self.objective)
         self.run_: Run = fit(task, recipe=recipe, seed=seed, device=self.device, record=False, progress=False)
         # in float64, so that a prediction does not depend on which rows are predicted together

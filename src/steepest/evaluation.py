@@ -13,16 +13,22 @@ from torch import Tensor, nn
 
 from . import metrics
 from .data import Data
-from .data.parts import Part
+from .data.gathering import Rows
+from .data.parts import Part, pieces
+from .forms import Form
 from .metrics import Predictions
 from .objectives import LossFunction
 
 NUMBERS_AT_ONCE = 2**18  # of input; larger pieces ran a small CNN four times as slowly, out of cache
 
 
-def rows_at_once(row_shape: Sequence[int]) -> int:
-    """Return how many rows of this shape go through a network at once."""
-    return min(max(NUMBERS_AT_ONCE // max(math.prod(row_shape), 1), 64), 4096)
+TOKEN_WIDTH = 128  # about as many numbers a network makes of a token
+
+
+def rows_at_once(form: Form) -> int:
+    """Return how many rows of this form go through a network at once."""
+    numbers = math.prod(form.shape) * (TOKEN_WIDTH if form.is_tokens else 1)
+    return min(max(NUMBERS_AT_ONCE // max(numbers, 1), 8 if form.is_tokens else 64), 4096)
 
 
 @contextmanager
@@ -38,10 +44,31 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = True
 
 
-def outputs(model: nn.Module, part: Part, row_shape: Sequence[int]) -> Tensor:
-    """Return the network's outputs for every row of a part, shape (rows, ...)."""
+def outputs(model: nn.Module, inputs: Rows, form: Form) -> Tensor:
+    """Return the network's outputs for every row, shape (rows, ...)."""
     with evaluating(model):
-        return torch.cat([model(inputs) for inputs, _ in part.in_order(rows_at_once(row_shape))])
+        return torch.cat([model(piece) for piece in pieces(inputs, rows_at_once(form))])
+
+
+def predict(model: nn.Module, part: Part, data: Data, loss: LossFunction | None = None) -> Predictions:
+    """Return what a network predicts for a part, beside the truth."""
+    if data.targets.kind == "language":
+        return _next_tokens(model, part, data.form)
+    return as_predictions(outputs(model, part.inputs, data.form), part, data, loss)
+
+
+def _next_tokens(model: nn.Module, part: Part, form: Form) -> Predictions:
+    """Return how probable every next token was, piece by piece: to hold all probabilities would take much memory."""
+    found, right, truth = [], [], []
+    with evaluating(model):
+        for inputs, targets in part.in_order(rows_at_once(form)):
+            likelihood = torch.log_softmax(model(inputs).float(), dim=-1)
+            found.append(likelihood.gather(-1, targets[..., None]).reshape(-1).cpu())
+            right.append((likelihood.argmax(dim=-1) == targets).reshape(-1).cpu())
+            truth.append(targets.reshape(-1).cpu())
+    each = torch.cat(found).double().numpy()
+    mean_loss = float(-each.mean())
+    return Predictions(torch.cat(truth).numpy(), log_likelihood=each, right=torch.cat(right).numpy(), loss=mean_loss)
 
 
 def probabilities(raw: Tensor, num_classes: int) -> np.ndarray:
@@ -56,6 +83,7 @@ def probabilities(raw: Tensor, num_classes: int) -> np.ndarray:
 
 def as_predictions(raw: Tensor, part: Part, data: Data, loss: LossFunction | None = None) -> Predictions:
     """Return raw outputs beside the truth, in the label's own units."""
+    assert isinstance(part.targets, Tensor)
     with torch.inference_mode():
         mean_loss = float(loss(raw, part.targets)) if loss is not None else float("nan")
     if data.targets.classes:
@@ -68,5 +96,4 @@ def as_predictions(raw: Tensor, part: Part, data: Data, loss: LossFunction | Non
 
 def measure(model: nn.Module, part: Part, data: Data, names: Sequence[str], loss: LossFunction | None = None) -> dict[str, Any]:
     """Return the named metrics of a network on a part; what is not defined there (AUC of a single class, say) is NaN."""
-    predictions = as_predictions(outputs(model, part, data.input_shape), part, data, loss)
-    return metrics.measure(names, predictions)
+    return metrics.measure(names, predict(model, part, data, loss))

@@ -12,11 +12,17 @@ from .reach import metric
 
 @dataclass(frozen=True)
 class Predictions:
-    """Predictions beside the truth: class probabilities (rows, classes) with class numbers, or numbers with numbers."""
+    """Predictions beside the truth: class probabilities (rows, classes) with class numbers, or numbers with numbers.
+
+    Of a text whose next tokens were predicted, nothing is kept but the logarithm of the probability that each true token was
+    given, and whether it was the most probable one.
+    """
 
     truth: np.ndarray
     probabilities: np.ndarray | None = None
     values: np.ndarray | None = None
+    log_likelihood: np.ndarray | None = None
+    right: np.ndarray | None = None
     loss: float = float("nan")
 
     @property
@@ -64,7 +70,20 @@ def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
 
 def accuracy(p: Predictions) -> float:
     """The share of rows whose most probable class is the true one."""
-    return float((p.classes == p.truth).mean())
+    return float((p.classes == p.truth if p.right is None else p.right).mean())
+
+
+def bits(p: Predictions) -> float:
+    """Minus the mean logarithm to base 2 of the probability given to each true token: bits a character, of characters."""
+    assert p.log_likelihood is not None
+    return float(-p.log_likelihood.mean() / np.log(2))
+
+
+def perplexity(p: Predictions) -> float:
+    """Among how many equally probable tokens the model would be as unsure: `exp` of minus the mean log-likelihood."""
+    assert p.log_likelihood is not None
+    with np.errstate(over="ignore"):
+        return float(np.exp(-p.log_likelihood.mean()))
 
 
 def precision(p: Predictions) -> float:
@@ -120,6 +139,11 @@ def _errors(p: Predictions) -> np.ndarray:
     return (p.values - p.truth).astype(np.float64)
 
 
+def mse(p: Predictions) -> float:
+    """The mean squared error, in the squared units of the label."""
+    return float(np.square(_errors(p)).mean())
+
+
 def mae(p: Predictions) -> float:
     """The mean absolute error, in the units of the label."""
     return float(np.abs(_errors(p)).mean())
@@ -146,7 +170,8 @@ def loss(p: Predictions) -> float:
 
 
 FUNCTIONS: dict[str, Callable[[Predictions], float]] = {
-    function.__name__: function for function in (accuracy, precision, recall, f1, auc, log_loss, mae, rmse, r2, loss)
+    function.__name__: function
+    for function in (accuracy, precision, recall, f1, auc, log_loss, bits, perplexity, mse, mae, rmse, r2, loss)
 }
 
 

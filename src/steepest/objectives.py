@@ -91,7 +91,12 @@ class CrossEntropy(_OfClasses):
         from torch.nn import functional as F
 
         weight, smoothing = _weights(self.class_weights, data, device), self.label_smoothing
-        return lambda outputs, targets: F.cross_entropy(outputs, targets, weight=weight, label_smoothing=smoothing)
+
+        def mean_loss(outputs: Tensor, targets: Tensor) -> Tensor:
+            rows = outputs.reshape(-1, outputs.shape[-1])  # of tokens, where every one has a next one
+            return F.cross_entropy(rows, targets.reshape(-1), weight=weight, label_smoothing=smoothing)
+
+        return mean_loss
 
 
 @dataclass(frozen=True, repr=False)
@@ -163,4 +168,4 @@ def default_objective(kind: str, num_outputs: int) -> Objective:
     """Return mean squared error for numbers, binary cross-entropy for one output, cross-entropy for more."""
     if kind == "regression":
         return mse()
-    return binary_cross_entropy() if num_outputs == 1 else cross_entropy()
+    return binary_cross_entropy() if kind == "classification" and num_outputs == 1 else cross_entropy()

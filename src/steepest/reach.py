@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from .errors import InputError, unknown
 
-CLASSIFICATION, REGRESSION = "classification", "regression"
+CLASSIFICATION, REGRESSION, LANGUAGE = "classification", "regression", "language"
 
 
 @dataclass(frozen=True)
@@ -23,23 +23,30 @@ class Metric:
     high: float
 
 
-_C, _R, _INF = (CLASSIFICATION,), (REGRESSION,), float("inf")
+_C, _R, _L, _INF = (CLASSIFICATION,), (REGRESSION,), (LANGUAGE,), float("inf")
 METRICS = {
     metric.name: metric
     for metric in (
-        Metric("accuracy", _C, True, 0, 1),
+        Metric("accuracy", (*_C, *_L), True, 0, 1),
         Metric("precision", _C, True, 0, 1),
         Metric("recall", _C, True, 0, 1),
         Metric("f1", _C, True, 0, 1),
         Metric("auc", _C, True, 0, 1),
         Metric("log_loss", _C, False, 0, _INF),
+        Metric("perplexity", _L, False, 1, _INF),
+        Metric("bits", _L, False, 0, _INF),
+        Metric("mse", _R, False, 0, _INF),
         Metric("mae", _R, False, 0, _INF),
         Metric("rmse", _R, False, 0, _INF),
         Metric("r2", _R, True, -_INF, 1),
-        Metric("loss", (*_C, *_R), False, -_INF, _INF),
+        Metric("loss", (*_C, *_R, *_L), False, -_INF, _INF),
     )
 }
-DEFAULTS = {CLASSIFICATION: ("accuracy", "precision", "recall", "f1", "auc", "log_loss"), REGRESSION: ("mae", "rmse", "r2")}
+DEFAULTS = {
+    CLASSIFICATION: ("accuracy", "precision", "recall", "f1", "auc", "log_loss"),
+    REGRESSION: ("mae", "rmse", "r2"),
+    LANGUAGE: ("loss", "perplexity", "bits", "accuracy"),
+}
 
 
 def metric(name: str) -> Metric:

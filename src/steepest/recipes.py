@@ -10,7 +10,7 @@ from typing import Any
 
 from . import models, objectives, rules, schedules
 from .errors import InputError, at_least, between, positive, unknown, whole
-from .models.specs import MANY_ROWS
+from .models.defaults import MANY_ROWS
 from .objectives import Objective
 from .rules import Rule
 from .values import printed_call
@@ -139,7 +139,7 @@ def _names() -> dict[str, Callable[..., Any]]:
     """Every function a recipe's text may call."""
     named = {name: getattr(rules, name) for name in rules.__all__ if name[0].islower()}
     named |= {name: getattr(schedules, name) for name in schedules.__all__ if name[0].islower()}
-    named |= {name: getattr(models, name) for name in ("linear_model", "mlp", "residual_cnn")}
+    named |= {name: getattr(models, name) for name in models.__all__ if name not in ("ModelSpec", "default_model")}
     named |= {name: getattr(objectives, name) for name in ("mse", "cross_entropy", "binary_cross_entropy")}
     return named | {"Recipe": Recipe, "plateau": Plateau}
 
@@ -248,6 +248,18 @@ def default_recipe(kind: str, num_rows: int) -> Recipe:
         return Recipe(
             rules.adamw(0.003, weight_decay=0.01, schedule=schedules.one_cycle()), batch=128, epochs=10, name="default"
         )
+    if kind == "text":
+        rule = rules.adamw(0.005, weight_decay=0.1, schedule=schedules.cosine(warmup=0.05))
+        return Recipe(rule, batch=32, epochs=20, patience=4, name="default")
+    if kind == "sound":
+        return Recipe(
+            rules.adamw(0.003, weight_decay=0.01, schedule=schedules.one_cycle()), batch=32, epochs=20, name="default"
+        )
+    if kind == "series":
+        return Recipe(rules.adamw(0.001, schedule=schedules.cosine()), batch=128, epochs=20, patience=5, name="default")
+    if kind == "language":
+        rule = rules.chain(rules.clip_global_norm(1.0), rules.adamw(0.003, weight_decay=0.01, schedule=schedules.one_cycle()))
+        return Recipe(rule, batch=32, epochs=1, name="default")
     many = num_rows >= MANY_ROWS
     rule = rules.adamw(0.003 if many else 0.002, weight_decay=0.02, schedule=schedules.cosine(warmup=0.05))
     return Recipe(rule, batch=256 if many else 32, epochs=20 if many else 40, patience=10, name="default")

@@ -78,7 +78,7 @@ class Task:
 
     def default_model(self) -> ModelSpec:
         """Return the network used when neither task nor recipe names one."""
-        return default_model(self.data.kind, self.data.input_shape, self.data.size("train"))
+        return default_model(self.data.form, self.data.size("train"))
 
     def fingerprint(self) -> dict[str, Any]:
         """Return what makes two tasks the same beside their name: rows, parts and labels, the network, the objective."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numbers
 import re
+from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any
 
@@ -29,6 +30,15 @@ def plain(value: Any) -> Any:
     if type(value) in (int, float, bool) or not isinstance(value, numbers.Real):
         return value
     return int(value) if isinstance(value, numbers.Integral) else float(value)
+
+
+def tupled(value: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """Return a dict that was read from JSON with the lists of these names as tuples again.
+
+    >>> tupled({"shape": [2, 3], "kind": "array"}, "shape")
+    {'shape': (2, 3), 'kind': 'array'}
+    """
+    return {name: tuple(item) if name in names else item for name, item in value.items()}
 
 
 def printed_call(value: Any, name: str | None = None) -> str:

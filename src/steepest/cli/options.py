@@ -41,6 +41,14 @@ class Source:
     drop: Annotated[list[str] | None, typer.Option(help="A column to leave out.")] = None
     on_bad_row: Annotated[str, typer.Option(help="At a row that cannot be right: stop or skip.")] = "stop"
     kind: Annotated[str | None, typer.Option(help="classification or regression, if not as guessed.")] = None
+    horizon: Annotated[int | None, typer.Option(help="Of a series: steps ahead to forecast.")] = None
+    window: Annotated[int | None, typer.Option(help="Of a series: steps seen [4 times the horizon].")] = None
+    time: Annotated[str | None, typer.Option(help="Column that holds the time.")] = None
+    feature: Annotated[list[str] | None, typer.Option(help="Of a series: a column that is seen [all].")] = None
+    tokens: Annotated[str | None, typer.Option(help="Of texts: words or bpe.")] = None
+    context: Annotated[int | None, typer.Option(help="Of a plain text: characters read at once.")] = None
+    test_where: Annotated[str | None, typer.Option(help="Rows of the test part, such as 'year>=2020'.")] = None
+    parts: Annotated[str | None, typer.Option(help="Shares of train, validation, test, certificate.")] = None
     model: Annotated[str | None, typer.Option(help='The network, such as "mlp((64, 64))".')] = None
 
     def __post_init__(self) -> None:
@@ -90,9 +98,17 @@ class Source:
             "drop": self.drop or None,
             "on_bad_row": None if self.on_bad_row == "stop" else self.on_bad_row,
             "kind": self.kind,
+            "horizon": self.horizon,
+            "window": self.window,
+            "time": self.time,
+            "features": tuple(self.feature) if self.feature else None,
+            "tokens": self.tokens,
+            "context": self.context,
+            "test_where": self.test_where,
+            "parts": None if self.parts is None else _shares(self.parts),
         }
         given = {name: value for name, value in options.items() if value is not None}
-        if given and (self.task in BUILTINS or ".py:" in self.task):
+        if set(given) - {"parts"} and (self.task in BUILTINS or ".py:" in self.task):
             names = ", ".join(f"--{name.replace('_in', '').replace('_', '-')}" for name in given)
             raise InputError(f"{names}: only for tables in files; {self.task} is already complete")
         return given
@@ -118,6 +134,13 @@ def takes_source(verb: Callable[..., int]) -> Callable[..., int]:
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return command
+
+
+def _shares(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(share) for share in text.split(","))
+    except ValueError:
+        raise InputError(f"--parts takes four shares such as 0.6,0.15,0.15,0.1 (got {text!r})") from None
 
 
 def _model(value: Any) -> Any:

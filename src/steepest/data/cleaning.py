@@ -10,13 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import polars as pl
 
 from ..errors import InputError, unknown
 from .reading import RawTable
+
+if TYPE_CHECKING:
+    from .preprocessing import TablePreprocessing
 
 MISSING_MARKS = ("", "?", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None")
 MOSTLY_NUMBERS = 0.9  # above this share of numbers, the rest of a column is taken for mistakes
@@ -52,6 +55,10 @@ class CleaningReport:
         """Add a finding unless there is nothing to tell."""
         if count:
             self.findings.append(Finding(what, column, int(count), action))
+
+    def note(self, text: str) -> None:
+        """Add what was noticed on the way."""
+        self.findings.append(Finding("note", None, 1, text))
 
     def to_dict(self) -> dict[str, Any]:
         return {"rows": self.rows, "columns": self.columns, "findings": [asdict(finding) for finding in self.findings]}
@@ -106,6 +113,7 @@ class Table:
 
     columns: tuple[Column, ...]
     reading: Reading = field(default_factory=Reading)
+    kind: ClassVar[str] = "table"
 
     def __len__(self) -> int:
         return len(self.columns[0].values) if self.columns else 0
@@ -113,6 +121,15 @@ class Table:
     def take(self, rows: np.ndarray) -> Table:
         """Return the table of these rows, in this order."""
         return Table(tuple(column.take(rows) for column in self.columns), self.reading)
+
+    def describe(self) -> str:
+        return f"{len(self):,} rows x {len(self.columns)} columns"
+
+    def fit(self, scaling: str, report: CleaningReport) -> TablePreprocessing:
+        """Fit the preprocessing on all rows, which must be the training rows."""
+        from .preprocessing import fit_table
+
+        return fit_table(self, scaling, report)
 
     def joined(self, other: Table) -> Table:
         """Return this table with the rows of another of the same columns below."""
@@ -170,7 +187,7 @@ def clean(
         raise InputError(f"{raw.source}: the label {label!r} cannot be dropped")
     report.rows, report.columns = raw.frame.height, raw.frame.width
     for note in raw.notes:
-        report.findings.append(Finding("note", None, 1, note))
+        report.note(note)
     raw = _labelled(raw, label, marks, report)
     bad = np.zeros(raw.frame.height, dtype=bool) if on_bad_row == "skip" else None
     columns: list[Column] = []

@@ -10,17 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError, unknown
-from .cleaning import CleaningReport
-from .encoding import encode_rows
-from .preprocessing import (
-    ArrayPreprocessing,
-    Preprocessing,
-    TablePreprocessing,
-    check_scaling,
-    fit_images,
-    fit_table,
-    scaler_numbers,
-)
+from ..forms import Form
+from .cleaning import CleaningReport, Table
+from .inputs import Inputs, Stream
+from .preprocessing import Preprocessing, TablePreprocessing, check_scaling, scaler_numbers
 from .splitting import PARTS
 from .targets import Targets
 
@@ -43,17 +36,15 @@ class Read:
 class Data:
     """Inputs and targets of all rows, and which rows belong to which part.
 
-    Make one with `steepest.arrays`, `steepest.read_table`, `steepest.read_images` or `steepest.task`.
+    Make one with `steepest.task`, `steepest.arrays` or one of the readers.
 
     Attributes:
         name: what it is called in records.
-        kind: `"table"`, `"image"` (rows, channels, height, width), `"array"` (as it is) or `"items"` (a PyTorch Dataset).
-        inputs: a `Table`, an array or a Dataset, by kind.
+        inputs: the rows of one kind of data, see `data/inputs.py`.
         targets: the encoded labels.
         parts: for each of train, validation, test and certificate its rows.
         cleaning: what was done to the data.
         scaling: `"standard"`, `"minmax"`, `"robust"` or `"none"`; fitted on the training part only.
-        integers: whether an array keeps its whole numbers (for embeddings) instead of becoming float32.
         test_given: whether the test part came apart, in a file or array of its own.
         default_reach: the target that a race on this data has unless told otherwise.
         origin: how to load the data again (source and options), where that is possible.
@@ -61,13 +52,11 @@ class Data:
     """
 
     name: str
-    kind: str
-    inputs: Any
+    inputs: Inputs
     targets: Targets
     parts: Mapping[str, np.ndarray]
     cleaning: CleaningReport = field(default_factory=CleaningReport)
     scaling: str = "standard"
-    integers: bool = False
     test_given: bool = False
     default_reach: str | None = None
     origin: dict[str, Any] | None = None
@@ -78,37 +67,27 @@ class Data:
         if not len(self.parts["train"]):
             raise InputError(f"{self.name}: the training part is empty; it needs at least one row")
 
+    @property
+    def kind(self) -> str:
+        """What kind of data this is, as `Form` names it."""
+        return self.inputs.kind
+
     def __len__(self) -> int:
-        return len(self.targets.values)
+        return len(self.inputs)
 
     def __repr__(self) -> str:
         return f"Data({self.describe()})"
 
     def describe(self) -> str:
         """Return one line: name, size, what is predicted."""
-        if self.kind == "table":
-            what = f"{len(self):,} rows x {len(self.inputs.columns)} columns"
-        elif self.kind == "image":
-            what = f"{len(self):,} images {'x'.join(map(str, self.inputs.shape[2:]))}"
-        else:
-            shape = self.inputs[0][0].shape if self.kind == "items" else self.inputs.shape[1:]
-            what = f"{len(self):,} rows of shape {'x'.join(map(str, shape))}"
-        goal = f"{self.targets.num_classes} classes" if self.targets.classes else "regression"
-        return f"{self.name}   {what}, {goal}"
+        return f"{self.name}   {self.inputs.describe()}, {self.targets.describe()}"
 
     # -- preprocessing, fitted on the training part only --------------------------------------------------------------
 
     @cached_property
     def preprocessing(self) -> Preprocessing:
         """The value that turns cleaned rows into network inputs."""
-        train = self.parts["train"]
-        if self.kind == "table":
-            return fit_table(self.inputs.take(train), self.scaling, self.cleaning)
-        if self.kind == "image":
-            return fit_images(self.inputs[train], self.scaling)
-        if self.kind == "items":
-            return ArrayPreprocessing(tuple(self.inputs[0][0].shape))
-        return ArrayPreprocessing(tuple(self.inputs.shape[1:]), "int64" if self.integers else "float32")
+        return self.inputs.take(self.parts["train"]).fit(self.scaling, self.cleaning)
 
     @cached_property
     def target_scale(self) -> tuple[np.ndarray, np.ndarray]:
@@ -121,9 +100,9 @@ class Data:
         return (mean, deviation) if values.ndim > 1 else (mean[0], deviation[0])
 
     @property
-    def input_shape(self) -> tuple[int, ...]:
-        """The shape of one row of network input."""
-        return self.preprocessing.shape
+    def form(self) -> Form:
+        """What one row of network input looks like."""
+        return self.preprocessing.form
 
     @property
     def class_weights(self) -> np.ndarray:
@@ -164,17 +143,18 @@ class Data:
     def _materialise(self, name: str, rows: np.ndarray, device: Any) -> Part:
         import torch
 
-        from .parts import Items, Part
+        from .parts import Part
 
+        taken, where = self.inputs.take(rows), torch.device(device)
+        found = self.preprocessing(taken)
+        inputs = (torch.from_numpy(found) if isinstance(found, np.ndarray) else found).to(where)
+        if isinstance(taken, Stream):
+            return Part(name, inputs, taken.following().to(where))
         values = self.targets.values[rows]
         if self.targets.kind == "regression":
             shift, scale = self.target_scale
-            targets = torch.as_tensor((values - shift) / scale, dtype=torch.float32)
-        else:
-            targets = torch.as_tensor(values)
-        if self.kind == "items":
-            return Part(name, Items(self.inputs, rows, torch.device(device)), targets.to(device))
-        return Part(name, torch.from_numpy(self.preprocessing(self._inputs_of(rows))).to(device), targets.to(device))
+            values = ((values - shift) / scale).astype(np.float32)
+        return Part(name, inputs, torch.as_tensor(values).to(where))
 
     def with_parts(self, parts: Mapping[str, np.ndarray]) -> Data:
         """Return the same data dealt out anew; preprocessing is fitted again, on the new training part."""
@@ -187,34 +167,23 @@ class Data:
         rows = np.concatenate([self.parts[name] for name in names])
         at = np.cumsum([0, *(len(self.parts[name]) for name in names)])
         parts = {name: np.arange(at[i], at[i + 1]) for i, name in enumerate(names)}
-        copy = replace(self, inputs=self._inputs_of(rows), targets=self.targets.take(rows), reads=[]).with_parts(parts)
+        copy = replace(self, inputs=self.inputs.take(rows), targets=self.targets.take(rows), reads=[]).with_parts(parts)
         copy.__dict__["preprocessing"] = self.preprocessing  # a cached property: fitted once, here
         return copy
 
-    def _inputs_of(self, rows: np.ndarray) -> Any:
-        if self.kind == "items":
-            from torch.utils.data import Subset
-
-            return Subset(self.inputs, rows.tolist())
-        return self.inputs.take(rows) if self.kind == "table" else self.inputs[rows]
-
     def prepared_by(self, preprocessing: Preprocessing, target_scale: tuple[Any, Any]) -> Data:
         """Return the same data with the preprocessing and target scale of another, for a network trained there."""
-        if self.kind == "table" and isinstance(preprocessing, TablePreprocessing):
+        if isinstance(self.inputs, Table) and isinstance(preprocessing, TablePreprocessing):
             names = [column.name for column in self.inputs.columns]
             if lacking := [step.name for step in preprocessing.steps if step.name not in names]:
                 raise InputError(f"{self.name} lacks the column {lacking[0]!r} that the model was trained on")
-        elif self.input_shape != preprocessing.shape:
-            raise InputError(f"the model takes rows of shape {preprocessing.shape}, {self.name} has {self.input_shape}")
+        elif self.kind != preprocessing.form.kind:
+            raise InputError(f"the model takes rows of the kind {preprocessing.form.kind}, {self.name} holds {self.kind}")
+        elif self.kind in ("image", "array", "items", "series") and self.form.shape != preprocessing.form.shape:
+            raise InputError(f"the model takes rows of shape {preprocessing.form.shape}, {self.name} has {self.form.shape}")
         copy = replace(self)
         copy.__dict__ |= {"preprocessing": preprocessing, "target_scale": target_scale}  # cached: fitted there
         return copy
-
-    # -- new rows -----------------------------------------------------------------------------------------------------
-
-    def encode(self, rows: Any) -> np.ndarray:
-        """Return new rows, given as a frame, dicts, a csv file's path or an array, as network inputs."""
-        return encode_rows(rows, self.preprocessing)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what a record keeps of the data: sizes, cleaning, classes, reads."""

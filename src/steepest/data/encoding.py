@@ -2,31 +2,83 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import InputError
-from .cleaning import Table, typed_as
+from .cleaning import MISSING_MARKS, Table, typed_as
 from .frames import is_frame, to_numbers, to_polars
-from .preprocessing import CategoryStep, ImagePreprocessing, Preprocessing, TablePreprocessing
+from .inputs import Arrays, Images, Series, Texts
+from .language import CharacterPreprocessing
+from .preprocessing import ArrayPreprocessing, CategoryStep, ImagePreprocessing, Preprocessing, TablePreprocessing
 from .reading import RawTable, read_frame
+from .recordings import as_sounds
+from .series import SeriesPreprocessing
+from .sounds import SoundPreprocessing
+from .texts import TextPreprocessing
+
+if TYPE_CHECKING:
+    from .gathering import Rows
 
 
-def encode_rows(rows: Any, preprocessing: Preprocessing) -> np.ndarray:
-    """Return new rows as network inputs, with the columns and categories of the training data."""
+def encode_rows(rows: Any, preprocessing: Preprocessing) -> np.ndarray | Rows:
+    """Return new rows as network inputs, with the columns, categories, words and numbers of the training data."""
     if isinstance(preprocessing, TablePreprocessing):
         return preprocessing(_table_like(rows, preprocessing))
+    if isinstance(preprocessing, TextPreprocessing):
+        return preprocessing(Texts(np.array(_texts(rows), dtype=object)))
+    if isinstance(preprocessing, CharacterPreprocessing):
+        raise InputError("a model of what comes next has no rows to predict; it continues a text: run.generate(prompt)")
+    if isinstance(preprocessing, SoundPreprocessing):
+        return preprocessing(as_sounds(rows, preprocessing.rate))
+    if isinstance(preprocessing, SeriesPreprocessing):
+        return preprocessing(_last_window(rows, preprocessing))
+    shape = preprocessing.form.shape
     if isinstance(rows, str) or is_frame(rows):
-        raise InputError(f"this model reads arrays of shape (rows, {', '.join(map(str, preprocessing.shape))}), not tables")
+        raise InputError(f"this model reads arrays of shape (rows, {', '.join(map(str, shape))}), not tables")
     values = to_numbers(rows, "rows")
     if values.dtype.kind == "f" and np.isnan(values).any():
         raise InputError("rows hold NaN; only tables may have missing cells")
     if isinstance(preprocessing, ImagePreprocessing):
         values = channels_first(values, preprocessing.image_shape)
-    if values.shape[1:] != preprocessing.shape:
-        raise InputError(f"rows must have shape (n, {', '.join(map(str, preprocessing.shape))}); got {values.shape}")
-    return preprocessing(values)
+        if values.shape[1:] == shape:
+            return preprocessing(Images(values))
+    if values.shape[1:] != shape:
+        raise InputError(f"rows must have shape (n, {', '.join(map(str, shape))}); got {values.shape}")
+    return preprocessing(Arrays(values)) if isinstance(preprocessing, ArrayPreprocessing) else values.astype(np.float32)
+
+
+def _texts(rows: Any) -> list[str]:
+    """Return texts given one by one, or in a list, array or column."""
+    found = [rows] if isinstance(rows, str) else list(rows)
+    if not found or not all(isinstance(text, str) for text in found):
+        raise InputError("this model reads texts: a list of str, one a row")
+    return found
+
+
+def _last_window(rows: Any, preprocessing: SeriesPreprocessing) -> Series:
+    """Return the last window of a table of steps, or windows of shape (n, window, features), as windows of a series."""
+    names, window = preprocessing.names, preprocessing.window
+    if isinstance(rows, np.ndarray) and rows.ndim == 3:
+        values = to_numbers(rows, "rows")
+        if values.shape[1:] != (window, len(names)):
+            raise InputError(f"rows must have shape (n, {window}, {len(names)}); got {values.shape}")
+        begins = np.arange(len(values), dtype=np.int64) * window
+        values = values.reshape(-1, len(names))
+    else:
+        raw = read_frame(rows) if isinstance(rows, str | Path) else RawTable.taken(rows)
+        for name in names:
+            if name not in raw.frame.columns:
+                raise InputError(f"rows lack the column {name!r} that the model was trained on")
+        if raw.frame.height < window:
+            raise InputError(f"a forecast needs the last {window} steps (got {raw.frame.height})")
+        values = np.column_stack([typed_as(raw, name, "number", MISSING_MARKS).values for name in names])[-window:]
+        begins = np.zeros(1, dtype=np.int64)
+    if np.isnan(values).any():
+        raise InputError("a forecast needs steps without missing values; fill them first")
+    return Series(values, names, begins, window, preprocessing.horizon, preprocessing.label)
 
 
 def channels_first(images: np.ndarray, shape: tuple[int, ...] | None = None) -> np.ndarray:

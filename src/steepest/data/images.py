@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import math
 import re
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..sources import read_bytes
+from .archives import read_archive
 
 IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 IDX_NAME = re.compile(r"(?P<set>.*?)[-_.]?(images|labels)[-_.]idx\d[-_.]ubyte(\.gz)?$")
@@ -103,12 +102,7 @@ def _idx_pair(folder: Path, name: str, sets: dict[str, dict[str, Path]]) -> tupl
 
 
 def _npz(path: Path) -> LabelledArrays:
-    content = read_bytes(path)
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            arrays = {name: np.atleast_1d(archive[name]) for name in archive.files}
-    except (ValueError, TypeError, OSError, MemoryError, zipfile.BadZipFile, EOFError) as error:
-        raise InputError(f"{path} is not a readable npz archive ({error})") from None
+    arrays = read_archive(path)
     for inputs, labels, test_inputs, test_labels in (
         ("x_train", "y_train", "x_test", "y_test"),
         ("X_train", "y_train", "X_test", "y_test"),

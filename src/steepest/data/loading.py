@@ -16,10 +16,17 @@ from .core import Data
 from .frames import is_frame, to_numpy, to_polars
 from .images import is_image_source
 from .images import read_images as read_image_arrays
+from .inputs import Items
+from .labelled import read_texts
+from .language import read_characters
 from .memory import arrays
+from .reading import TABLE_SUFFIXES, read_text
+from .recordings import is_sound_source, read_sounds
+from .series import read_series
 from .splitting import SHARES, deal
 from .tables import frame_columns, read_table
 from .targets import Targets, encode, kind_of_whole_numbers
+from .texts import labelled_lines
 
 
 def read_images(
@@ -69,7 +76,7 @@ def from_dataset(
             raise InputError("the dataset is empty (length 0)")
         labels = np.asarray([to_numpy([_pair(dataset[i], i)[1]], "label")[0] for i in range(len(dataset))])
     targets = encode(labels, name, "label", kind or kind_of_whole_numbers(labels))
-    return Data(name, "items", dataset, targets, deal(targets, parts, seed, name), CleaningReport(len(labels)), "none")
+    return Data(name, Items(dataset), targets, deal(targets, parts, seed, name), CleaningReport(len(labels)), "none")
 
 
 def _pair(item: Any, i: int) -> tuple[Any, Any]:
@@ -97,7 +104,7 @@ def builtin(name: str, *, parts: tuple[float, ...] = SHARES, seed: int = 0, scal
         if kind == "classification":
             targets = Targets(kind, targets.values, tuple(str(label) for label in found.target_names))
         dealt = deal(targets, parts, seed, name)
-        data = Data(name, "table", frame_columns(frame, report), targets, dealt, report, scaling)
+        data = Data(name, frame_columns(frame, report), targets, dealt, report, scaling)
     data.default_reach = reach
     return data
 
@@ -137,15 +144,40 @@ def _load_named(source: str, label: str | int | None, options: dict[str, Any]) -
         return builtin(source, **_known(builtin, options))
     check_source(source)
     path = Path(source)
-    if label is not None and is_image_source(path):
-        raise InputError(f"label {label!r} is a table's column; {path} holds images with labels of their own")
+    reader = _reader_of(path, label, options)
+    if reader in (read_table, read_series):
+        if label is None:
+            raise InputError(f"{path}: which column is to be predicted? add --label NAME (or a position; -1 is the last)")
+        return reader(path, label, **_known(reader, options))
+    if label is not None and reader is read_sounds:
+        options = {**options, "label": label}
+    elif label is not None:
+        raise InputError(f"label {label!r} is a table's column; {path} holds {_HOLDS[reader]} with labels of their own")
+    return reader(path, **_known(reader, options))
+
+
+def _reader_of(path: Path, label: str | int | None, options: dict[str, Any]) -> Callable[..., Data]:
+    """Return what reads a file or folder, told by its name and how it begins."""
+    if is_sound_source(path):
+        return read_sounds
     if is_image_source(path):
-        return read_images(path, **_known(read_images, options))
+        return read_images
     if path.is_dir():
-        raise InputError(f"{path} is a folder without idx image files; expected a csv, parquet, npz or idx file")
-    if label is None:
-        raise InputError(f"{path}: which column is to be predicted? add --label NAME (or a position; -1 is the last)")
-    return read_table(path, label, **_known(read_table, options))
+        raise InputError(
+            f"{path} is a folder without idx image files or folders of wav files; expected those, or a csv, parquet, npz, "
+            "idx or text file"
+        )
+    if "horizon" in options:
+        return read_series
+    if label is not None or any(path.name.endswith(suffix) for suffix in TABLE_SUFFIXES):
+        return read_table
+    content, _ = read_text(path)
+    return read_texts if labelled_lines(content) else read_characters
+
+
+_HOLDS: dict[Callable[..., Data], str] = {
+    read_images: "images", read_texts: "texts", read_characters: "a text, to learn what comes next,",
+}  # fmt: skip
 
 
 def _plain_options(options: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from .cleaning import CleaningReport
 from .core import Data
 from .encoding import channels_first
 from .frames import is_frame, to_numbers, to_numpy, to_polars
+from .inputs import Arrays, Images, Inputs
 from .splitting import SHARES, deal
 from .tables import frame_columns, number_table
 from .targets import Targets, align, encode, kind_of_whole_numbers
@@ -52,7 +53,7 @@ def arrays(
         frame = to_polars(X)
         targets = encode(_labels(y, frame.height, "y"), name, "y", kind)
         dealt = deal(targets, parts, seed, name)
-        return Data(name, "table", frame_columns(frame, report), targets, dealt, report, scaling)
+        return Data(name, frame_columns(frame, report), targets, dealt, report, scaling)
     values = to_numbers(X, "X")
     if images is None:
         images = values.ndim == 4 or (values.ndim == 3 and values.dtype == np.uint8)
@@ -62,22 +63,22 @@ def arrays(
     num_test = 0
     if test is not None:
         values, targets, num_test = _with_test(values, targets, test, name, report)
-    data_kind, inputs = _shaped(values, images, scaling)
+    inputs = _shaped(values, images, scaling, integers)
     missing = int(np.isnan(values).sum()) if values.dtype.kind == "f" else 0
-    if missing and data_kind != "table":
+    if missing and inputs.kind != "table":
         raise InputError(f"X holds {missing} NaN values; only tables may have missing cells")
     report.add("missing cells", missing, "filled with the training median")
     dealt = deal(targets, parts, seed, name, num_test)
-    return Data(name, data_kind, inputs, targets, dealt, report, scaling, integers, test_given=num_test > 0)
+    return Data(name, inputs, targets, dealt, report, scaling, test_given=num_test > 0)
 
 
-def _shaped(values: np.ndarray, images: bool, scaling: str) -> tuple[str, Any]:
-    """Return what kind of data an array is, and the array in the form of that kind."""
+def _shaped(values: np.ndarray, images: bool, scaling: str, integers: bool) -> Inputs:
+    """Return an array as the kind of data that it is."""
     if images:
-        return "image", channels_first(values)
+        return Images(channels_first(values))
     if values.ndim <= 2 and scaling != "none":
-        return "table", number_table(values.reshape(len(values), -1))
-    return "array", values
+        return number_table(values.reshape(len(values), -1))
+    return Arrays(values, integers)
 
 
 def _with_test(

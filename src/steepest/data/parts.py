@@ -4,32 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import blaming
 from .batches import batch_bounds, epoch_order
-
-
-@dataclass
-class Items:
-    """Rows of a PyTorch Dataset, fetched item by item at each batch, so that random transforms stay random."""
-
-    dataset: Any
-    rows: np.ndarray
-    device: torch.device
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def index_select(self, dim: int, index: Tensor) -> Tensor:
-        del dim
-        with blaming("the dataset"):
-            items = [self.dataset[int(self.rows[i])][0] for i in index.tolist()]
-            return torch.stack([torch.as_tensor(item) for item in items]).to(self.device)
+from .gathering import Rows, Windows
 
 
 @dataclass
@@ -37,8 +17,8 @@ class Part:
     """Inputs and targets of one part; `batches` yields one epoch in the order that (seed, epoch) gives."""
 
     name: str
-    inputs: Tensor | Items
-    targets: Tensor
+    inputs: Rows
+    targets: Tensor | Windows
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -55,8 +35,13 @@ class Part:
 
     def in_order(self, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (inputs, targets) in the order of the rows, for evaluation."""
-        for begin in range(0, len(self), batch):
-            if isinstance(self.inputs, Items):
-                yield self.take(torch.arange(begin, min(begin + batch, len(self)), device=self.targets.device))
-            else:
-                yield self.inputs[begin : begin + batch], self.targets[begin : begin + batch]
+        yield from zip(pieces(self.inputs, batch), pieces(self.targets, batch), strict=True)
+
+
+def pieces(rows: Rows, size: int) -> Iterator[Tensor]:
+    """Yield rows in their order, so many at a time."""
+    for begin in range(0, len(rows), size):
+        if isinstance(rows, Tensor):
+            yield rows[begin : begin + size]
+        else:
+            yield rows.index_select(0, torch.arange(begin, min(begin + size, len(rows)), device=rows.device))

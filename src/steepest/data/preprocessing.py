@@ -7,17 +7,40 @@ they can be written as JSON, read back without pickle, and applied without sciki
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from ..errors import InputError
+from ..forms import Form
+from ..values import tupled
 from .cleaning import CleaningReport, Reading, Table
+from .inputs import Arrays, Images, Items
+
+if TYPE_CHECKING:
+    from .gathering import Fetched, Rows
 
 SCALINGS = ("standard", "minmax", "robust", "none")
 MAX_CATEGORIES = 32  # further categories of a column share one place
 MISSING = "(missing)"
 MAX_IMAGES_FITTED = 5_000  # means and deviations of pixels need no more
+
+
+class Preprocessing(Protocol):
+    """What turns cleaned rows of one kind into network inputs; a plain value, fitted on the training part."""
+
+    @property
+    def form(self) -> Form:
+        """What a row looks like to a network."""
+        ...
+
+    def __call__(self, inputs: Any, /) -> np.ndarray | Rows:
+        """Return network inputs, or what gathers them when a batch asks for them."""
+        ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return its JSON form, with the kind of data as `kind`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -70,11 +93,11 @@ class TablePreprocessing:
         return [feature for step in self.steps for feature in step.features]
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        return (sum(step.width for step in self.steps),)
+    def form(self) -> Form:
+        return Form("table", (sum(step.width for step in self.steps),))
 
     def __call__(self, table: Table) -> np.ndarray:
-        matrix = np.zeros((len(table), *self.shape), dtype=np.float32)
+        matrix = np.zeros((len(table), *self.form.shape), dtype=np.float32)
         at = 0
         for step in self.steps:
             values = table[step.name].values
@@ -96,6 +119,16 @@ class TablePreprocessing:
     def to_dict(self) -> dict[str, Any]:
         steps = [asdict(step) for step in self.steps]
         return {"kind": "table", "scaling": self.scaling, "reading": self.reading.to_dict(), "steps": steps}
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> TablePreprocessing:
+        steps = tuple(
+            CategoryStep(step["name"], tuple(step["categories"]), step["others"])
+            if "categories" in step
+            else NumberStep(**step)
+            for step in value["steps"]
+        )
+        return cls(steps, value["scaling"], Reading.from_dict(value["reading"]))
 
 
 def _smooth_clip(x: np.ndarray) -> np.ndarray:
@@ -185,16 +218,20 @@ class ImagePreprocessing:
     scaling: str = "standard"
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        return self.image_shape
+    def form(self) -> Form:
+        return Form("image", self.image_shape)
 
-    def __call__(self, images: np.ndarray) -> np.ndarray:
+    def __call__(self, images: Images) -> np.ndarray:
         shift = np.asarray(self.shift, dtype=np.float32).reshape(1, -1, 1, 1)
         scale = np.asarray(self.scale, dtype=np.float32).reshape(1, -1, 1, 1)
-        return (images.astype(np.float32) - shift) / scale
+        return (images.values.astype(np.float32) - shift) / scale
 
     def to_dict(self) -> dict[str, Any]:
         return {"kind": "image", **asdict(self)}
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> ImagePreprocessing:
+        return cls(**tupled(value, "image_shape", "shift", "scale"))
 
 
 def fit_images(images: np.ndarray, scaling: str) -> ImagePreprocessing:
@@ -212,28 +249,41 @@ class ArrayPreprocessing:
     shape: tuple[int, ...]
     dtype: str = "float32"
 
-    def __call__(self, values: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(values, dtype=self.dtype)
+    @property
+    def form(self) -> Form:
+        return Form("array", self.shape)
+
+    def __call__(self, arrays: Arrays) -> np.ndarray:
+        return np.ascontiguousarray(arrays.values, dtype=self.dtype)
 
     def to_dict(self) -> dict[str, Any]:
         return {"kind": "array", **asdict(self)}
 
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> ArrayPreprocessing:
+        return cls(**tupled(value, "shape"))
 
-Preprocessing = TablePreprocessing | ImagePreprocessing | ArrayPreprocessing
 
+@dataclass(frozen=True)
+class ItemsPreprocessing:
+    """Items of a Dataset, which makes network inputs itself."""
 
-def from_dict(value: dict[str, Any]) -> Preprocessing:
-    """Read a preprocessing back from its JSON form."""
-    fields = {name: item for name, item in value.items() if name != "kind"}
-    if value["kind"] == "table":
-        steps = tuple(
-            CategoryStep(step["name"], tuple(step["categories"]), step["others"])
-            if "categories" in step
-            else NumberStep(**step)
-            for step in fields["steps"]
-        )
-        return TablePreprocessing(steps, fields["scaling"], Reading.from_dict(fields["reading"]))
-    for name in ("shape", "image_shape", "shift", "scale"):
-        if name in fields:
-            fields[name] = tuple(fields[name])
-    return ImagePreprocessing(**fields) if value["kind"] == "image" else ArrayPreprocessing(**fields)
+    shape: tuple[int, ...]
+
+    @property
+    def form(self) -> Form:
+        return Form("items", self.shape)
+
+    def __call__(self, items: Items) -> Fetched:
+        import torch
+
+        from .gathering import Fetched
+
+        return Fetched(items.dataset, torch.device("cpu"))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"kind": "items", **asdict(self)}
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> ItemsPreprocessing:
+        return cls(tuple(value["shape"]))

@@ -10,14 +10,16 @@ import csv
 import io
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from ..errors import InputError
 from ..sources import read_bytes
+from .frames import to_polars
 
-TABLE_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".parquet")
+TABLE_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
 DELIMITERS = (",", ";", "\t", "|")
 
 
@@ -31,6 +33,14 @@ class RawTable:
     notes: list[str] = field(default_factory=list)
 
     unit: str = "line"
+
+    @classmethod
+    def taken(cls, value: Any) -> RawTable:
+        """Return a pandas or polars frame, or what makes one, as it is."""
+        frame = to_polars(value)
+        if not frame.height:
+            raise InputError("the frame has no rows")
+        return cls.of(frame, "frame")
 
     @classmethod
     def of(cls, frame: pl.DataFrame, source: str) -> RawTable:
@@ -62,6 +72,11 @@ def read_frame(path: str | Path, *, header: bool | None = None, on_bad_row: str 
         return _parquet(path, content)
     text, notes = _decode(path, content)
     return _csv(path, text, notes, header, on_bad_row)
+
+
+def read_text(path: str | Path) -> tuple[str, list[str]]:
+    """Return the text of a file, gzipped or not, and what was noticed: one that is not UTF-8 is read as Latin-1."""
+    return _decode(Path(path), read_bytes(path))
 
 
 def _parquet(path: Path, content: bytes) -> RawTable:

@@ -5,6 +5,8 @@ Nothing reads the certificate part before an artifact is certified. Classes keep
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from ..errors import InputError, check_seed
@@ -46,6 +48,34 @@ def split_rows(rows: np.ndarray, codes: np.ndarray | None, shares: tuple[float, 
     return [np.sort(np.concatenate(part)) for part in parts]
 
 
+def deal_with_test(
+    targets: Targets, shares: tuple[float, ...], seed: int, source: str, tested: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Deal rows out into the four parts; those that are `tested`, if any, are the test part."""
+    if not tested.any():
+        return deal(targets, shares, seed, source)
+    rest = np.flatnonzero(~tested)
+    if not len(rest):
+        raise InputError(f"{source}: all {len(tested)} rows are test rows; none are left to train on")
+    parts = deal(targets.take(rest), shares, seed, source, with_test=False)
+    return {name: rest[rows] for name, rows in parts.items()} | {"test": np.flatnonzero(tested)}
+
+
+def in_turn(steps: int, shares: tuple[float, ...], source: str) -> list[tuple[int, int]]:
+    """Return where each part begins and ends among steps that follow each other: nothing is shuffled across a cut.
+
+    >>> in_turn(10, (0.6, 0.2, 0.2, 0.0), "a series")
+    [(0, 6), (6, 8), (8, 10), (10, 10)]
+    """
+    shares = check_shares(shares)
+    cuts = [0, *(round(steps * float(share)) for share in np.cumsum(shares))]
+    cuts[-1] = steps
+    for name, share, begin, end in zip(PARTS, shares, cuts, cuts[1:], strict=False):
+        if share and begin == end:
+            raise InputError(f"{source}: {steps} steps are too few to split in {', '.join(PARTS)}; the {name} part is empty")
+    return list(pairwise(cuts))
+
+
 def _whole(exact: np.ndarray, total: int) -> np.ndarray:
     """Round counts so that they sum to `total`, at least one in the first; what rounding leaves owed, later groups settle."""
     counts = np.maximum(np.floor(exact + 1e-9), 0).astype(int)
@@ -67,12 +97,17 @@ def folds(rows: np.ndarray, codes: np.ndarray | None, count: int, seed: int) -> 
     return split_rows(rows, codes, (1 / count,) * count, seed)
 
 
-def deal(targets: Targets, shares: tuple[float, ...], seed: int, source: str, num_test: int = 0) -> dict[str, np.ndarray]:
-    """Deal rows out into the four parts; the last `num_test` rows, if any, are the test part given by a file."""
+def deal(
+    targets: Targets, shares: tuple[float, ...], seed: int, source: str, num_test: int = 0, *, with_test: bool = True
+) -> dict[str, np.ndarray]:
+    """Deal rows out into the four parts; the last `num_test` rows, if any, are the test part given by a file.
+
+    Without a test part to deal out, its share goes to the others.
+    """
     shares = check_shares(shares)
     check_seed(seed)
     rows = np.arange(len(targets.values) - num_test)
-    if num_test:
+    if num_test or not with_test:
         left = 1 - shares[2]
         shares = (shares[0] / left, shares[1] / left, 0.0, shares[3] / left)
     codes = targets.values[rows] if targets.classes else None

@@ -12,7 +12,6 @@ import polars as pl
 from ..errors import InputError
 from .cleaning import MISSING_MARKS, CleaningReport, Column, Marks, Reading, Table, clean, find_label, typed_as
 from .core import Data
-from .frames import to_polars
 from .reading import RawTable, read_frame
 from .splitting import SHARES, deal
 from .targets import Targets, align, encode
@@ -70,16 +69,13 @@ def read_table(
         targets = Targets(targets.kind, np.concatenate([targets.values, codes]), targets.classes)
         num_test = len(codes)
     dealt = deal(targets, parts, seed, name, num_test)
-    return Data(name, "table", table, targets, dealt, report, scaling, test_given=test is not None)
+    return Data(name, table, targets, dealt, report, scaling, test_given=test is not None)
 
 
 def _raw(source: Any, header: bool | None, on_bad_row: str) -> RawTable:
     if isinstance(source, str | Path):
         return read_frame(source, header=header, on_bad_row=on_bad_row)
-    frame = to_polars(source)
-    if not frame.height:
-        raise InputError("the frame has no rows")
-    return RawTable.of(frame, "frame")
+    return RawTable.taken(source)
 
 
 def _conform(raw: RawTable, table: Table, target: Column) -> tuple[Table, np.ndarray]:

@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import InputError
 from .cleaning import LARGEST, CleaningReport
 
-KINDS = ("classification", "regression")
+KINDS = ("classification", "regression")  # and "language": what follows each token
 MAX_CLASSES_OF_NUMBERS = 20  # whole numbers with more distinct values than this are taken for quantities
 
 
@@ -29,9 +29,17 @@ class Targets:
     @property
     def num_outputs(self) -> int:
         """How many numbers a network must give: one for two classes, one each for more, one a target for regression."""
+        if self.kind == "language":
+            return self.num_classes
         if self.classes is not None:
             return 1 if len(self.classes) == 2 else len(self.classes)
         return 1 if self.values.ndim == 1 else self.values.shape[1]
+
+    def describe(self) -> str:
+        """Return what is predicted: `10 classes`, `regression`, ..."""
+        if self.kind == "language":
+            return "what comes next"
+        return f"{self.num_classes} classes" if self.classes else "regression"
 
     def take(self, rows: np.ndarray) -> Targets:
         return Targets(self.kind, self.values[rows], self.classes)

@@ -1,5 +1,19 @@
 """Models: networks as frozen values, chosen by the data's kind. Importing this needs no torch; building does."""
 
-from .specs import ModelSpec, default_model, linear_model, mlp, residual_cnn
+from .defaults import default_model
+from .sequences import bag_of_words, gru, lstm, rnn, transformer
+from .specs import ModelSpec, additive_model, linear_model, mlp, residual_cnn
 
-__all__ = ["ModelSpec", "default_model", "linear_model", "mlp", "residual_cnn"]
+__all__ = [
+    "ModelSpec",
+    "additive_model",
+    "bag_of_words",
+    "default_model",
+    "gru",
+    "linear_model",
+    "lstm",
+    "mlp",
+    "residual_cnn",
+    "rnn",
+    "transformer",
+]

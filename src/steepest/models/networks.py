@@ -2,30 +2,110 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
+from ..forms import Form
+
+WORD_WIDTH = 64  # numbers that stand for a word, where the mean of a text's words is read
+
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
 _NORMS: dict[str | None, type[nn.Module]] = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
 
 
+class Columns(nn.Module):
+    """A table's row as numbers alone: the columns that hold numbers of categories are looked up, the others stay."""
+
+    def __init__(self, form: Form) -> None:
+        super().__init__()
+        self.coded = [column for column, _ in form.codes]
+        self.plain = [i for i in range(form.shape[0]) if i not in self.coded]
+        self.tables = nn.ModuleList(nn.Embedding(count, embedding_width(count)) for _, count in form.codes)
+        self.width = len(self.plain) + sum(embedding_width(count) for _, count in form.codes)
+        for table in self.tables:
+            nn.init.normal_(table.weight, std=table.embedding_dim**-0.5)  # type: ignore[operator,arg-type]
+
+    def forward(self, x_BF: Tensor) -> Tensor:
+        found = [table(x_BF[:, column].long()) for column, table in zip(self.coded, self.tables, strict=True)]
+        return torch.cat([x_BF[:, self.plain], *found], dim=1)
+
+
+def embedding_width(categories: int) -> int:
+    """Return how many numbers stand for one of so many categories: `1.6 n^0.56`, at most 64 (fastai's rule of thumb)."""
+    return min(64, round(1.6 * categories**0.56))
+
+
+def _begin(form: Form) -> tuple[list[nn.Module], int]:
+    """Return the layers that make a row one line of numbers, and how many those are."""
+    if form.is_tokens:
+        return [nn.EmbeddingBag(form.vocabulary, WORD_WIDTH, padding_idx=0)], WORD_WIDTH
+    if form.codes:
+        columns = Columns(form)
+        return [columns], columns.width
+    return [nn.Flatten()], math.prod(form.shape)
+
+
 def mlp(
-    inputs: int, hidden: Sequence[int], outputs: int, *, activation: str, dropout: float, norm: str | None
+    form: Form,
+    hidden: Sequence[int],
+    outputs: int,
+    *,
+    activation: str = "relu",
+    dropout: float = 0.0,
+    norm: str | None = None,
+    residual: bool = False,
+    init: str = "torch",
 ) -> nn.Sequential:
     """Return `flatten -> (linear -> norm -> activation -> dropout)* -> linear`; shapes (B, ...) to (B, outputs)."""
-    layers: list[nn.Module] = [nn.Flatten()]
+    layers, inputs = _begin(form)
     for width in hidden:
-        layers.append(nn.Linear(inputs, width))
-        if norm is not None:
-            layers.append(_NORMS[norm](width))
-        layers.append(_ACTIVATIONS[activation]())
-        if dropout:
-            layers.append(nn.Dropout(dropout))
+        linear = nn.Linear(inputs, width)
+        if init == "he":
+            nn.init.kaiming_normal_(linear.weight, nonlinearity="relu" if activation != "tanh" else "tanh")
+            nn.init.zeros_(linear.bias)
+        around = [_NORMS[norm](inputs if residual and inputs == width else width)] if norm is not None else []
+        after: list[nn.Module] = [_ACTIVATIONS[activation](), *([nn.Dropout(dropout)] if dropout else [])]
+        if residual and inputs == width:
+            layers.append(Residual(*around, linear, *after))
+        else:
+            layers += [linear, *around, *after]
         inputs = width
     return nn.Sequential(*layers, nn.Linear(inputs, outputs))
+
+
+class Residual(nn.Sequential):
+    """`x + layers(x)`."""
+
+    def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return x + super().forward(x)
+
+
+class Additive(nn.Module):
+    """`b + sum_i f_i(x_i)`, every `f_i` a network of one hidden layer; shapes (B, F) to (B, outputs).
+
+    Legend: F features, H hidden units, O outputs.
+    """
+
+    def __init__(self, form: Form, width: int, outputs: int) -> None:
+        super().__init__()
+        begin, features = _begin(form)
+        self.begin = nn.Sequential(*begin)
+        self.slope_FH = nn.Parameter(torch.randn(features, width))
+        self.knot_FH = nn.Parameter(torch.randn(features, width))
+        self.answer_FHO = nn.Parameter(torch.randn(features, width, outputs) / math.sqrt(features * width))
+        self.bias_O = nn.Parameter(torch.zeros(outputs))
+
+    def parts(self, x: Tensor) -> Tensor:
+        """Return what each feature adds, (B, F, O)."""
+        hidden = torch.relu((self.begin(x)[..., None] - self.knot_FH) * self.slope_FH)
+        return torch.einsum("bfh,fho->bfo", hidden, self.answer_FHO)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.parts(x).sum(dim=1) + self.bias_O
 
 
 class ResidualBlock(nn.Module):
@@ -37,18 +117,31 @@ class ResidualBlock(nn.Module):
         self.norm1 = nn.BatchNorm2d(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(outputs)
-        self.shortcut: nn.Module = nn.Identity()
+        self.stride, self.shortcut = stride, nn.Sequential()
         if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), nn.BatchNorm2d(outputs))
+            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         inside = torch.relu(self.norm1(self.conv1(x_BCHW)))
-        return torch.relu(self.norm2(self.conv2(inside)) + self.shortcut(x_BCHW))
+        # the stride is taken by hand: with it, oneDNN's 1x1 kernel for AVX2 writes beyond its memory where there are fewer than
+        # 8 channels in channels-last layout (oneDNN issue 6035; torch 2.13 crashed or trained on wrong gradients)
+        seen = x_BCHW[:, :, :: self.stride, :: self.stride]
+        return torch.relu(self.norm2(self.conv2(inside)) + self.shortcut(seen))
 
 
-def residual_cnn(channels: int, widths: Sequence[int], blocks: int, outputs: int, dropout: float) -> nn.Sequential:
+class AsPicture(nn.Module):
+    """Rows of frames as pictures of one channel: (B, T, F) to (B, 1, T, F)."""
+
+    def forward(self, x_BTF: Tensor) -> Tensor:
+        return x_BTF[:, None]
+
+
+def residual_cnn(
+    channels: int, widths: Sequence[int], blocks: int, outputs: int, dropout: float, *, as_pictures: bool = False
+) -> nn.Sequential:
     """Return `stem -> stages of residual blocks -> global average -> linear`; shapes (B, C, H, W) to (B, outputs)."""
     layers: list[nn.Module] = [
+        *([AsPicture()] if as_pictures else []),
         nn.Conv2d(channels, widths[0], 3, padding=1, bias=False),
         nn.BatchNorm2d(widths[0]),
         nn.ReLU(),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..errors import InputError, between, whole
+from ..errors import InputError, between, one_of, whole
+from ..forms import Form
 from ..values import printed_call
 
 if TYPE_CHECKING:
@@ -15,9 +15,8 @@ if TYPE_CHECKING:
 
 ACTIVATIONS = ("relu", "gelu", "silu", "tanh")
 NORMS = (None, "batch", "layer")
-MANY_ROWS = 10_000
+INITS = ("he", "torch")
 MAX_STAGES = 8  # each halves the image and doubles the channels
-SMALL_IMAGE = 12  # images no wider than this go to an MLP by default
 
 
 def _sizes(name: str, values: Sequence[int]) -> tuple[int, ...]:
@@ -33,8 +32,16 @@ def _sizes(name: str, values: Sequence[int]) -> tuple[int, ...]:
 class ModelSpec:
     """A network to be built once the shapes of inputs and outputs are known. Abstract: subclasses give `build`."""
 
-    def build(self, input_shape: tuple[int, ...], num_outputs: int) -> nn.Module:
-        """Return a freshly initialised network for inputs of this shape (without the batch dimension)."""
+    def build(self, form: Form | tuple[int, ...], num_outputs: int) -> nn.Module:
+        """Return a freshly initialised network for rows of this form, or of this shape (without the batch dimension)."""
+        from .heads import from_last
+
+        form = Form.of(form)
+        network = self.network(form, num_outputs)
+        return from_last(network) if form.kind == "series" else network
+
+    def network(self, form: Form, num_outputs: int) -> nn.Module:
+        """Return the network itself; that of a series gives differences from the last value seen."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
@@ -43,7 +50,7 @@ class ModelSpec:
 
 @dataclass(frozen=True, repr=False)
 class LinearModel(ModelSpec):
-    """One linear layer: logistic or linear regression.
+    """One linear layer: logistic or linear regression; of a text, over the mean of its words.
 
     >>> linear_model().build((4,), 3)
     Sequential(
@@ -52,10 +59,37 @@ class LinearModel(ModelSpec):
     )
     """
 
-    def build(self, input_shape: tuple[int, ...], num_outputs: int) -> nn.Module:
+    def network(self, form: Form, num_outputs: int) -> nn.Module:
         from .networks import mlp
 
-        return mlp(math.prod(input_shape), (), num_outputs, activation="relu", dropout=0.0, norm=None)
+        return mlp(form, (), num_outputs)
+
+
+@dataclass(frozen=True, repr=False)
+class AdditiveModel(ModelSpec):
+    """A sum of functions of one feature each, `b + sum_i f_i(x_i)`: every `f_i` a small network, so that it can be drawn.
+
+    Args:
+        width: hidden units of each function.
+
+    Source: Agarwal et al., Neural Additive Models, 2021, arXiv:2004.13912.
+
+    >>> additive_model(width=16)
+    additive_model(width=16)
+    """
+
+    width: int = 32
+
+    def __post_init__(self) -> None:
+        whole("width", self.width, 1)
+
+    def network(self, form: Form, num_outputs: int) -> nn.Module:
+        from .networks import Additive
+
+        _fixed(self, form)
+        if form.is_tokens:
+            raise InputError(f"{self!r} reads numbers, not tokens; use linear_model() or bag_of_words()")
+        return Additive(form, self.width, num_outputs)
 
 
 @dataclass(frozen=True, repr=False)
@@ -67,6 +101,10 @@ class Mlp(ModelSpec):
         activation: `"relu"`, `"gelu"`, `"silu"` or `"tanh"`.
         dropout: share of activations set to zero in training, in [0, 1) (Srivastava et al., 2014).
         norm: `"batch"` (Ioffe, Szegedy, 2015, arXiv:1502.03167), `"layer"` (Ba et al., 2016, arXiv:1607.06450) or None.
+        residual: add what goes into a hidden layer to what comes out of it, where both are equally wide (He et al., 2016,
+            arXiv:1512.03385); norms then come before the layer.
+        init: of the hidden layers' weights: `"he"`, `N(0, gain^2 / inputs)`, which keeps activations and gradients at their
+            scale through many layers (He et al., 2015, arXiv:1502.01852), or `"torch"`, under which they shrink.
 
     >>> mlp((64, 32), dropout=0.1)
     mlp(hidden=(64, 32), dropout=0.1)
@@ -76,8 +114,11 @@ class Mlp(ModelSpec):
     activation: str = "relu"
     dropout: float = 0.0
     norm: str | None = None
+    residual: bool = False
+    init: str = "he"
 
     def __post_init__(self) -> None:
+        one_of("init", self.init, INITS)
         object.__setattr__(self, "hidden", _sizes("hidden", self.hidden))
         between("dropout", self.dropout, 0, 1, open_end=True)
         if self.activation not in ACTIVATIONS:
@@ -85,16 +126,19 @@ class Mlp(ModelSpec):
         if self.norm not in NORMS:
             raise InputError(f"norm must be 'batch', 'layer' or None (got {self.norm!r})")
 
-    def build(self, input_shape: tuple[int, ...], num_outputs: int) -> nn.Module:
+    def network(self, form: Form, num_outputs: int) -> nn.Module:
         from .networks import mlp
 
-        inputs = math.prod(input_shape)
-        return mlp(inputs, self.hidden, num_outputs, activation=self.activation, dropout=self.dropout, norm=self.norm)
+        _fixed(self, form)
+        return mlp(
+            form, self.hidden, num_outputs, activation=self.activation, dropout=self.dropout, norm=self.norm,
+            residual=self.residual, init=self.init,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, repr=False)
 class ResidualCnn(ModelSpec):
-    """A small residual network for images: a stem, then stages of residual blocks, each halving the image.
+    """A small residual network for images and spectrograms: a stem, then stages of residual blocks, each halving the image.
 
     Args:
         width: channels of the stem; every stage doubles them.
@@ -118,26 +162,24 @@ class ResidualCnn(ModelSpec):
         whole("stages", self.stages, 1, MAX_STAGES)
         between("dropout", self.dropout, 0, 1, open_end=True)
 
-    def build(self, input_shape: tuple[int, ...], num_outputs: int) -> nn.Module:
+    def network(self, form: Form, num_outputs: int) -> nn.Module:
         from .networks import residual_cnn
 
-        if len(input_shape) != 3:
-            raise InputError(f"residual_cnn reads images (channels, height, width); the data have shape {tuple(input_shape)}")
+        as_pictures = len(form.shape) == 2 and not form.is_tokens
+        if len(form.shape) != 3 and not as_pictures:
+            raise InputError(f"residual_cnn reads images (channels, height, width); the data have shape {form.shape}")
+        channels = 1 if as_pictures else form.shape[0]
         widths = tuple(self.width * 2**stage for stage in range(self.stages + 1))
-        return residual_cnn(input_shape[0], widths, self.blocks, num_outputs, self.dropout)
+        return residual_cnn(channels, widths, self.blocks, num_outputs, self.dropout, as_pictures=as_pictures)
+
+
+def _fixed(spec: ModelSpec, form: Form) -> None:
+    """Raise where rows differ in length, and the network needs them equal."""
+    if form.kind in ("sound", "language"):
+        raise InputError(f"{spec!r} reads rows of equal length; for {form.kind} use lstm(), gru(), rnn() or transformer()")
 
 
 linear_model = LinearModel
+additive_model = AdditiveModel
 mlp = Mlp
 residual_cnn = ResidualCnn
-
-
-def default_model(kind: str, input_shape: tuple[int, ...], num_rows: int) -> ModelSpec:
-    """Return the network that suits the data: a residual CNN for images wider than 12 pixels, else an MLP.
-
-    Tables of 10,000 rows or more get a wider MLP with dropout, which on california_housing raised the test R2 from 0.757 to
-    0.779 and changed nothing on adult (three seeds each); on tables of a few hundred rows the small one was as good.
-    """
-    if kind == "image":
-        return residual_cnn() if max(input_shape[-2:]) > SMALL_IMAGE else mlp((128, 128), norm="batch")
-    return mlp((256, 256), dropout=0.1) if num_rows >= MANY_ROWS else mlp((128, 64))

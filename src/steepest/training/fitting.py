@@ -249,7 +249,7 @@ def _origin(training: Training) -> dict[str, Any]:
     spec, data = training.spec, training.task.data
     model = None
     if spec is not None:
-        model = {"spec": repr(spec), "input_shape": data.input_shape, "num_outputs": data.targets.num_outputs}
+        model = {"spec": repr(spec), "form": data.form.to_dict(), "num_outputs": data.targets.num_outputs}
     return {"model": model, "origin": data.origin}
 
 
@@ -262,8 +262,7 @@ def _finish(training: Training, facts: dict[str, Any], outcome: Follower, invoca
     held_out = next((name for name in ("test", "validation") if job.data.size(name)), "train")
     part = job.data.part(held_out, by="final evaluation", device=training.device)
     names = (*job.metric_names, "loss")
-    raw = evaluation.outputs(training.model, part, job.data.input_shape)
-    predictions = evaluation.as_predictions(raw, part, job.data, training.loss)
+    predictions = evaluation.predict(training.model, part, job.data, training.loss)
     measured = metrics.measure(names, predictions)
     clock.to("waiting")
     if book is not None:

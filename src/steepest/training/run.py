@@ -16,8 +16,10 @@ from torch import nn
 from .. import evaluation
 from ..data.core import Data
 from ..data.encoding import encode_rows
-from ..data.preprocessing import Preprocessing, from_dict
+from ..data.preprocessing import Preprocessing
+from ..data.stored import from_dict
 from ..errors import InputError
+from ..forms import Form
 from ..recipes import read
 from ..records import Record, find, reading, replacing
 from ..tasks import Task, task
@@ -160,13 +162,12 @@ class Run:
         return evaluation.probabilities(self._outputs(rows), len(self.interface.classes))
 
     def _outputs(self, rows: Any) -> torch.Tensor:
-        inputs = torch.from_numpy(encode_rows(rows, self.interface.preprocessing))
+        prepared = encode_rows(rows, self.interface.preprocessing)
         first = next(self.model.parameters(), torch.zeros(0))
-        if inputs.is_floating_point():
+        inputs = torch.from_numpy(prepared) if isinstance(prepared, np.ndarray) else prepared
+        if isinstance(inputs, torch.Tensor) and inputs.is_floating_point():
             inputs = inputs.to(first.dtype)
-        size = evaluation.rows_at_once(inputs.shape[1:])
-        with evaluation.evaluating(self.model):
-            return torch.cat([self.model(piece.to(first.device)) for piece in inputs.split(size)])
+        return evaluation.outputs(self.model, inputs.to(first.device), self.interface.preprocessing.form)
 
     def __repr__(self) -> str:
         shown = "  ".join(f"{name} {value:.4g}" for name, value in self.metrics.items() if isinstance(value, float))
@@ -215,7 +216,7 @@ def _loaded(record: Record, model: nn.Module | None) -> Run:
                 f"run {record.id} trained a module of your own; in Python: load_run({record.id!r}, model=your_network)"
             )
         built = start["model"]
-        model = read(built["spec"]).build(tuple(built["input_shape"]), built["num_outputs"])
+        model = read(built["spec"]).build(Form.from_dict(built["form"]), built["num_outputs"])
     assert model is not None
     try:
         load_model(model, str(record.folder / WEIGHTS))

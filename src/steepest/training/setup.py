@@ -13,6 +13,7 @@ from ..clock import Clock
 from ..data.batches import batch_bounds
 from ..data.parts import Part
 from ..errors import InputError, blaming, check_seed
+from ..forms import Form
 from ..models import ModelSpec
 from ..objectives import BinaryCrossEntropy, CrossEntropy, LossFunction, Mse, Objective, default_objective
 from ..optimizer import Optimizer
@@ -86,7 +87,7 @@ def prepare(
     with RandomStream(seed, where):
         model, spec = build_model(task, recipe, in_place=in_place)
         model = model.to(where)
-        num_outputs = _probe(model, train)
+        num_outputs = _probe(model, train, task.data.form)
     if recipe.plateau is not None:
         check_kind(recipe.plateau.metric, task.kind)
     objective = recipe.objective or task.objective or default_objective(task.kind, num_outputs)
@@ -113,7 +114,7 @@ def build_model(task: Task, recipe: Recipe, *, in_place: bool = False) -> tuple[
         chosen = task.default_model()
     if isinstance(chosen, ModelSpec):
         with blaming(repr(chosen)):
-            return chosen.build(task.data.input_shape, task.data.targets.num_outputs), chosen
+            return chosen.build(task.data.form, task.data.targets.num_outputs), chosen
     if isinstance(chosen, nn.Module):
         return (chosen if in_place else copy.deepcopy(chosen)), None
     if callable(chosen):
@@ -125,7 +126,7 @@ def build_model(task: Task, recipe: Recipe, *, in_place: bool = False) -> tuple[
     raise InputError(f"a model is a value such as mlp((64, 64)), an nn.Module or a function returning one (got {chosen!r})")
 
 
-def _probe(model: nn.Module, train: Part) -> int:
+def _probe(model: nn.Module, train: Part, form: Form) -> int:
     """Run two rows through the network and return how many numbers it gives a row; also settles lazy layers."""
     was_training = model.training
     model.eval()
@@ -140,6 +141,8 @@ def _probe(model: nn.Module, train: Part) -> int:
         raise InputError(f"the network must return a tensor with one row per input (got {got} for {len(inputs)} inputs)")
     if not result.is_floating_point():
         raise InputError(f"the network must return real numbers (got {result.dtype})")
+    if form.kind == "language":
+        return result.shape[-1]
     if train.targets.dtype == torch.int64 and result.ndim > 2:
         raise InputError(f"the network must return one number a class, (rows, classes) (got shape {tuple(result.shape)})")
     return 1 if result.ndim == 1 else math.prod(result.shape[1:])

@@ -1,0 +1,97 @@
+"""Rows that are not lines of one tensor, gathered when a batch asks for them: unequally long ones, windows, Datasets.
+
+Each stands where a tensor of all rows would stand, and has what a batch needs of one: `len`, `index_select`, `dtype`, `device`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import blaming
+
+
+@dataclass
+class Ragged:
+    """Rows of unequal length, one after the other; a batch is as long as its longest row, and shorter ones end in zeros."""
+
+    flat: Tensor  # (all steps, ...)
+    offsets: Tensor  # where each row begins, and where the last ends
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.flat.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.flat.device
+
+    def to(self, device: torch.device) -> Ragged:
+        return Ragged(self.flat.to(device), self.offsets.to(device))
+
+    def index_select(self, dim: int, index: Tensor) -> Tensor:
+        assert dim == 0
+        begins = self.offsets.index_select(0, index)
+        lengths = self.offsets.index_select(0, index + 1) - begins
+        steps = torch.arange(int(lengths.max()), device=self.device)
+        at = (begins[:, None] + steps).clamp_(max=len(self.flat) - 1)
+        found = self.flat.index_select(0, at.reshape(-1)).reshape(*at.shape, *self.flat.shape[1:])
+        beyond = steps >= lengths[:, None]
+        return found.masked_fill_(beyond.reshape(*beyond.shape, *[1] * (found.ndim - 2)), 0)
+
+
+@dataclass
+class Windows:
+    """Windows of one long series: row i is the `length` steps from `begins[i]` on."""
+
+    flat: Tensor  # (all steps, ...)
+    begins: Tensor
+    length: int
+
+    def __len__(self) -> int:
+        return len(self.begins)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.flat.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.flat.device
+
+    def to(self, device: torch.device) -> Windows:
+        return Windows(self.flat.to(device), self.begins.to(device), self.length)
+
+    def index_select(self, dim: int, index: Tensor) -> Tensor:
+        assert dim == 0
+        at = self.begins.index_select(0, index)[:, None] + torch.arange(self.length, device=self.device)
+        return self.flat.index_select(0, at.reshape(-1)).reshape(*at.shape, *self.flat.shape[1:])
+
+
+@dataclass
+class Fetched:
+    """Rows of a PyTorch Dataset, fetched item by item at each batch, so that random transforms stay random."""
+
+    dataset: Any
+    device: torch.device
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def to(self, device: torch.device) -> Fetched:
+        return Fetched(self.dataset, torch.device(device))
+
+    def index_select(self, dim: int, index: Tensor) -> Tensor:
+        assert dim == 0
+        with blaming("the dataset"):
+            items = [self.dataset[i][0] for i in index.tolist()]
+            return torch.stack([torch.as_tensor(item) for item in items]).to(self.device)
+
+
+Rows = Tensor | Ragged | Windows | Fetched

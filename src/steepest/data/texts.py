@@ -1,0 +1,137 @@
+"""Texts as rows of token numbers: words, or the pieces that byte-pair encoding finds, as the training part has them."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import InputError, needs
+from ..forms import Form
+from ..values import tupled
+from .cleaning import CleaningReport
+from .inputs import Texts
+
+if TYPE_CHECKING:
+    from .gathering import Ragged
+
+WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
+PADDING, UNKNOWN = 0, 1  # the first two tokens
+MAX_WORDS = 30_000
+MAX_PIECES = 8_000
+MAX_TOKENS = 512  # of a row; longer texts are cut
+
+
+def words(text: str) -> list[str]:
+    """Return the words and punctuation marks of a text, in small letters.
+
+    >>> words("Don't panic!")
+    ["don't", 'panic', '!']
+    """
+    return WORD.findall(text.lower())
+
+
+@dataclass(frozen=True)
+class TextPreprocessing:
+    """Texts to token numbers: 0 is padding, 1 what the vocabulary does not hold; a text without a token is one unknown one."""
+
+    vocabulary: tuple[str, ...]
+    longest: int
+    pieces: str | None = None  # how byte-pair encoding takes texts apart, as `tokenizers` writes it down; None: words
+
+    @property
+    def form(self) -> Form:
+        return Form("text", (self.longest,), len(self.vocabulary))
+
+    def __call__(self, texts: Texts) -> Ragged:
+        import torch
+
+        from .gathering import Ragged
+
+        rows = [(found or [UNKNOWN])[: self.longest] for found in self.encoded(texts.values)]
+        flat = np.fromiter(chain.from_iterable(rows), dtype=np.int64, count=sum(map(len, rows)))
+        offsets = np.concatenate([[0], np.cumsum(list(map(len, rows)), dtype=np.int64)])
+        return Ragged(torch.from_numpy(flat), torch.from_numpy(offsets))
+
+    def encoded(self, texts: Iterable[str]) -> Iterable[list[int]]:
+        """Yield the tokens of each text."""
+        if self.pieces is not None:
+            return (encoding.ids for encoding in _tokenizers().Tokenizer.from_str(self.pieces).encode_batch(list(texts)))
+        places = self._places
+        return ([places.get(word, UNKNOWN) for word in words(text)] for text in texts)
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {word: place for place, word in enumerate(self.vocabulary)}
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"kind": "text", **asdict(self)}
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> TextPreprocessing:
+        return cls(**tupled(value, "vocabulary"))
+
+
+def fit_texts(given: Texts, report: CleaningReport) -> TextPreprocessing:
+    """Fit the vocabulary on the training texts: every word that occurs twice, or the pieces of byte-pair encoding."""
+    texts = given.values.tolist()
+    if given.tokens == "bpe":
+        found = _trained_pieces(texts)
+        vocabulary = tuple(sorted(found.get_vocab(), key=found.get_vocab().__getitem__))
+        made = TextPreprocessing(vocabulary, MAX_TOKENS, found.to_str())
+    else:
+        counts = Counter(chain.from_iterable(map(words, texts)))
+        repeated = [word for word, count in counts.most_common(MAX_WORDS) if count > 1]
+        once = sum(count == 1 for count in counts.values())
+        report.add("words that occur once in the training part", once, "taken as unknown")
+        made = TextPreprocessing(("(padding)", "(unknown)", *repeated), MAX_TOKENS)
+    lengths = np.fromiter(map(len, made.encoded(texts)), dtype=np.int64)
+    report.add(f"texts of more than {MAX_TOKENS} tokens", int((lengths > MAX_TOKENS).sum()), "cut")
+    return replace(made, longest=int(np.clip(lengths.max(), 1, MAX_TOKENS)))
+
+
+def _trained_pieces(texts: Sequence[str]) -> Any:
+    """Train byte-level byte-pair encoding (Sennrich et al., 2016, arXiv:1508.07909)."""
+    library = _tokenizers()
+    found = library.Tokenizer(library.models.BPE(unk_token="(unknown)"))
+    found.normalizer = library.normalizers.Lowercase()
+    found.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = library.trainers.BpeTrainer(
+        vocab_size=MAX_PIECES, special_tokens=["(padding)", "(unknown)"], show_progress=False,
+        initial_alphabet=library.pre_tokenizers.ByteLevel.alphabet(),
+    )  # fmt: skip
+    found.train_from_iterator(texts, trainer)
+    return found
+
+
+def _tokenizers() -> Any:
+    with needs("tokenizers", "byte-pair encoding", "text"):
+        return importlib.import_module("tokenizers")
+
+
+LABEL_AND_TEXT = re.compile(r"(\S+)[ \t]+(.*)")
+MAX_LABEL_SHARE = 0.05  # of the lines: first words that are labels are few and come again
+
+
+def labelled_lines(text: str) -> tuple[list[str], list[str]] | None:
+    """Return labels and texts, if every line of a text is a label and a text; lines end at line feeds alone."""
+    found = [LABEL_AND_TEXT.fullmatch(line.rstrip("\r")) for line in text.split("\n") if line.strip()]
+    if len(found) < 2 or not all(found):
+        return None
+    labels = [match[1] for match in found if match]
+    if len(set(labels)) > max(2, MAX_LABEL_SHARE * len(labels)):
+        return None
+    return labels, [match[2] for match in found if match]
+
+
+def check_tokens(tokens: str) -> None:
+    """Raise unless texts can be taken apart so."""
+    if tokens not in ("words", "bpe"):
+        raise InputError(f"tokens must be 'words' or 'bpe' (got {tokens!r})")

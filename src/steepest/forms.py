@@ -1,0 +1,52 @@
+"""The form of one row of network input: what a network has to know of the data it is built for, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+TOKENS = ("text", "language")  # rows of whole numbers that stand for words or characters; 0 is padding
+SEQUENCES = (*TOKENS, "series", "sound")
+
+
+@dataclass(frozen=True)
+class Form:
+    """What one row looks like.
+
+    Attributes:
+        kind: `"table"`, `"image"`, `"array"`, `"items"`, `"text"`, `"language"`, `"series"` or `"sound"`.
+        shape: of one row: (columns,), (channels, height, width), (tokens,) or (steps, features). Rows of a text or a sound are
+            at most as long as that: a batch is as long as its longest row, and shorter rows end in zeros.
+        vocabulary: how many different tokens there are, padding among them.
+        codes: columns of a table that hold the numbers of categories: (column, how many categories).
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+    vocabulary: int = 0
+    codes: tuple[tuple[int, int], ...] = ()
+
+    @classmethod
+    def of(cls, value: Form | tuple[int, ...]) -> Form:
+        """Return a form as it is, and that of an array for a shape."""
+        return value if isinstance(value, Form) else cls("array", tuple(value))
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Form:
+        """Read a form back from its JSON form."""
+        codes = tuple((int(column), int(count)) for column, count in value["codes"])
+        return cls(value["kind"], tuple(value["shape"]), value["vocabulary"], codes)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @property
+    def is_tokens(self) -> bool:
+        """Whether a row is whole numbers that a network looks up."""
+        return self.kind in TOKENS
+
+    @property
+    def is_sequence(self) -> bool:
+        """Whether a row goes on in time: tokens, or steps of features."""
+        return self.kind in SEQUENCES or (self.kind == "array" and len(self.shape) == 2)

@@ -1,0 +1,169 @@
+"""Networks for what goes on in time - texts, series, sounds - as frozen values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from ..errors import InputError, between, switch, whole
+from ..forms import Form
+from .specs import ModelSpec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True, repr=False)
+class _Recurrent(ModelSpec):
+    """A recurrent network: it reads step after step, and gives an answer for the whole row, or after every token of a language.
+
+    Args:
+        width: of the state.
+        layers: one on top of the other.
+        dropout: between layers and before the answer, in [0, 1).
+        bidirectional: read backwards, too; not for a language, where that would be looking ahead.
+    """
+
+    width: int = 128
+    layers: int = 1
+    dropout: float = 0.0
+    bidirectional: bool = False
+    cell: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        whole("width", self.width, 1)
+        whole("layers", self.layers, 1)
+        between("dropout", self.dropout, 0, 1, open_end=True)
+        switch("bidirectional", self.bidirectional)
+
+    def network(self, form: Form, num_outputs: int) -> nn.Module:
+        from .recurrent import Recurrent
+
+        _check(self, form)
+        if form.kind == "language" and self.bidirectional:
+            raise InputError("what comes next cannot be read backwards; leave bidirectional out")
+        return Recurrent(form, self.cell, self.width, self.layers, num_outputs, self.dropout, self.bidirectional)
+
+
+@dataclass(frozen=True, repr=False)
+class Rnn(_Recurrent):
+    """The plain recurrent network, `h <- tanh(W x + U h + b)` (Elman, 1990). Args as for `lstm`.
+
+    >>> rnn(64)
+    rnn(width=64)
+    """
+
+    cell: ClassVar[str] = "rnn"
+
+
+@dataclass(frozen=True, repr=False)
+class Lstm(_Recurrent):
+    """Long short-term memory: gates decide what the state keeps (Hochreiter, Schmidhuber, 1997).
+
+    Args:
+        width: of the state.
+        layers: one on top of the other.
+        dropout: between layers and before the answer, in [0, 1).
+        bidirectional: read backwards, too.
+
+    >>> lstm(128, layers=2)
+    lstm(layers=2)
+    """
+
+    cell: ClassVar[str] = "lstm"
+
+
+@dataclass(frozen=True, repr=False)
+class Gru(_Recurrent):
+    """The gated recurrent unit (Cho et al., 2014, arXiv:1406.1078). Args as for `lstm`.
+
+    >>> gru(bidirectional=True)
+    gru(bidirectional=True)
+    """
+
+    cell: ClassVar[str] = "gru"
+
+
+@dataclass(frozen=True, repr=False)
+class Transformer(ModelSpec):
+    """Layers of attention, each position over all others (of a language: over those before it), and small networks between.
+
+    Norms come first (Xiong et al., 2020, arXiv:2002.04745), positions turn queries and keys (Su et al., 2021,
+    arXiv:2104.09864), and the layers that write into the stream begin at `1 / sqrt(2 * layers)` of their scale (Radford et
+    al., 2019).
+
+    Args:
+        width: of the stream, a multiple of `heads`.
+        layers: of attention and network.
+        heads: attention patterns a layer.
+        dropout: of what each layer adds, in [0, 1).
+
+    Source: Vaswani et al., Attention Is All You Need, 2017, arXiv:1706.03762.
+
+    >>> transformer(width=64, layers=2)
+    transformer(width=64, layers=2)
+    """
+
+    width: int = 128
+    layers: int = 4
+    heads: int = 4
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("width", "layers", "heads"):
+            whole(name, getattr(self, name), 1)
+        between("dropout", self.dropout, 0, 1, open_end=True)
+        if self.width % (2 * self.heads):
+            raise InputError(f"width must be a multiple of twice the heads (got {self.width} and {self.heads} heads)")
+
+    def network(self, form: Form, num_outputs: int) -> nn.Module:
+        from .attention import Transformer as Network
+
+        _check(self, form)
+        return Network(form, self.width, self.layers, self.heads, num_outputs, self.dropout)
+
+
+@dataclass(frozen=True, repr=False)
+class BagOfWords(ModelSpec):
+    """The mean of what is learned of each word, and of each `n` words in a row, then one linear layer.
+
+    Args:
+        width: numbers a word.
+        ngrams: the longest run of words that has numbers of its own, >= 1.
+        buckets: how many places runs of words share.
+        dropout: share of the words left out in training, in [0, 1) (Iyyer et al., 2015).
+
+    Source: Joulin et al., Bag of Tricks for Efficient Text Classification, 2016, arXiv:1607.01759.
+
+    >>> bag_of_words(ngrams=3)
+    bag_of_words(ngrams=3)
+    """
+
+    width: int = 64
+    ngrams: int = 2
+    buckets: int = 2**15
+    dropout: float = 0.3
+
+    def __post_init__(self) -> None:
+        for name in ("width", "ngrams", "buckets"):
+            whole(name, getattr(self, name), 1)
+        between("dropout", self.dropout, 0, 1, open_end=True)
+
+    def network(self, form: Form, num_outputs: int) -> nn.Module:
+        from .bags import BagOfWords as Network
+
+        if form.kind != "text":
+            raise InputError(f"bag_of_words reads texts; the data are of the kind {form.kind}")
+        return Network(form, self.width, self.ngrams, self.buckets, num_outputs, self.dropout)
+
+
+def _check(spec: ModelSpec, form: Form) -> None:
+    if not form.is_sequence:
+        raise InputError(f"{spec!r} reads sequences (texts, series, sounds); the data are of shape {form.shape}")
+
+
+rnn = Rnn
+lstm = Lstm
+gru = Gru
+transformer = Transformer
+bag_of_words = BagOfWords
