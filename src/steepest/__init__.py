@@ -36,7 +36,7 @@ _PUBLIC = {
     ),
     "models": (
         "ModelSpec", "additive_model", "bag_of_words", "gru", "linear_model", "lstm", "mlp", "residual_cnn", "rnn",
-        "transformer",
+        "text_cnn", "transformer",
     ),
     "objectives": ("Objective", "binary_cross_entropy", "cross_entropy", "mse"),
     "reach": ("Reach",),

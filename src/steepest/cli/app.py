@@ -266,6 +266,61 @@ def evaluate(
 
 
 @app.command()
+def predict(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or last.")],
+    rows: Annotated[Path | None, typer.Argument(help="A file of new rows, as the training data came.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write a csv of predictions there [print them].")] = None,
+    prompt: Annotated[str, typer.Option(help="Of a model of text: what to continue.")] = "",
+    length: Annotated[int, typer.Option(help="Of a model of text: characters to give.")] = 500,
+    temperature: Annotated[float, typer.Option(help="Of a model of text: 0 takes the surest, 1 as it is.")] = 0.8,
+    seed: o.Seed = 0,
+    home: o.Home = None,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+) -> int:
+    """Predict new rows with a run, or continue a text."""
+    from ..records import find
+
+    book = find(run, home, kind="run")
+    o.at_least("--length", length, 1)
+    o.at_least("--temperature", temperature, 0)
+    o.at_least("--seed", seed, 0)
+    if rows is not None:
+        from ..sources import check_source
+
+        check_source(str(rows))
+    from ..training.run import load_run
+
+    loaded = load_run(book.id, home=home)
+    if rows is None:
+        _continue_text(loaded, prompt, {"length": length, "temperature": temperature, "seed": seed}, json)
+        return OK
+    predictions = loaded.predict_file(rows)
+    if out is not None:
+        from ..records import replacing
+
+        with replacing(out) as path:
+            predictions.write_csv(path)
+    if json:
+        print_json({"id": book.id, "predictions": predictions.to_dicts()})
+    elif out is None:
+        print(predictions.write_csv(), end="")
+    else:
+        print(f"{predictions.height:,} predictions: {out}")
+    return OK
+
+
+def _continue_text(run: Any, prompt: str, how: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json({"id": run.id, "prompt": prompt, "text": run.generate(prompt, **how)})
+        return
+    print(prompt, end="")
+    for character in run.stream(prompt, **how):
+        print(character, end="", flush=True)
+    print()
+
+
+@app.command()
 def runs(
     limit: Annotated[int, typer.Option(help="How many to list.")] = 20,
     home: o.Home = None,

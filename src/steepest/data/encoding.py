@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
+from .archives import read_archive
 from .cleaning import MISSING_MARKS, Table, typed_as
 from .frames import is_frame, to_numbers, to_polars
+from .images import read_idx
 from .inputs import Arrays, Images, Series, Texts
 from .language import CharacterPreprocessing
 from .preprocessing import ArrayPreprocessing, CategoryStep, ImagePreprocessing, Preprocessing, TablePreprocessing
-from .reading import RawTable, read_frame
+from .reading import RawTable, read_frame, read_text
 from .recordings import as_sounds
 from .series import SeriesPreprocessing
 from .sounds import SoundPreprocessing
@@ -48,6 +50,25 @@ def encode_rows(rows: Any, preprocessing: Preprocessing) -> np.ndarray | Rows:
     if values.shape[1:] != shape:
         raise InputError(f"rows must have shape (n, {', '.join(map(str, shape))}); got {values.shape}")
     return preprocessing(Arrays(values)) if isinstance(preprocessing, ArrayPreprocessing) else values.astype(np.float32)
+
+
+def rows_of_file(path: str | Path, preprocessing: Preprocessing) -> Any:
+    """Return what a file of new rows holds, for `encode_rows`: a table, texts, images, recordings, steps of a series."""
+    path = Path(path)
+    if isinstance(preprocessing, TablePreprocessing | SeriesPreprocessing | CharacterPreprocessing):
+        return path
+    if isinstance(preprocessing, TextPreprocessing):
+        content, _ = read_text(path)
+        return [line for line in content.split("\n") if line.strip()]
+    if isinstance(preprocessing, SoundPreprocessing):
+        return sorted(path.glob("**/*.wav")) if path.is_dir() else path
+    if path.suffix == ".npz":
+        arrays = read_archive(path)
+        name = next((name for name in ("X", "x", "images", "x_test", "X_test") if name in arrays), None)
+        if name is None:
+            raise InputError(f"{path}: expected an array X of new rows; it holds {', '.join(arrays)}")
+        return arrays[name]
+    return read_idx(path)
 
 
 def _texts(rows: Any) -> list[str]:

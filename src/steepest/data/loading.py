@@ -171,6 +171,8 @@ def _reader_of(path: Path, label: str | int | None, options: dict[str, Any]) -> 
         return read_series
     if label is not None or any(path.name.endswith(suffix) for suffix in TABLE_SUFFIXES):
         return read_table
+    if "context" in options or "tokens" in options:
+        return read_characters if "context" in options else read_texts
     content, _ = read_text(path)
     return read_texts if labelled_lines(content) else read_characters
 

@@ -138,17 +138,17 @@ def _features(
     raw: RawTable, label: str, time: str | None, features: Sequence[str] | None, drop: Sequence[str], missing: Sequence[str],
     report: CleaningReport,
 ) -> list[str]:  # fmt: skip
-    """Return the names of the columns that are seen; the label is always one."""
+    """Return the names of the columns that are seen: the label, and then the others."""
     for asked in (*(features or ()), *drop):
         find_label(raw.frame.columns, asked, raw.source)
     if features is not None:
-        return list(dict.fromkeys([*features, label]))
-    names = []
+        return list(dict.fromkeys([label, *features]))
+    names = [label]
     for name in raw.frame.columns:
-        if name in drop or name == time:
+        if name in (*drop, label, time):
             continue
         cells = raw.frame[name]
-        if name != label and cells.dtype == pl.String:
+        if cells.dtype == pl.String:
             marked = cells.str.strip_chars()
             present = marked.filter(~marked.is_in(list(missing)))
             if present.cast(pl.Float64, strict=False).null_count() > len(present) / 2:

@@ -126,7 +126,7 @@ def labelled_lines(text: str) -> tuple[list[str], list[str]] | None:
     if len(found) < 2 or not all(found):
         return None
     labels = [match[1] for match in found if match]
-    if len(set(labels)) > max(2, MAX_LABEL_SHARE * len(labels)):
+    if not 2 <= len(set(labels)) <= max(2, MAX_LABEL_SHARE * len(labels)):
         return None
     return labels, [match[2] for match in found if match]
 

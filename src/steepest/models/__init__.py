@@ -1,7 +1,7 @@
 """Models: networks as frozen values, chosen by the data's kind. Importing this needs no torch; building does."""
 
 from .defaults import default_model
-from .sequences import bag_of_words, gru, lstm, rnn, transformer
+from .sequences import bag_of_words, gru, lstm, rnn, text_cnn, transformer
 from .specs import ModelSpec, additive_model, linear_model, mlp, residual_cnn
 
 __all__ = [
@@ -15,5 +15,6 @@ __all__ = [
     "mlp",
     "residual_cnn",
     "rnn",
+    "text_cnn",
     "transformer",
 ]

@@ -63,10 +63,21 @@ class Transformer(nn.Module):
     Shapes: (B, T) tokens or (B, T, features) to (B, outputs); of a language (B, T) to (B, T, outputs).
     """
 
-    def __init__(self, form: Form, width: int, layers: int, heads: int, outputs: int, dropout: float) -> None:
+    def __init__(
+        self,
+        form: Form,
+        width: int,
+        layers: int,
+        heads: int,
+        outputs: int,
+        *,
+        dropout: float,
+        ngrams: int,
+        buckets: int,
+    ) -> None:
         super().__init__()
         self.is_language, self.of_a_head = form.kind == "language", width // heads
-        self.reader = Reader(form, width)
+        self.reader = Reader(form, width, ngrams, buckets)
         self.blocks = nn.ModuleList(Block(width, heads, self.is_language, dropout) for _ in range(layers))
         self.norm, self.dropout = nn.LayerNorm(width), nn.Dropout(dropout)
         self.answer = nn.Linear(width, outputs)

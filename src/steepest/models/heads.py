@@ -6,16 +6,42 @@ from torch import Tensor, nn
 
 from ..forms import Form
 
+PRIME = 1_000_003
+
+
+class Runs(nn.Module):
+    """What is learned of each token, and of each run of 2 to `ngrams` tokens that ends with it, added up; (B, T) to (B, T, D).
+
+    Runs share `buckets` places, by their hash. They tell a network at once what it would take many steps to learn.
+
+    Source: Joulin et al., Bag of Tricks for Efficient Text Classification, 2016, arXiv:1607.01759 (hashed n-grams).
+    """
+
+    def __init__(self, vocabulary: int, width: int, ngrams: int, buckets: int, padding: int | None = None) -> None:
+        super().__init__()
+        self.buckets = buckets
+        self.tokens = nn.Embedding(vocabulary, width, padding_idx=padding)
+        self.runs = nn.ModuleList(nn.Embedding(buckets, width) for _ in range(ngrams - 1))
+        for table in (self.tokens, *self.runs):
+            nn.init.normal_(next(table.parameters()), std=(ngrams * width) ** -0.5)
+
+    def forward(self, x_BT: Tensor) -> Tensor:
+        found, run = self.tokens(x_BT), x_BT
+        for back, table in enumerate(self.runs, 1):
+            before = nn.functional.pad(x_BT, (back, 0))[:, : x_BT.shape[1]]
+            run = run * PRIME + before + 1
+            found = found + table(run % self.buckets)
+        return found
+
 
 class Reader(nn.Module):
     """A row as steps of `width` numbers, (B, T, D), and which of them are there, (B, T): tokens are looked up."""
 
-    def __init__(self, form: Form, width: int) -> None:
+    def __init__(self, form: Form, width: int, ngrams: int = 1, buckets: int = 1) -> None:
         super().__init__()
         self.padded = form.kind in ("text", "sound")
         if form.is_tokens:
-            self.read: nn.Module = nn.Embedding(form.vocabulary, width, padding_idx=0 if self.padded else None)
-            nn.init.normal_(self.read.weight, std=width**-0.5)
+            self.read: nn.Module = Runs(form.vocabulary, width, ngrams, buckets, padding=0 if self.padded else None)
         else:
             self.read = nn.Linear(form.shape[-1], width)
         self.is_tokens = form.is_tokens

@@ -21,14 +21,25 @@ class Recurrent(nn.Module):
     """
 
     def __init__(
-        self, form: Form, cell: str, width: int, layers: int, outputs: int, dropout: float, bidirectional: bool
+        self,
+        form: Form,
+        cell: str,
+        width: int,
+        layers: int,
+        outputs: int,
+        *,
+        dropout: float,
+        bidirectional: bool,
+        embedding: int,
+        ngrams: int,
+        buckets: int,
     ) -> None:
         super().__init__()
         self.is_language = form.kind == "language"
-        self.reader = Reader(form, width)
+        self.reader = Reader(form, embedding, ngrams, buckets)
         between = dropout if layers > 1 else 0.0
         made: Any = CELLS[cell]
-        self.layers: nn.RNNBase = made(width, width, layers, batch_first=True, dropout=between, bidirectional=bidirectional)
+        self.layers: nn.RNNBase = made(embedding, width, layers, batch_first=True, dropout=between, bidirectional=bidirectional)
         ways = 2 if bidirectional else 1
         self.dropout = nn.Dropout(dropout)
         self.answer = nn.Linear(ways * width if self.is_language else 3 * ways * width, outputs)
@@ -50,6 +61,7 @@ class Recurrent(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         steps, there = self.reader(x)
+        steps = self.dropout(steps)
         if self.is_language:
             states, _ = self.layers(steps)
             return self.answer(self.dropout(states))

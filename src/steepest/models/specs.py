@@ -19,7 +19,8 @@ INITS = ("he", "torch")
 MAX_STAGES = 8  # each halves the image and doubles the channels
 
 
-def _sizes(name: str, values: Sequence[int]) -> tuple[int, ...]:
+def sizes(name: str, values: Sequence[int]) -> tuple[int, ...]:
+    """Return whole numbers above zero as a tuple, or raise."""
     if not isinstance(values, tuple | list):
         raise InputError(f"{name} must be a tuple such as (64, 64) (got {values!r})")
     for value in values:
@@ -119,7 +120,7 @@ class Mlp(ModelSpec):
 
     def __post_init__(self) -> None:
         one_of("init", self.init, INITS)
-        object.__setattr__(self, "hidden", _sizes("hidden", self.hidden))
+        object.__setattr__(self, "hidden", sizes("hidden", self.hidden))
         between("dropout", self.dropout, 0, 1, open_end=True)
         if self.activation not in ACTIVATIONS:
             raise InputError(f"activation must be one of {', '.join(ACTIVATIONS)} (got {self.activation!r})")
@@ -158,7 +159,7 @@ class ResidualCnn(ModelSpec):
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        _sizes("width, stages and blocks", (self.width, self.stages, self.blocks))
+        sizes("width, stages and blocks", (self.width, self.stages, self.blocks))
         whole("stages", self.stages, 1, MAX_STAGES)
         between("dropout", self.dropout, 0, 1, open_end=True)
 

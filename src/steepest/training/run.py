@@ -5,24 +5,29 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 from torch import nn
 
 from .. import evaluation
 from ..data.core import Data
-from ..data.encoding import encode_rows
+from ..data.encoding import encode_rows, rows_of_file
+from ..data.language import CharacterPreprocessing
 from ..data.preprocessing import Preprocessing
+from ..data.series import SeriesPreprocessing
 from ..data.stored import from_dict
 from ..errors import InputError
 from ..forms import Form
 from ..recipes import read
 from ..records import Record, find, reading, replacing
 from ..tasks import Task, task
+from .generation import generate
 
 WEIGHTS = "weights.safetensors"
 
@@ -149,9 +154,7 @@ class Run:
         """
         raw = self._outputs(rows)
         if self.interface.classes is None:
-            values = raw.reshape(len(raw), -1).double().cpu().numpy()
-            values = values[:, 0] if values.shape[1] == 1 else values
-            return values * self.interface.scale + self.interface.shift
+            return self._values(raw)
         chosen = evaluation.probabilities(raw, len(self.interface.classes)).argmax(axis=1)
         return np.asarray(self.interface.classes)[chosen]
 
@@ -160,6 +163,38 @@ class Run:
         if self.interface.classes is None:
             raise InputError("predict_proba is for classes; this run predicts numbers, use predict")
         return evaluation.probabilities(self._outputs(rows), len(self.interface.classes))
+
+    def predict_file(self, path: str | Path) -> pl.DataFrame:
+        """Return predictions for the rows of a file: of classes with their probabilities, of a series a line a step ahead."""
+        raw = self._outputs(rows_of_file(path, self.interface.preprocessing))
+        if self.interface.classes is None:
+            values = np.atleast_1d(self._values(raw))
+            if isinstance(self.interface.preprocessing, SeriesPreprocessing):
+                return pl.DataFrame({"step": np.arange(1, values.size + 1), "prediction": values.reshape(-1)})
+            columns = (
+                {"prediction": values} if values.ndim == 1 else {f"c{i + 1}": values[:, i] for i in range(values.shape[1])}
+            )
+            return pl.DataFrame(columns)
+        shares = evaluation.probabilities(raw, len(self.interface.classes))
+        names = [str(name) for name in self.interface.classes]
+        chosen = [names[i] for i in shares.argmax(axis=1)]
+        return pl.DataFrame({"prediction": chosen} | {f"probability of {name}": shares[:, i] for i, name in enumerate(names)})
+
+    def _values(self, raw: torch.Tensor) -> np.ndarray:
+        """Return outputs as numbers in the units of the label."""
+        values = raw.reshape(len(raw), -1).double().cpu().numpy()
+        values = values[:, 0] if values.shape[1] == 1 else values
+        return values * self.interface.scale + self.interface.shift
+
+    def generate(self, prompt: str = "", *, length: int = 500, temperature: float = 0.8, seed: int = 0) -> str:
+        """Return what follows a prompt, as a network of what comes next has it: `length` characters; see `generation`."""
+        return "".join(self.stream(prompt, length=length, temperature=temperature, seed=seed))
+
+    def stream(self, prompt: str = "", **how: Any) -> Iterator[str]:
+        """Yield the characters of `generate` one by one, as they are drawn."""
+        if not isinstance(self.interface.preprocessing, CharacterPreprocessing):
+            raise InputError("this run predicts rows, not what comes next in a text; use predict")
+        yield from generate(self.model, self.interface.preprocessing, prompt, **how)
 
     def _outputs(self, rows: Any) -> torch.Tensor:
         prepared = encode_rows(rows, self.interface.preprocessing)

@@ -1,0 +1,355 @@
+"""Texts, plain text, series and sounds: read, split, made into rows, trained on, and predicted."""
+
+from __future__ import annotations
+
+import math
+import wave
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+import steepest
+from steepest.cli import main
+from steepest.data import stored
+from steepest.data.sounds import log_mel, mel_filters
+from steepest.data.texts import UNKNOWN, words
+
+GOOD, BAD = ["a fine film", "fine and warm", "warm , funny , fine"], ["a dull film", "dull and cold", "cold , loud , dull"]
+
+
+@pytest.fixture
+def reviews(tmp_path: Path) -> Path:
+    lines = [f"{label} {text} {i % 7}" for i in range(40) for label, texts in (("1", GOOD), ("0", BAD)) for text in texts]
+    path = tmp_path / "reviews.train"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def same_after_json(data: steepest.Data) -> bool:
+    import json
+
+    return stored.from_dict(json.loads(json.dumps(data.preprocessing.to_dict()))) == data.preprocessing
+
+
+# -- texts ------------------------------------------------------------------------------------------------------------
+
+
+def test_texts_become_rows_of_word_numbers(reviews: Path) -> None:
+    data = steepest.read_texts(reviews)
+    assert (data.kind, len(data), data.targets.classes) == ("text", 240, ("0", "1"))
+    assert data.form.vocabulary == len(data.preprocessing.vocabulary)  # type: ignore[attr-defined]
+    inputs, targets = data.part("train", by="x").take(torch.tensor([0, 1, 2]))
+    assert inputs.dtype == torch.int64
+    assert inputs.shape[0] == len(targets) == 3
+    assert same_after_json(data)
+    assert words("Don't panic, ÉLAN!") == ["don't", "panic", ",", "élan", "!"]
+
+
+def test_the_vocabulary_is_that_of_the_training_part(reviews: Path) -> None:
+    data = steepest.read_texts(reviews)
+    before = data.preprocessing
+    values = data.inputs.values.copy()  # type: ignore[attr-defined]
+    for part in ("validation", "test", "certificate"):
+        values[data.parts[part]] = "words nobody has seen before"
+    from dataclasses import replace
+
+    changed = replace(data, inputs=replace(data.inputs, values=values))  # type: ignore[type-var]
+    assert changed.preprocessing == before
+    inputs, _ = changed.part("test", by="x").take(torch.tensor([0]))
+    assert (inputs == UNKNOWN).all()
+
+
+def test_a_text_that_is_not_utf_8_and_a_test_file(tmp_path: Path) -> None:
+    train, test = tmp_path / "a.train", tmp_path / "a.test"
+    train.write_bytes(b"".join(f"{'pn'[i % 2]} caf\xe9 number {i % 3}\x85 more\n".encode("latin-1") for i in range(60)))
+    test.write_text("p cafe\nn number\n")
+    data = steepest.task(train, test=str(test)).data
+    assert data.size("test") == 2
+    assert len(data) == 62  # \x85 ends no line
+    assert "Latin-1" in str(data.cleaning)
+    test.write_text("p cafe\nq number\n")
+    with pytest.raises(steepest.InputError, match="label 'q' does not occur in the training file"):
+        steepest.task(train, test=str(test))
+
+
+def test_byte_pairs(reviews: Path) -> None:
+    pytest.importorskip("tokenizers")
+    data = steepest.read_texts(reviews, tokens="bpe")
+    inputs, _ = data.part("train", by="x").take(torch.arange(4))
+    assert inputs.max() < data.form.vocabulary
+    assert same_after_json(data)
+    with pytest.raises(steepest.InputError, match="tokens must be 'words' or 'bpe'"):
+        steepest.read_texts(reviews, tokens="letters")
+
+
+@pytest.mark.parametrize(
+    "model", ["bag_of_words()", "text_cnn(filters=8)", "gru(16)", "transformer(width=16, layers=1, heads=2)", "linear_model()"]
+)
+def test_texts_are_learned_and_predicted(reviews: Path, model: str, tmp_path: Path) -> None:
+    from steepest.recipes import read
+
+    task = steepest.task(reviews, model=read(model))
+    run = steepest.fit(task, steepest.Recipe(steepest.adamw(0.01), batch=16, epochs=8), home=tmp_path)
+    assert run.metrics["accuracy"] > 0.9
+    assert run.predict(["fine , warm", "cold and dull"]).tolist() == ["1", "0"]
+    again = steepest.load_run(str(run.id), home=tmp_path)
+    rows = ["a warm film", "a loud film indeed , and cold", ""]
+    np.testing.assert_allclose(again.predict_proba(rows), run.predict_proba(rows), atol=1e-6)
+    np.testing.assert_allclose(run.predict_proba(rows)[0], run.predict_proba(rows[:1])[0], atol=1e-5)  # alone, or beside longer
+    with pytest.raises(steepest.InputError, match="this model reads texts"):
+        run.predict(np.zeros((2, 3)))
+
+
+# -- plain text -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def story(tmp_path: Path) -> Path:
+    path = tmp_path / "story.txt"
+    path.write_text("the cat sat on the mat.\nthe dog ran to the cat.\n" * 120)
+    return path
+
+
+def test_windows_of_a_text_and_what_follows_them(story: Path) -> None:
+    text = story.read_text()
+    assert steepest.task(story).data.kind == "language"
+    data = steepest.task(story, context=16).data
+    assert data.targets.describe() == "what comes next"
+    alphabet = data.preprocessing.alphabet  # type: ignore[attr-defined]
+    inputs, targets = data.part("validation", by="x").take(torch.tensor([0, 1]))
+    begin = round(0.6 * len(text))
+    assert "".join(alphabet[i] for i in inputs[0]) == text[begin : begin + 16]
+    assert "".join(alphabet[i] for i in targets[0]) == text[begin + 1 : begin + 17]
+    assert "".join(alphabet[i] for i in inputs[1]) == text[begin + 16 : begin + 32]  # without overlap
+    assert same_after_json(data)
+
+
+def test_parts_of_a_text_follow_each_other_and_workers_get_their_own_alone(story: Path) -> None:
+    data = steepest.read_characters(story, context=16)
+    ends = [int(data.inputs.begins[data.parts[part]].max()) + 16 for part in ("train", "validation", "test")]  # type: ignore[attr-defined]
+    begins = [int(data.inputs.begins[data.parts[part]].min()) for part in ("validation", "test", "certificate")]  # type: ignore[attr-defined]
+    assert all(end < begin for end, begin in zip(ends, begins, strict=True))
+    lean = data.only("train", by="a worker")
+    assert len(lean.inputs.codes) == ends[0] + 1  # type: ignore[attr-defined]
+    for rows in (torch.tensor([0, 5]), torch.tensor([3])):
+        for mine, whole in zip(lean.part("train", by="x").take(rows), data.part("train", by="x").take(rows), strict=True):
+            assert torch.equal(mine, whole)
+
+
+def test_characters_that_the_training_part_does_not_hold(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("abcab" * 200 + "xyz" * 50)
+    data = steepest.task(tmp_path / "a.txt", context=8).data
+    assert "150 characters that the training part does not hold" in str(data.cleaning)
+    assert data.form.vocabulary == 4
+    with pytest.raises(steepest.InputError, match="fewer than a window of 500"):
+        steepest.read_characters(tmp_path / "a.txt", context=500)
+
+
+@pytest.mark.parametrize("model", ["lstm(32, ngrams=2)", "rnn(32)", "transformer(width=32, layers=1, heads=2)"])
+def test_a_text_is_learned_and_continued(story: Path, model: str, tmp_path: Path) -> None:
+    from steepest.recipes import read
+
+    task = steepest.task(story, context=32, model=read(model))
+    run = steepest.fit(task, steepest.Recipe(steepest.adamw(0.01), batch=16, epochs=3), home=tmp_path)
+    assert run.metrics["loss"] < 1.2
+    assert run.metrics["perplexity"] == pytest.approx(math.exp(run.metrics["loss"]))
+    assert run.metrics["bits"] == pytest.approx(run.metrics["loss"] / math.log(2))
+    again = steepest.load_run(str(run.id), home=tmp_path)
+    told = again.generate("the ", length=20, seed=1)
+    assert len(told) == 20
+    assert told == run.generate("the ", length=20, seed=1)
+    assert run.generate("the ", length=5, temperature=0) == run.generate("the ", length=5, temperature=0, seed=7)
+    with pytest.raises(steepest.InputError, match="trained on a text without 'Q'"):
+        run.generate("Q")
+    with pytest.raises(steepest.InputError, match="has no rows to predict"):
+        run.predict(["the cat"])
+    assert steepest.evaluate(run).metrics["loss"] == pytest.approx(run.metrics["loss"], rel=1e-5)
+
+
+# -- series -----------------------------------------------------------------------------------------------------------
+
+
+def hours(count: int) -> list[str]:
+    return [str(np.datetime64("2024-01-01T00:00") + np.timedelta64(i, "h")).replace("T", " ") for i in range(count)]
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Path:
+    t, rng = np.arange(600), np.random.default_rng(0)
+    values = 20 + 5 * np.sin(t / 24 * 2 * math.pi) + rng.normal(0, 0.2, 600)
+    path = tmp_path / "load.csv"
+    pl.DataFrame({"date": hours(600), "wind": rng.normal(size=600).round(3), "load": values.round(3)}).write_csv(path)
+    return path
+
+
+def test_windows_of_a_series_never_forecast_over_a_cut(load: Path) -> None:
+    data = steepest.task(load, label="load", horizon=6, window=24, parts=(0.6, 0.2, 0.2, 0.0)).data
+    series: Any = data.inputs
+    values = pl.read_csv(load)["load"].to_numpy()
+    assert series.names == ("load", "wind")  # the label comes first
+    for part, begin, end in (("train", 0, 360), ("validation", 360, 480), ("test", 480, 600)):
+        rows = data.parts[part]
+        first = series.begins[rows] + 24
+        assert first.min() >= begin
+        assert first.max() + 6 == end
+        np.testing.assert_allclose(data.targets.values[rows[0]], values[first[0] : first[0] + 6])
+    train = data.part("train", by="x")
+    inputs, targets = train.take(torch.tensor([5]))
+    assert (tuple(inputs.shape), tuple(targets.shape)) == ((1, 24, 2), (1, 6))
+    assert same_after_json(data)
+    with pytest.raises(steepest.InputError, match="too few for a window of 24 and 200 ahead"):
+        steepest.task(load, label="load", horizon=200, window=24)
+
+
+def test_a_forecast_beats_the_last_value_and_comes_back_in_units(load: Path, tmp_path: Path) -> None:
+    task = steepest.task(load, label="load", horizon=6, window=24, features=("load",))
+    run = steepest.fit(task, "adamw(0.003)", home=tmp_path, seed=1)
+    test = task.data.parts["test"]
+    begins = task.data.inputs.begins[test] + 23  # type: ignore[attr-defined]
+    last = task.data.inputs.values[begins, :1]  # type: ignore[attr-defined]
+    assert run.metrics["rmse"] < 0.5 * float(np.sqrt(np.square(task.data.targets.values[test] - last).mean()))
+    frame = pl.read_csv(load).head(300)
+    forecast = run.predict(frame)
+    assert forecast.shape == (1, 6)
+    assert 10 < forecast.mean() < 30
+    table = run.predict_file(load)
+    assert table.columns == ["step", "prediction"]
+    with pytest.raises(steepest.InputError, match="needs the last 24 steps"):
+        run.predict(frame.head(10))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda lines: [*lines[:50], lines[52], lines[51], *lines[53:]], "sort the rows by time"),
+        (lambda lines: [*lines[:50], "2024-02-31 00:00,1,2", *lines[51:]], "expected a date such as"),
+        (lambda lines: [*lines[:50], lines[50].rsplit(",", 1)[0] + ",warm", *lines[51:]], "expected a number, got 'warm'"),
+    ],
+)
+def test_a_series_that_cannot_be_right(load: Path, change: Any, message: str) -> None:
+    load.write_text("\n".join(change(load.read_text().splitlines())) + "\n")
+    with pytest.raises(steepest.InputError, match=message) as error:
+        steepest.task(load, label="load", horizon=6)
+    assert "line 5" in str(error.value)
+
+
+def test_missing_values_of_a_series_are_the_last_ones_seen(load: Path) -> None:
+    frame = pl.read_csv(load).with_columns(pl.when(pl.int_range(600) == 10).then(None).otherwise(pl.col("load")).alias("load"))
+    data = steepest.read_series(frame, "load", horizon=6)
+    values = data.inputs.values  # type: ignore[attr-defined]
+    assert values[10, 0] == values[9, 0]
+    assert "1 missing values in load" in str(data.cleaning)
+
+
+# -- sounds -----------------------------------------------------------------------------------------------------------
+
+
+def tone(hertz: float, seconds: float, rate: int = 8_000) -> np.ndarray:
+    return (20_000 * np.sin(2 * math.pi * hertz * np.arange(int(seconds * rate)) / rate)).astype(np.int16)
+
+
+def write_wav(path: Path, samples: np.ndarray, rate: int = 8_000) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(samples.tobytes())
+
+
+@pytest.fixture
+def tones(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for i in range(30):
+        write_wav(tmp_path / "tones" / "high" / f"{i}.wav", tone(rng.uniform(1500, 2500), rng.uniform(0.1, 0.3)))
+        write_wav(tmp_path / "tones" / "low" / f"{i}.wav", tone(rng.uniform(200, 400), rng.uniform(0.1, 0.3)))
+    return tmp_path / "tones"
+
+
+def test_the_spectrogram_of_a_tone_peaks_where_the_tone_is() -> None:
+    from steepest.data.recordings import joined
+
+    frames, offsets = log_mel(joined([tone(1000, 0.2), tone(300, 0.1)], 8_000), 40, 1_000)
+    centres = np.linspace(0, 4_000, 129)[mel_filters(40, 256, 8_000).argmax(axis=0)]
+    for hertz, rows in ((1000, slice(0, offsets[1] - 3)), (300, slice(offsets[1], offsets[2] - 3))):
+        peaks = centres[frames[rows].argmax(dim=1).numpy()]
+        assert np.abs(peaks - hertz).max() < 80
+    assert offsets.tolist() == [0, 17, 24]
+
+
+@pytest.mark.parametrize("model", ["residual_cnn(width=4, stages=1)", "lstm(16)", "transformer(width=16, layers=1, heads=2)"])
+def test_sounds_are_learned_and_predicted(tones: Path, model: str, tmp_path: Path) -> None:
+    from steepest.recipes import read
+
+    task = steepest.task(tones, model=read(model))
+    assert "60 recordings of" in task.data.describe()
+    run = steepest.fit(task, steepest.Recipe(steepest.adamw(0.01), batch=8, epochs=6), home=tmp_path)
+    assert run.metrics["accuracy"] > 0.85
+    again = steepest.load_run(str(run.id), home=tmp_path)
+    assert again.predict([tones / "high" / "3.wav", tone(300, 0.2)]).tolist() == ["high", "low"]
+    assert same_after_json(task.data)
+    assert run.predict_file(tones)["prediction"].to_list()[:2] == ["high", "high"]
+
+
+def test_recordings_that_cannot_be_read(tones: Path) -> None:
+    write_wav(tones / "high" / "99.wav", tone(100, 0))
+    with pytest.raises(steepest.InputError, match=r"99.wav holds no sound .*on-bad-row skip"):
+        steepest.task(tones)
+    (tones / "low" / "98.wav").write_bytes((tones / "low" / "3.wav").read_bytes()[:300])
+    data = steepest.task(tones, on_bad_row="skip").data
+    assert len(data) == 60
+    assert "2 files that cannot be read" in str(data.cleaning)
+    (tones / "high" / "99.wav").unlink()
+    (tones / "low" / "98.wav").unlink()
+    write_wav(tones / "high" / "97.wav", tone(100, 0.1), rate=16_000)
+    with pytest.raises(steepest.InputError, match="resample to one rate"):
+        steepest.task(tones)
+
+
+def test_an_archive_of_recordings(tmp_path: Path) -> None:
+    recordings = [tone(300 if i % 2 else 2000, 0.1 + 0.01 * (i % 5)) for i in range(40)]
+    offsets = np.concatenate([[0], np.cumsum([len(one) for one in recordings])])
+    arrays = {"audio": np.concatenate(recordings), "offsets": offsets, "kind": np.arange(40) % 2, "index": np.arange(40) // 4}
+    np.savez(tmp_path / "tones.npz", **arrays)
+    data = steepest.task(tmp_path / "tones.npz", label="kind", test_where="index<2").data
+    assert data.size("test") == 8
+    assert data.test_given
+    assert set(data.parts["test"]) == set(range(8))
+    with pytest.raises(steepest.InputError, match="which array is to be predicted"):
+        steepest.task(tmp_path / "tones.npz")
+    with pytest.raises(steepest.InputError, match="unknown column 'indx'; did you mean 'index'"):
+        steepest.task(tmp_path / "tones.npz", label="kind", test_where="indx<2")
+    np.savez(tmp_path / "bad.npz", **(arrays | {"offsets": offsets[::-1]}))
+    with pytest.raises(steepest.InputError, match="offsets must rise from 0"):
+        steepest.task(tmp_path / "bad.npz", label="kind")
+
+
+# -- the command line -------------------------------------------------------------------------------------------------
+
+
+def test_the_command_line_continues_a_text_and_predicts_rows(
+    story: Path, reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = ["--home", str(tmp_path / "home")]
+    quick = ["--recipe", "adamw(0.01)", "--epochs", "2", "--quiet"]
+    assert main(["fit", str(story), "--context", "16", "--model", "lstm(16)", *quick, *home]) == 0
+    capsys.readouterr()
+    assert main(["predict", "last", "--prompt", "the ", "--length", "12", *home]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("the ")
+    assert len(told) == 4 + 12 + 1
+    assert main(["predict", "last", str(story), *home]) == 2
+    assert "has no rows to predict" in capsys.readouterr().err
+    assert main(["fit", str(reviews), *quick, *home]) == 0
+    capsys.readouterr()
+    (tmp_path / "new.txt").write_text("a fine film\na dull film\n")
+    assert main(["predict", "last", str(tmp_path / "new.txt"), "--out", str(tmp_path / "out.csv"), *home]) == 0
+    found = pl.read_csv(tmp_path / "out.csv")
+    assert found.columns == ["prediction", "probability of 0", "probability of 1"]
+    assert found["prediction"].to_list() == [1, 0]
+    assert main(["predict", "last", "--prompt", "x", *home]) == 2
+    assert "not what comes next" in capsys.readouterr().err
