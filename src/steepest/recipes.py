@@ -249,8 +249,8 @@ def default_recipe(kind: str, num_rows: int) -> Recipe:
             rules.adamw(0.003, weight_decay=0.01, schedule=schedules.one_cycle()), batch=128, epochs=10, name="default"
         )
     if kind == "text":
-        rule = rules.adamw(0.005, weight_decay=0.1, schedule=schedules.cosine(warmup=0.05))
-        return Recipe(rule, batch=32, epochs=20, patience=4, name="default")
+        rule = rules.adamw(0.003, weight_decay=0.1, schedule=schedules.cosine(warmup=0.1))
+        return Recipe(rule, batch=32, epochs=6, name="default")
     if kind == "sound":
         return Recipe(
             rules.adamw(0.003, weight_decay=0.01, schedule=schedules.one_cycle()), batch=32, epochs=20, name="default"
