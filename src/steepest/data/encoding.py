@@ -12,6 +12,7 @@ from .cleaning import MISSING_MARKS, Table, typed_as
 from .frames import is_frame, to_numbers, to_polars
 from .inputs import Arrays, Images, Series, Texts
 from .language import CharacterPreprocessing
+from .pictures import as_pictures
 from .preprocessing import ArrayPreprocessing, CategoryStep, ImagePreprocessing, Preprocessing, TablePreprocessing
 from .reading import RawTable, read_frame
 from .recordings import as_sounds
@@ -36,6 +37,9 @@ def encode_rows(rows: Any, preprocessing: Preprocessing) -> np.ndarray | Rows:
     if isinstance(preprocessing, SeriesPreprocessing):
         return preprocessing(_last_window(rows, preprocessing))
     shape = preprocessing.form.shape
+    if isinstance(preprocessing, ImagePreprocessing):
+        pictures = as_pictures(rows, shape[0], (shape[1], shape[2]))
+        rows = rows if pictures is None else pictures
     if isinstance(rows, str) or is_frame(rows):
         raise InputError(f"this model reads arrays of shape (rows, {', '.join(map(str, shape))}), not tables")
     values = to_numbers(rows, "rows")
