@@ -277,7 +277,7 @@ def test_what_is_promised_is_held_against_free_memory(tmp_path: Path, monkeypatc
     root = folder(tmp_path / "set")
     monkeypatch.setattr(pictures, "free_memory", lambda: 4 * 2**20)
     (root / "cat" / "large.png").write_bytes(bomb(2000, 2000))
-    with pytest.raises(steepest.InputError, match="large.png promises 2,000 x 2,000 pixels, more than half of the free memory"):
+    with pytest.raises(steepest.InputError, match=r"large.png promises 2,000 x 2,000 pixels, more than half"):
         load(root)
     (root / "cat" / "large.png").unlink()
     with pytest.raises(steepest.InputError, match=r"24 images of 400 x 400 take 11,520,000 bytes.*give a smaller size"):
@@ -301,7 +301,7 @@ def test_unreadable_files_and_circles_of_links(tmp_path: Path, monkeypatch: pyte
 
     with monkeypatch.context() as patch:
         patch.setattr(Image, "open", refuse)
-        with pytest.raises(steepest.InputError, match="00.png cannot be read: Permission denied"):
+        with pytest.raises(steepest.InputError, match=r"00.png cannot be read: Permission denied"):
             load(root)
     with monkeypatch.context() as patch:
         patch.setattr(os, "scandir", refuse)
@@ -326,7 +326,7 @@ def test_fit_and_predict_files(tmp_path: Path) -> None:
         assert run.predict([image, image]).tolist() == ["light", "light"]
     assert run.predict([str(bright), tmp_path / "set" / "dark" / "0.png"]).tolist() == ["light", "dark"]
     assert run.predict(np.full((1, 6, 6), 30, dtype=np.uint8)).tolist() == ["dark"]
-    with pytest.raises(steepest.InputError, match="nowhere.png cannot be read: No such file"):
+    with pytest.raises(steepest.InputError, match=r"nowhere.png cannot be read: No such file or directory$"):
         run.predict("nowhere.png")
 
 

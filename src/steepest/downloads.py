@@ -26,8 +26,9 @@ from .progress import Progress
 from .sources import DOWNLOADS, Remote, download_folder
 
 AT_ONCE = 2**16
-TRIES = 3  # without a further byte, at one address
-WAIT_S = 1.0  # before the second try; twice as long before each further one
+TRIES = 3  # in a row that bring less than this, at one address
+ENOUGH = 2**15
+WAIT_S = 0.5  # before going on; twice as long after each try that brought little
 TIMEOUT_S = 30.0
 SLOWEST = 100  # bytes a second, over TIMEOUT_S; below, the line counts as broken
 PASSING = (408, 425, 429, 500, 502, 503, 504)  # answers that another try may change
@@ -155,10 +156,10 @@ def _all_bytes(address: str, remote: Remote, file: IO[bytes], bar: Progress, bef
         try:
             _go_on(address, remote, file, bar, before)
         except _BrokenError:
-            tries = 0 if _size(file) > had else tries + 1
+            tries = 0 if _size(file) >= had + ENOUGH else tries + 1
             if tries == TRIES:
                 raise
-            time.sleep(WAIT_S * 2 ** max(0, tries - 1))
+            time.sleep(WAIT_S * 2**tries)
     if had > remote.size:
         file.truncate(0)
         _all_bytes(address, remote, file, bar, before)

@@ -68,7 +68,7 @@ def decode(
     *,
     size: Any = None,
     channels: int | None = None,
-    on_bad_row: str = "stop",
+    on_bad_row: str | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return images as one uint8 array (rows, channels, height, width), and which of the given ones its rows are.
 
@@ -78,10 +78,10 @@ def decode(
         report: takes what was done: resized, turned, left out.
         size: (height, width) that all are resized to; None: they must have one size.
         channels: 1 or 3; None: 1 where all are grey, else 3.
-        on_bad_row: `"stop"` at an image that cannot be read, or `"skip"` it.
+        on_bad_row: `"stop"` at an image that cannot be read, or `"skip"` it; None: stop, where nobody can ask for skipping.
     """
     size = check_size(size)
-    one_of("on_bad_row", on_bad_row, ("stop", "skip"))
+    one_of("on_bad_row", on_bad_row, ("stop", "skip", None))
     bad: dict[int, str] = {}
     limit = SHARE_OF_MEMORY * free_memory()
     with _pillow_quiet():
@@ -119,7 +119,7 @@ def _filling(given: Sequence[Any], heads: dict[int, Head], values: np.ndarray, p
 
 
 def _each(
-    work: Callable[[int], Any], which: Iterable[int], names: Sequence[str], bad: dict[int, str], on_bad_row: str
+    work: Callable[[int], Any], which: Iterable[int], names: Sequence[str], bad: dict[int, str], on_bad_row: str | None
 ) -> Iterator[tuple[int, Any]]:
     """Yield what becomes of each image; what cannot be read raises one line, or is noted as bad and passed over.
 
@@ -130,8 +130,9 @@ def _each(
             yield i, work(i)
         except Exception as error:  # decoders of damaged files raise nearly anything
             why = _reason(names[i], error)
-            if on_bad_row == "stop":
-                raise InputError(f"{why}; correct or remove it, or add --on-bad-row skip") from None
+            if on_bad_row != "skip":
+                hint = "; correct or remove it, or add --on-bad-row skip" if on_bad_row else ""
+                raise InputError(why + hint) from None
             bad[i] = why
 
 
