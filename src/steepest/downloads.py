@@ -105,7 +105,7 @@ def _fetch(remote: Remote, folder: Path, bar: Progress, before: int) -> None:
             except (_BrokenError, _UselessError) as error:
                 complaints.append(f"{address}: {error}")
             except OSError:
-                part.unlink()  # on a full disk, half a file would only keep it full
+                part.unlink(missing_ok=True)  # on a full disk, half a file would only keep it full
                 raise
         kept = _size(file)
         if not kept:

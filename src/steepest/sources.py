@@ -72,8 +72,11 @@ DOWNLOADS = {
 
 def download_folder(name: str) -> Path:
     """Return where a set of `DOWNLOADS` is kept: in `STEEPEST_CACHE`, else in `~/.cache/steepest`, under `data`."""
-    base = os.environ.get("STEEPEST_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "steepest"
-    return Path(base).expanduser() / "data" / name
+    try:
+        base = os.environ.get("STEEPEST_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "steepest"
+        return Path(base).expanduser() / "data" / name
+    except RuntimeError as error:
+        raise InputError(f"no folder to keep data in ({error}); name one with STEEPEST_CACHE") from None
 
 
 def is_download(source: str) -> bool:

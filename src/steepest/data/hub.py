@@ -91,7 +91,8 @@ def from_hub(
         report.columns = int(np.prod(values.shape[1:]))
     else:
         inputs = Texts(_texts(frames, str(text), report), check_tokens(tokens))
-    check_taught(labels, where, name)
+    names_of = getattr(features[label], "names", None)
+    check_taught(labels if names_of is None else np.array(names_of)[labels], where, name)
     targets = encode(labels, name, f"label {label!r}", kind or kind_of_whole_numbers(labels))
     targets = _named(targets, features[label])
     report.rows = len(labels)

@@ -15,7 +15,7 @@ from .cifar import is_cifar, read_cifar
 from .cleaning import CleaningReport
 from .core import Data
 from .folders import holds_pictures, read_folder
-from .frames import is_frame, to_numpy, to_polars
+from .frames import is_frame, is_records, to_numpy, to_polars
 from .hub import from_hub, is_hub
 from .images import is_image_source
 from .images import read_images as read_image_arrays
@@ -102,8 +102,11 @@ def from_dataset(
             "expected a map-style Dataset (with len and indexing); collect an iterable one into arrays first"
             f" (got {type(dataset).__name__})"
         )
-    if isinstance(dataset, str | tuple | list | dict):
-        raise InputError(f"expected a map-style Dataset of (input, label) pairs (got a {type(dataset).__name__})")
+    if isinstance(dataset, str | tuple | list | dict | np.ndarray) or hasattr(dataset, "detach"):
+        raise InputError(
+            f"expected a map-style Dataset of (input, label) pairs (got a {type(dataset).__name__}); arrays are brought with their "
+            "labels: steepest.arrays(X, y)"
+        )
     if hasattr(dataset, "tensors") and len(dataset.tensors) == 2:
         X, y = dataset.tensors
         return arrays(
@@ -185,7 +188,7 @@ def load(source: Any, *, label: str | int | None = None, **options: Any) -> Data
         source = source.dataset  # steepest makes its own batches
     if is_hub(source):
         return from_hub(source, label=None if label is None else str(label), **_known(from_hub, options))
-    if is_frame(source):
+    if is_frame(source) or (label is not None and is_records(source)):
         if label is None:
             raise InputError("a frame needs label=, the name of the column to predict")
         return read_table(source, label, **_known(read_table, options))
