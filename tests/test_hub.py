@@ -1,7 +1,4 @@
-"""Data sets of Hugging Face's `datasets` package, built in memory: images, texts, tables, given parts, hidden labels.
-
-The rest of the page: whatever else people hold data in goes through the same door.
-"""
+"""Data sets of Hugging Face's `datasets` package, built in memory: images, texts, tables, given parts, hidden labels."""
 
 from __future__ import annotations
 
@@ -66,6 +63,8 @@ def test_images() -> None:
         np.testing.assert_array_equal(data.inputs.values[:, 0, 0, 0], np.arange(40))  # type: ignore[attr-defined]
     assert load(images(), size=(3, 3)).form.shape == (1, 3, 3)
     assert load(images(), size=3, label="label").name == "dataset"
+    run = steepest.fit(images(), recipe=steepest.Recipe(steepest.adam(), epochs=1), record=False)
+    assert len(run.predict(images()["image"])) == len(run.predict(images()[:]["image"])) == 40
 
 
 def test_rows_that_were_chosen_and_shuffled_stay_so() -> None:
@@ -175,23 +174,8 @@ def test_a_class_that_the_train_part_lacks() -> None:
         load(datasets.DatasetDict(train=texts(), test=other))
 
 
-# -- whatever else holds data -----------------------------------------------------------------------------------------
-
-
-def test_every_way_to_hold_a_table_gives_the_same_data() -> None:
-    pandas = pytest.importorskip("pandas")
+def test_a_table_is_what_the_frame_of_it_is() -> None:
     rows = {"a": RNG.random(60).tolist(), "b": ["x", "y", "z"] * 20, "label": ["no", "yes"] * 30}
-    records = pl.DataFrame(rows).to_dicts()
-    sources = (
-        made(rows), pl.DataFrame(rows), pl.LazyFrame(rows), pandas.DataFrame(rows), pl.DataFrame(rows).to_arrow(), rows, records,
-    )  # fmt: skip
-    found = [steepest.task(source, label="label").data for source in sources]
-    for data in found:
-        assert torch.equal(data.part("train", by="x").inputs, found[0].part("train", by="x").inputs)
-        assert data.targets.classes == ("no", "yes")
-
-
-def test_arrays_without_labels_are_told_how_to_come() -> None:
-    for source in (RNG.random((9, 2)), torch.rand(9, 2), (RNG.random((9, 2)), [0, 1] * 4), [1, 2, 3]):
-        with pytest.raises(steepest.InputError, match=r"arrays are brought with their labels: steepest.arrays\(X, y\)"):
-            steepest.task(source)
+    one, other = (steepest.task(source, label="label").data for source in (made(rows), pl.DataFrame(rows)))
+    assert torch.equal(one.part("train", by="x").inputs, other.part("train", by="x").inputs)
+    assert one.targets.classes == other.targets.classes == ("no", "yes")

@@ -64,8 +64,10 @@ def to_numpy(value: Any, what: str) -> np.ndarray:
         with blaming(f"taking {what} as an array"):
             value = value.detach().cpu()
             value = (value.float() if value.is_floating_point() and value.element_size() < 4 else value).numpy()
-    elif is_frame(value) or hasattr(value, "to_numpy"):
+    elif hasattr(value, "to_numpy"):
         value = value.to_numpy()
+    elif is_frame(value):
+        value = to_polars(value).to_numpy()
     try:
         array = np.asarray(value)
     except ValueError as error:

@@ -104,8 +104,8 @@ def from_dataset(
         )
     if isinstance(dataset, str | tuple | list | dict | np.ndarray) or hasattr(dataset, "detach"):
         raise InputError(
-            f"expected a map-style Dataset of (input, label) pairs (got a {type(dataset).__name__}); arrays are brought with their "
-            "labels: steepest.arrays(X, y)"
+            f"expected a map-style Dataset of (input, label) pairs (got a {type(dataset).__name__}); arrays are brought with "
+            "their labels: steepest.arrays(X, y)"
         )
     if hasattr(dataset, "tensors") and len(dataset.tensors) == 2:
         X, y = dataset.tensors

@@ -240,7 +240,7 @@ def _pillow(module: str) -> Any:
 def as_pictures(rows: Any, channels: int, size: tuple[int, int]) -> np.ndarray | None:
     """Return new images given as files or Pillow's images, one or many, as training images are; None: they are neither."""
     one = isinstance(rows, str | Path) or is_picture(rows)
-    given = [rows] if one else list(rows) if isinstance(rows, list | tuple) else []
+    given = [rows] if one else list(rows) if isinstance(rows, Sequence) else []
     if not given or not all(isinstance(item, str | Path) or is_picture(item) for item in given):
         return None
     if channels not in (1, 3):
