@@ -303,10 +303,12 @@ def test_unreadable_files_and_circles_of_links(tmp_path: Path, monkeypatch: pyte
         patch.setattr(Image, "open", refuse)
         with pytest.raises(steepest.InputError, match=r"00.png cannot be read: Permission denied"):
             load(root)
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "scandir", refuse)
-        with pytest.raises(steepest.InputError, match="set cannot be read: Permission denied"):
-            load(root)
+    scan = os.scandir
+    for name in ("set", "cat"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "scandir", lambda path, name=name: refuse() if str(path).endswith(name) else scan(path))
+            with pytest.raises(steepest.InputError, match=f"{name} cannot be read: Permission denied"):
+                load(root)
 
 
 # -- learning and predicting ------------------------------------------------------------------------------------------

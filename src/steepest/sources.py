@@ -140,6 +140,7 @@ def check_source(source: str) -> None:
     if len(source) > MAX_PATH or "\0" in source:
         raise InputError(f"expected the name of a task or file (got {source[:40]!r}..., {len(source)} characters)")
     if path.is_dir():
+        _check_folder(path)
         return
     if not path.exists() and not path.suffix and len(path.parts) == 1:
         raise InputError(f"{unknown('task', source, (*BUILTINS, *DOWNLOADS))}; nor is it a file")
@@ -149,5 +150,12 @@ def check_source(source: str) -> None:
                 raise InputError(f"{path} is empty (0 bytes)")
     except FileNotFoundError:
         raise InputError(_no_such_file(path)) from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def _check_folder(path: Path) -> None:
+    try:
+        os.scandir(path).close()
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from None

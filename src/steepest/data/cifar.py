@@ -34,6 +34,7 @@ def is_cifar(path: Path) -> bool:
 
 def read_cifar(path: str | Path) -> LabelledArrays:
     """Read the archive, or a folder that holds it or the batches unpacked."""
+    source = str(path)
     path = Path(path)
     if path.is_dir() and not any(BATCH.fullmatch(entry.name) for entry in path.iterdir()):
         path = path / ARCHIVE
@@ -43,7 +44,7 @@ def read_cifar(path: str | Path) -> LabelledArrays:
         raise InputError(f"{path}: no data_batch_1.bin in it; expected the binary version of CIFAR-10")
     images, labels = _batches(path, {name: found[name] for name in training})
     test = _batches(path, {"test_batch.bin": found["test_batch.bin"]}) if "test_batch.bin" in found else (None, None)
-    return LabelledArrays(images, labels, *test, str(path))
+    return LabelledArrays(images, labels, *test, source)
 
 
 def _unpacked(folder: Path) -> dict[str, bytes]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -126,16 +127,23 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def _entries(path: Path) -> list[os.DirEntry[str]]:
     """Return what is in a folder, by name, without what systems leave behind."""
-    try:
-        with os.scandir(path) as entries:
-            seen = [entry for entry in entries if not entry.name.startswith(".") and entry.name not in UNSEEN]
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
+    with _scanned(path) as entries:
+        seen = [entry for entry in entries if not entry.name.startswith(".") and entry.name not in UNSEEN]
     return sorted(seen, key=lambda entry: entry.name)
 
 
+@contextmanager
+def _scanned(path: Path) -> Iterator[Iterator[os.DirEntry[str]]]:
+    try:
+        with os.scandir(path) as entries:
+            yield entries
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
 def _has_picture(folder: Path) -> bool:
-    return any(_is_picture_name(entry.name) for entry in _entries(folder))
+    with _scanned(folder) as entries:
+        return any(_is_picture_name(entry.name) and not entry.name.startswith(".") for entry in entries)
 
 
 def _is_picture_name(name: str) -> bool:
