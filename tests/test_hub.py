@@ -123,6 +123,15 @@ def test_hidden_labels_leave_their_rows_out() -> None:
     assert "9 rows without a label: left out" in str(data.cleaning)
 
 
+def test_rows_keep_their_numbers_and_some_must_have_labels() -> None:
+    content = [{"bytes": _png(i), "path": None} for i in range(9)] + [{"bytes": b"nothing", "path": None}]
+    broken = made({"image": content, "label": [-1, *(i % 2 for i in range(9))]}, image=datasets.Image(), label=classes())
+    with pytest.raises(steepest.InputError, match="row 9 of train"):
+        load(broken)
+    with pytest.raises(steepest.InputError, match="no row of the train part has a label in the column 'label'"):
+        load(made({"text": ["a", "b"], "label": [-1, -1]}, label=classes()))
+
+
 def test_a_column_of_text_is_named_where_others_stand_beside_it() -> None:
     several = texts(title=[f"title {i}" for i in range(40)], stars=[float(i % 5) for i in range(40)])
     assert load(several, text="title").inputs.values[3] == "title 3"  # type: ignore[attr-defined]

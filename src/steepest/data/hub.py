@@ -26,6 +26,7 @@ PART_NAMES = {
     "dev": "validation",
 }  # fmt: skip
 COUNTERS = ("idx", "id", "index", "__index_level_0__")  # columns that number the rows
+ROW = "(row)"  # where a row stood before those without a label were left out
 LABELS = ("label", "labels", "target", "class")
 
 
@@ -71,7 +72,9 @@ def from_hub(
     label = _label(features, label)
     with blaming("the dataset"):
         frames = {part: _frame(one, features, label, report) for part, one in sets.items()}
-    frames = {part: frame for part, frame in frames.items() if part == "train" or frame.height}
+    frames = {part: frame for part, frame in frames.items() if frame.height}
+    if "train" not in frames:
+        raise InputError(f"no row of the train part has a label in the column {label!r}")
     others = [column for column in features if column != label]
     kind = kind or ("classification" if hasattr(features[label], "names") else None)
     options = {"kind": kind, "scaling": scaling, "parts": parts, "seed": seed, "name": name}
@@ -85,7 +88,7 @@ def from_hub(
     labels = np.concatenate([frame[label].to_numpy() for frame in frames.values()])
     if image is not None:
         cells = [cell for frame in frames.values() for cell in _cells(frame[image])]
-        names = [f"row {row} of {part}, column {image!r}," for part, frame in frames.items() for row in range(frame.height)]
+        names = [f"row {row} of {part}, column {image!r}," for part, frame in frames.items() for row in frame[ROW]]
         values, kept = decode(cells, names, report, size=size, on_bad_row=on_bad_row)
         inputs, labels, where = Images(values), labels[kept], where[kept]
         report.columns = int(np.prod(values.shape[1:]))
@@ -144,7 +147,7 @@ def _frame(dataset: Any, features: Mapping[str, Any], label: str, report: Cleani
     """Return the rows that have a label; numbers of classes become their names in all columns but the label."""
     if lacking := [column for column in features if column not in dataset.features]:
         raise InputError(f"a part of the dataset lacks the column {lacking[0]!r} of its train part")
-    frame = dataset.to_polars().select(list(features))
+    frame = dataset.to_polars().select(list(features)).with_row_index(ROW)
     absent = frame[label].is_null()
     if hasattr(features[label], "names") and frame[label].dtype.is_integer():
         absent |= (frame[label] < 0).fill_null(True)  # how hidden labels of a test part are marked
@@ -173,8 +176,10 @@ def _table(
     frames: Mapping[str, pl.DataFrame], label: str, report: CleaningReport, options: dict[str, Any], feature: Any
 ) -> Data:
     """Return a table; rows of parts that are given are read with the columns and kinds of the train part."""
-    held = [(part, frame) for part, frame in frames.items() if part != "train"]
-    data = read_table(frames["train"], label, test=pl.concat([frame for _, frame in held]) if held else None, **options)
+    held = [(part, frame.drop(ROW)) for part, frame in frames.items() if part != "train"]
+    data = read_table(
+        frames["train"].drop(ROW), label, test=pl.concat([frame for _, frame in held]) if held else None, **options
+    )
     data.cleaning.findings[:0] = report.findings
     data.targets = _named(data.targets, feature)
     trained = len(data) - sum(frame.height for _, frame in held)
