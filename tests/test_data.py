@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -357,3 +358,26 @@ def test_a_dataset_that_gives_no_pairs_is_told(item: Any, message: str) -> None:
 
     with pytest.raises(steepest.InputError, match=message):
         steepest.task(Wrong())
+
+
+def test_every_way_to_hold_a_table_gives_the_same_data() -> None:
+    rng = np.random.default_rng(0)
+    rows = {"a": rng.random(60).tolist(), "b": ["x", "y", "z"] * 20, "label": ["no", "yes"] * 30}
+    frame = pl.DataFrame(rows)
+    sources = [frame, frame.lazy(), pd.DataFrame(rows), rows, frame.to_dicts()]
+    labels = [frame["label"], frame.select("label"), frame.lazy().select("label"), pd.Series(rows["label"])]
+    if importlib.util.find_spec("pyarrow") is not None:
+        sources.append(frame.to_arrow())
+        labels.append(frame.select("label").to_arrow())
+    found = [steepest.task(source, label="label").data for source in sources]
+    found += [steepest.arrays(frame.drop("label"), label) for label in labels]
+    for data in found:
+        assert torch.equal(data.part("train", by="x").inputs, found[0].part("train", by="x").inputs)
+        assert data.targets.classes == ("no", "yes")
+
+
+def test_arrays_without_labels_are_told_how_to_come() -> None:
+    values = np.random.default_rng(0).random((9, 2))
+    for source in (values, torch.from_numpy(values), (values, [0, 1] * 4), [1, 2, 3]):
+        with pytest.raises(steepest.InputError, match=r"arrays are brought with their labels: steepest.arrays\(X, y\)"):
+            steepest.task(source)

@@ -1,13 +1,15 @@
 """Every example in the README and under docs/ runs as it stands.
 
 Python blocks of a page run one after the other in one namespace; lines that begin with `$ steepest` in console blocks run
-through the command line. `customers.csv` is there for them. A block after `<!-- not run -->` is only shown.
+through the command line. `customers.csv` is there for them. A block after `<!-- not run -->` is only shown; one after
+`<!-- needs NAME -->` runs where that package is installed.
 """
 
 from __future__ import annotations
 
 import re
 import shlex
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,9 @@ from steepest.cli import main
 
 ROOT = Path(steepest.__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-BLOCK = re.compile(r"^(?P<skip><!-- not run -->\n)?```(?P<kind>python|console)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(
+    r"^(?:<!-- (?P<skip>not run|needs \w+) -->\n)?```(?P<kind>python|console)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL
+)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -25,7 +29,7 @@ def test_every_example_runs(page: Path, churn: Path, capsys: pytest.CaptureFixtu
     churn.rename("customers.csv")
     namespace: dict[str, object] = {}
     for block in BLOCK.finditer(page.read_text()):
-        if block["skip"]:
+        if block["skip"] and (block["skip"] == "not run" or find_spec(block["skip"].split()[1]) is None):
             continue
         if block["kind"] == "python":
             exec(compile(block["body"], f"{page.name}", "exec"), namespace)

@@ -18,7 +18,7 @@ FLOORS = (
     ("tasks", "recipes", "evaluation", "gradient"),
     ("optimizer", "groups", "state", "averages", "hooks"),
     ("kernels",),
-    ("rules", "schedules", "models", "data", "objectives", "metrics", "records", "sources"),
+    ("rules", "schedules", "models", "data", "objectives", "metrics", "records", "sources", "downloads"),
     ("reach", "forms"),
     ("errors", "values", "clock", "progress"),
 )
@@ -30,6 +30,7 @@ NEIGHBOURS = {
     "averages": {"state"},
     "rules": {"schedules"},
     "data": {"sources"},
+    "downloads": {"sources"},
     "objectives": {"data"},
 }
 

@@ -39,6 +39,7 @@ _PUBLIC = {
         "text_cnn", "transformer",
     ),
     "objectives": ("Objective", "binary_cross_entropy", "cross_entropy", "mse"),
+    "downloads": ("download",),
     "reach": ("Reach",),
     "tasks": ("Task", "task"),
     "recipes": ("Recipe", "parse_recipe", "plateau"),

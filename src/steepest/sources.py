@@ -1,4 +1,4 @@
-"""Where data come from by name: the built-in sets and files, checked with nothing but the standard library.
+"""Where data come from by name: the built-in sets, those to download, and files; with nothing but the standard library.
 
 The command line answers a wrong name or an unreadable file from here, before anything heavy is imported.
 """
@@ -6,7 +6,9 @@ The command line answers a wrong name or an unreadable file from here, before an
 from __future__ import annotations
 
 import gzip
+import os
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import InputError, nearest, unknown
@@ -19,6 +21,75 @@ BUILTINS = {
     "iris": ("load_iris", "accuracy >= 0.9"),
     "diabetes": ("load_diabetes", "r2 >= 0.4"),
 }
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A file on the internet: where it lies (addresses to try in turn), its size, and what its content must hash to."""
+
+    addresses: tuple[str, ...]
+    size: int
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        return self.addresses[0].rpartition("/")[2]
+
+
+def _idx(bases: tuple[str, ...], *files: tuple[str, int, str]) -> tuple[Remote, ...]:
+    return tuple(Remote(tuple(f"{base}/{name}-ubyte.gz" for base in bases), size, sha256) for name, size, sha256 in files)
+
+
+# name -> its files. The SHA-256 are those of the files with the sizes and MD5 sums that the makers publish; of MNIST, whose own
+# page hands out nothing any more, the copies that PyTorch's and TensorFlow's data sets use.
+DOWNLOADS = {
+    "mnist": _idx(
+        ("https://ossci-datasets.s3.amazonaws.com/mnist", "https://storage.googleapis.com/cvdf-datasets/mnist"),
+        ("train-images-idx3", 9_912_422, "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"),
+        ("train-labels-idx1", 28_881, "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"),
+        ("t10k-images-idx3", 1_648_877, "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"),
+        ("t10k-labels-idx1", 4_542, "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"),
+    ),
+    "fashion-mnist": _idx(
+        (
+            "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion",
+            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
+        ),
+        ("train-images-idx3", 26_421_880, "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"),
+        ("train-labels-idx1", 29_515, "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"),
+        ("t10k-images-idx3", 4_422_102, "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"),
+        ("t10k-labels-idx1", 5_148, "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"),
+    ),
+    "cifar-10": (
+        Remote(
+            ("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",),
+            170_052_171,
+            "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+        ),
+    ),
+}
+
+
+def download_folder(name: str) -> Path:
+    """Return where a set of `DOWNLOADS` is kept: in `STEEPEST_CACHE`, else in `~/.cache/steepest`, under `data`."""
+    try:
+        base = os.environ.get("STEEPEST_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "steepest"
+        return Path(base).expanduser() / "data" / name
+    except RuntimeError as error:
+        raise InputError(f"no folder to keep data in ({error}); name one with STEEPEST_CACHE") from None
+
+
+def is_download(source: str) -> bool:
+    """Return whether a name means a set to download; a file or folder of that name here comes first."""
+    return source in DOWNLOADS and not Path(source).exists()
+
+
+def downloaded(name: str) -> Path:
+    """Return the folder of a downloaded set, or raise, saying how to get it."""
+    folder = download_folder(name)
+    if not all((folder / remote.name).is_file() for remote in DOWNLOADS[name]):
+        raise InputError(f"{name} is not downloaded yet (looked in {folder}): steepest download {name}")
+    return folder
 
 
 MAX_PATH = 4_000  # characters; beyond, no file system takes it
@@ -57,21 +128,34 @@ def _no_such_file(path: Path) -> str:
 
 
 def check_source(source: str) -> None:
-    """Raise unless `source` names a built-in set, a folder, a readable file that is not empty, or `file.py:function`."""
+    """Raise unless `source` names a built-in or downloaded set, a folder, a readable file that is not empty, or
+    `file.py:function`.
+    """
     if source in BUILTINS:
+        return
+    if is_download(source):
+        downloaded(source)
         return
     path = Path(source.rpartition(":")[0]) if ".py:" in source else Path(source)
     if len(source) > MAX_PATH or "\0" in source:
         raise InputError(f"expected the name of a task or file (got {source[:40]!r}..., {len(source)} characters)")
     if path.is_dir():
+        _check_folder(path)
         return
     if not path.exists() and not path.suffix and len(path.parts) == 1:
-        raise InputError(f"{unknown('task', source, BUILTINS)}; nor is it a file")
+        raise InputError(f"{unknown('task', source, (*BUILTINS, *DOWNLOADS))}; nor is it a file")
     try:
         with path.open("rb") as file:
             if not file.read(1):
                 raise InputError(f"{path} is empty (0 bytes)")
     except FileNotFoundError:
         raise InputError(_no_such_file(path)) from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def _check_folder(path: Path) -> None:
+    try:
+        os.scandir(path).close()
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from None

@@ -108,11 +108,13 @@ def task(
     name: str | None = None,
     **options: Any,
 ) -> Task:
-    """Make a Task from a built-in name, a file, a frame, a Dataset, Data, or `file.py:function`.
+    """Make a Task from a name, a file or folder, a frame, a Dataset, Data, or `file.py:function`.
 
     Args:
-        source: `"digits"`, `"breast-cancer"`, `"wine"`, `"iris"`, `"diabetes"`; a path to csv, parquet, idx or npz;
-            a pandas or polars frame; a PyTorch Dataset; a `Data`; or `"file.py:function"`, a function that returns a Task.
+        source: `"digits"`, `"breast-cancer"`, `"wine"`, `"iris"`, `"diabetes"`; `"mnist"`, `"fashion-mnist"`, `"cifar-10"`
+            once downloaded; a path to csv, parquet, idx or npz; a folder of folders of images or recordings, one a class;
+            a pandas or polars frame; a PyTorch or Hugging Face Dataset; a `Data`; or `"file.py:function"`, a function that
+            returns a Task.
         label: of a table, the column to predict, by name or position.
         reach: the target, such as `"accuracy >= 0.97"`.
         model: see `Task`.

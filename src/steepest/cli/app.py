@@ -13,6 +13,7 @@ import typer
 
 from ..clock import process_age_s
 from ..errors import InputError
+from ..sources import DOWNLOADS
 from . import NOT_REACHED, OK, saying_how_to_go_on
 from . import options as o
 from .printing import clock_line, metrics_line, print_json, print_leaderboard
@@ -318,6 +319,25 @@ def _continue_text(run: Any, prompt: str, how: dict[str, Any], as_json: bool) ->
     for character in run.stream(prompt, **how):
         print(character, end="", flush=True)
     print()
+
+
+@app.command()
+def download(
+    name: Annotated[str, typer.Argument(metavar="NAME", help=f"{', '.join(DOWNLOADS)}.")],
+    to: Annotated[Path | None, typer.Option(help="The folder [where TASK finds it by name].")] = None,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+) -> int:
+    """Download a data set, checked; what broke off is gone on with."""
+    from ..downloads import download as bring
+
+    with saying_how_to_go_on():
+        folder = bring(name, to=to, progress=False if quiet else None, lines=not quiet)
+    if json:
+        print_json({"name": name, "folder": str(folder)})
+    else:
+        print(f"{folder}\nnext: steepest fit {name if to is None else shlex.quote(str(folder))}")
+    return OK
 
 
 @app.command()

@@ -12,7 +12,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from ..errors import InputError, unknown
-from ..sources import BUILTINS, check_source
+from ..sources import BUILTINS, DOWNLOADS, check_source
 
 Seed = Annotated[int, typer.Option(help="Everything random follows from it.")]
 Batch = Annotated[str | None, typer.Option(help="Rows a step, or full.")]
@@ -20,7 +20,7 @@ Home = Annotated[Path | None, typer.Option(help="Folder of the records [./.steep
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 
-_NAMES = ", ".join(BUILTINS)
+_NAMES = ", ".join((*BUILTINS, *DOWNLOADS))
 _HEADER = typer.Option("--header/--no-header", help="Whether line 1 names the columns.")
 _MISSING = typer.Option(help="Another mark of a missing cell: MARK, or COLUMN=MARK for one column.")
 
@@ -30,7 +30,7 @@ class Source:
     """What to learn, as the command line said it; checked without importing anything heavy."""
 
     task: Annotated[
-        str, typer.Argument(metavar="TASK", help=f"{_NAMES}; a csv, parquet, npz or idx file; or file.py:function.")
+        str, typer.Argument(metavar="TASK", help=f"{_NAMES}; a csv, parquet, npz or idx file, a folder; or file.py:function.")
     ]
     label: Annotated[str | None, typer.Option(help="Column to predict: name or position (-1: last).")] = None
     reach: Annotated[str | None, typer.Option(help='The target, such as "accuracy>=0.97".')] = None
@@ -47,6 +47,7 @@ class Source:
     feature: Annotated[list[str] | None, typer.Option(help="Of a series: a column that is seen [all].")] = None
     tokens: Annotated[str | None, typer.Option(help="Of texts: words or bpe.")] = None
     context: Annotated[int | None, typer.Option(help="Of a plain text: characters read at once.")] = None
+    size: Annotated[str | None, typer.Option(help="Of images in files: height x width to resize to, such as 32x32.")] = None
     test_where: Annotated[str | None, typer.Option(help="Rows of the test part, such as 'year>=2020'.")] = None
     parts: Annotated[str | None, typer.Option(help="Shares of train, validation, test, certificate.")] = None
     model: Annotated[str | None, typer.Option(help='The network, such as "mlp((64, 64))".')] = None
@@ -104,6 +105,7 @@ class Source:
             "features": tuple(self.feature) if self.feature else None,
             "tokens": self.tokens,
             "context": self.context,
+            "size": None if self.size is None else _size(self.size),
             "test_where": self.test_where,
             "parts": None if self.parts is None else _shares(self.parts),
         }
@@ -134,6 +136,13 @@ def takes_source(verb: Callable[..., int]) -> Callable[..., int]:
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return command
+
+
+def _size(text: str) -> tuple[int, ...]:
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(side.isdecimal() and int(side) for side in sides):
+        raise InputError(f"--size takes height x width in pixels such as 32x32 (got {text!r})")
+    return int(sides[0]), int(sides[-1])
 
 
 def _shares(text: str) -> tuple[float, ...]:

@@ -14,6 +14,7 @@ from .frames import is_frame, to_numbers, to_polars
 from .images import read_idx
 from .inputs import Arrays, Images, Series, Texts
 from .language import CharacterPreprocessing
+from .pictures import as_pictures
 from .preprocessing import ArrayPreprocessing, CategoryStep, ImagePreprocessing, Preprocessing, TablePreprocessing
 from .reading import RawTable, read_frame, read_text
 from .recordings import as_sounds
@@ -38,6 +39,9 @@ def encode_rows(rows: Any, preprocessing: Preprocessing) -> np.ndarray | Rows:
     if isinstance(preprocessing, SeriesPreprocessing):
         return preprocessing(_last_window(rows, preprocessing))
     shape = preprocessing.form.shape
+    if isinstance(preprocessing, ImagePreprocessing):
+        pictures = as_pictures(rows, shape[0], (shape[1], shape[2]))
+        rows = rows if pictures is None else pictures
     if isinstance(rows, str) or is_frame(rows):
         raise InputError(f"this model reads arrays of shape (rows, {', '.join(map(str, shape))}), not tables")
     values = to_numbers(rows, "rows")

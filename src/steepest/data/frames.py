@@ -12,19 +12,25 @@ from ..errors import InputError, blaming
 
 
 def is_frame(value: Any) -> bool:
-    """Return whether a value is a pandas or polars frame (told by its type's module; neither is imported)."""
-    return type(value).__name__ in ("DataFrame", "LazyFrame") and type(value).__module__.split(".")[0] in (
-        "pandas",
-        "polars",
-    )
+    """Return whether a value is a pandas or polars frame or an Arrow table (told by its type's module; none is imported)."""
+    return (type(value).__module__.split(".")[0], type(value).__name__) in (
+        ("pandas", "DataFrame"), ("polars", "DataFrame"), ("polars", "LazyFrame"), ("pyarrow", "Table"),
+    )  # fmt: skip
+
+
+def is_records(value: Any) -> bool:
+    """Return whether a value is a dict of columns or a list of dicts."""
+    return isinstance(value, Mapping) or (isinstance(value, list) and bool(value) and isinstance(value[0], Mapping))
 
 
 def to_polars(value: Any) -> pl.DataFrame:
-    """Return a polars frame from a polars or pandas frame, a list of dicts or a dict of columns."""
+    """Return a polars frame from a polars or pandas frame, an Arrow table, a list of dicts or a dict of columns."""
     if isinstance(value, pl.LazyFrame):
         return value.collect()
     if isinstance(value, pl.DataFrame):
         return value
+    if type(value).__module__.split(".")[0] == "pyarrow":
+        return pl.DataFrame(value)
     if is_frame(value):
         return pl.DataFrame([_pandas_column(str(name), value.iloc[:, i]) for i, name in enumerate(value.columns)])
     if isinstance(value, Mapping):
@@ -58,8 +64,10 @@ def to_numpy(value: Any, what: str) -> np.ndarray:
         with blaming(f"taking {what} as an array"):
             value = value.detach().cpu()
             value = (value.float() if value.is_floating_point() and value.element_size() < 4 else value).numpy()
-    elif is_frame(value) or hasattr(value, "to_numpy"):
+    elif hasattr(value, "to_numpy"):
         value = value.to_numpy()
+    elif is_frame(value):
+        value = to_polars(value).to_numpy()
     try:
         array = np.asarray(value)
     except ValueError as error:

@@ -10,16 +10,20 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError, blaming, unknown
-from ..sources import BUILTINS, check_source
+from ..sources import BUILTINS, check_source, downloaded, is_download
+from .cifar import is_cifar, read_cifar
 from .cleaning import CleaningReport
 from .core import Data
-from .frames import is_frame, to_numpy, to_polars
+from .folders import holds_pictures, read_folder
+from .frames import is_frame, is_records, to_numpy, to_polars
+from .hub import from_hub, is_hub
 from .images import is_image_source
 from .images import read_images as read_image_arrays
-from .inputs import Items
+from .inputs import Images, Items
 from .labelled import read_texts
 from .language import read_characters
 from .memory import arrays
+from .pictures import decode, is_picture
 from .reading import TABLE_SUFFIXES, read_text
 from .recordings import is_sound_source, read_sounds
 from .series import read_series
@@ -32,17 +36,38 @@ from .texts import labelled_lines
 def read_images(
     path: str | Path,
     *,
+    size: Any = None,
+    on_bad_row: str = "stop",
     scaling: str = "standard",
     kind: str | None = None,
     parts: tuple[float, ...] = SHARES,
     seed: int = 0,
     name: str | None = None,
 ) -> Data:
-    """Read labelled images from an idx file (labels and test set beside it), a folder of idx files, or an npz archive.
+    """Read labelled images: a folder a class with png, jpeg, bmp, webp or gif files in it (needs `steepest[images]`); an idx
+    file (labels and test set beside it) or a folder of them; an npz archive; CIFAR-10's binary version.
 
     Whole-number labels of images are classes, however many there are, unless `kind="regression"`.
+
+    Args:
+        path: the folder or file; folders `train`, `test` and `validation` of folders of classes are those parts.
+        size: (height, width) that images in files are resized to; None: they must have one size.
+        on_bad_row: at an image that cannot be read, `"stop"`, or `"skip"` it and say so.
+        scaling: of pixels, per channel: `"standard"`, `"minmax"`, `"robust"` or `"none"`.
+        kind: `"classification"` or `"regression"`; None: told from the labels.
+        parts: shares of train, validation, test and certificate.
+        seed: how images are dealt out.
+        name: what records call the data; None: the folder's or file's name.
     """
-    found = read_image_arrays(path)
+    path = Path(path)
+    if path.is_dir() and holds_pictures(path):
+        return read_folder(
+            path, size=size, on_bad_row=on_bad_row, scaling=scaling, kind=kind, parts=parts, seed=seed,
+            name=name or path.resolve().name,
+        )  # fmt: skip
+    if size is not None:
+        raise InputError(f"size is for folders of image files; the images of {path} have one size")
+    found = read_cifar(path) if is_cifar(path) else read_image_arrays(path)
     test = None
     if found.test_inputs is not None and found.test_labels is not None:
         test = (found.test_inputs, found.test_labels)
@@ -54,18 +79,34 @@ def read_images(
 
 
 def from_dataset(
-    dataset: Any, *, parts: tuple[float, ...] = SHARES, seed: int = 0, kind: str | None = None, name: str = "dataset"
+    dataset: Any,
+    *,
+    parts: tuple[float, ...] = SHARES,
+    seed: int = 0,
+    kind: str | None = None,
+    name: str = "dataset",
+    size: Any = None,
 ) -> Data:
     """Make Data from a map-style PyTorch Dataset of (input, label) pairs, fetched item by item at each batch.
 
-    Whole-number labels are classes, as everywhere in PyTorch, unless `kind="regression"`.
+    Whole-number labels are classes, as everywhere in PyTorch, unless `kind="regression"`. Pillow's images, as torchvision
+    hands them out without a transform, are decoded once, into one array; `size` is for those.
     """
-    if hasattr(dataset, "dataset") and hasattr(dataset, "batch_size"):
-        dataset = dataset.dataset  # a DataLoader: steepest makes its own batches
-    if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
-        raise InputError("expected a map-style Dataset (with len and indexing); collect an iterable one into arrays first")
-    if isinstance(dataset, str | tuple | list | dict):
-        raise InputError(f"expected a map-style Dataset of (input, label) pairs (got a {type(dataset).__name__})")
+    if is_loader(dataset):
+        dataset = dataset.dataset  # steepest makes its own batches
+    if is_hub(dataset):
+        return from_hub(dataset, parts=parts, seed=seed, kind=kind, name=name, size=size)
+    streams = any(kind.__name__ == "IterableDataset" for kind in type(dataset).__mro__)
+    if streams or not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
+        raise InputError(
+            "expected a map-style Dataset (with len and indexing); collect an iterable one into arrays first"
+            f" (got {type(dataset).__name__})"
+        )
+    if isinstance(dataset, str | tuple | list | dict | np.ndarray) or hasattr(dataset, "detach"):
+        raise InputError(
+            f"expected a map-style Dataset of (input, label) pairs (got a {type(dataset).__name__}); arrays are brought with "
+            "their labels: steepest.arrays(X, y)"
+        )
     if hasattr(dataset, "tensors") and len(dataset.tensors) == 2:
         X, y = dataset.tensors
         return arrays(
@@ -74,15 +115,36 @@ def from_dataset(
     with blaming("the dataset"):
         if len(dataset) < 1:
             raise InputError("the dataset is empty (length 0)")
+        if is_picture(_pair(dataset[0], 0)[0]):
+            return _from_pictures(dataset, size, parts, seed, kind, name)
         labels = np.asarray([to_numpy([_pair(dataset[i], i)[1]], "label")[0] for i in range(len(dataset))])
     targets = encode(labels, name, "label", kind or kind_of_whole_numbers(labels))
     return Data(name, Items(dataset), targets, deal(targets, parts, seed, name), CleaningReport(len(labels)), "none")
 
 
+def _from_pictures(dataset: Any, size: Any, parts: tuple[float, ...], seed: int, kind: str | None, name: str) -> Data:
+    """Make Data from a Dataset of Pillow's images and their labels."""
+    pairs = [_pair(dataset[i], i) for i in range(len(dataset))]
+    labels = to_numpy([label for _, label in pairs], "label")
+    report = CleaningReport(len(labels))
+    values, _ = decode(
+        [image for image, _ in pairs], [f"item {i} of the dataset" for i in range(len(pairs))], report, size=size
+    )
+    targets = encode(labels, name, "label", kind or kind_of_whole_numbers(labels))
+    return Data(name, Images(values), targets, deal(targets, parts, seed, name), report)
+
+
+def is_loader(value: Any) -> bool:
+    """Return whether a value is a DataLoader of PyTorch's, which batches a Dataset."""
+    return hasattr(value, "dataset") and hasattr(value, "batch_size")
+
+
 def _pair(item: Any, i: int) -> tuple[Any, Any]:
     """Return an item of a dataset if it is an input with its label."""
-    if not isinstance(item, tuple | list) or len(item) != 2 or not hasattr(item[0], "shape"):
-        raise InputError(f"item {i} of the dataset must be a pair (tensor or array, label) (got {type(item).__name__})")
+    pair = isinstance(item, tuple | list) and len(item) == 2
+    if not pair or not (hasattr(item[0], "shape") or is_picture(item[0])):
+        kinds = f"{type(item).__name__} of {', '.join(type(one).__name__ for one in item)}" if pair else type(item).__name__
+        raise InputError(f"item {i} of the dataset must be a pair (tensor, array or image; label) (got {kinds})")
     return item[0], item[1]
 
 
@@ -110,18 +172,23 @@ def builtin(name: str, *, parts: tuple[float, ...] = SHARES, seed: int = 0, scal
 
 
 def load(source: Any, *, label: str | int | None = None, **options: Any) -> Data:
-    """Make Data from whatever names or holds it: a built-in name, a path, a frame with `label`, a Dataset, Data itself."""
+    """Make Data from whatever names or holds it: a name, a path, a frame with `label`, a Dataset, Data itself."""
     if isinstance(source, Data):
         return source
     if isinstance(source, str | Path):
         data = _load_named(str(source), label, options)
-        place = str(source) if str(source) in BUILTINS else str(Path(source).resolve())
+        name = str(source)
+        place = name if name in BUILTINS or is_download(name) else str(Path(source).resolve())
         data.origin = {
             "source": place,
             "options": ({} if label is None else {"label": label}) | _plain_options(options),
         }
         return data
-    if is_frame(source):
+    if is_loader(source):
+        source = source.dataset  # steepest makes its own batches
+    if is_hub(source):
+        return from_hub(source, label=None if label is None else str(label), **_known(from_hub, options))
+    if is_frame(source) or (label is not None and is_records(source)):
         if label is None:
             raise InputError("a frame needs label=, the name of the column to predict")
         return read_table(source, label, **_known(read_table, options))
@@ -143,7 +210,7 @@ def _load_named(source: str, label: str | int | None, options: dict[str, Any]) -
     if source in BUILTINS:
         return builtin(source, **_known(builtin, options))
     check_source(source)
-    path = Path(source)
+    path = downloaded(source) if is_download(source) else Path(source)
     reader = _reader_of(path, label, options)
     if reader in (read_table, read_series):
         if label is None:
@@ -160,12 +227,12 @@ def _reader_of(path: Path, label: str | int | None, options: dict[str, Any]) -> 
     """Return what reads a file or folder, told by its name and how it begins."""
     if is_sound_source(path):
         return read_sounds
-    if is_image_source(path):
+    if is_image_source(path) or is_cifar(path) or (path.is_dir() and holds_pictures(path)):
         return read_images
     if path.is_dir():
         raise InputError(
-            f"{path} is a folder without idx image files or folders of wav files; expected those, or a csv, parquet, npz, "
-            "idx or text file"
+            f"{path} is a folder without idx image files, and without a folder a class of images or wav files; expected those, "
+            "or a csv, parquet, npz, idx or text file"
         )
     if "horizon" in options:
         return read_series

@@ -5,6 +5,7 @@ Nothing reads the certificate part before an artifact is certified. Classes keep
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 
 import numpy as np
@@ -52,13 +53,9 @@ def deal_with_test(
     targets: Targets, shares: tuple[float, ...], seed: int, source: str, tested: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Deal rows out into the four parts; those that are `tested`, if any, are the test part."""
-    if not tested.any():
-        return deal(targets, shares, seed, source)
-    rest = np.flatnonzero(~tested)
-    if not len(rest):
+    if tested.all():
         raise InputError(f"{source}: all {len(tested)} rows are test rows; none are left to train on")
-    parts = deal(targets.take(rest), shares, seed, source, with_test=False)
-    return {name: rest[rows] for name, rows in parts.items()} | {"test": np.flatnonzero(tested)}
+    return deal_around(targets, shares, seed, source, {"test": np.flatnonzero(tested)} if tested.any() else {})
 
 
 def in_turn(steps: int, shares: tuple[float, ...], source: str) -> list[tuple[int, int]]:
@@ -104,17 +101,23 @@ def deal(
 
     Without a test part to deal out, its share goes to the others.
     """
+    rows = len(targets.values)
+    tested = np.arange(rows - num_test, rows)
+    return deal_around(targets, shares, seed, source, {"test": tested} if num_test or not with_test else {})
+
+
+def deal_around(
+    targets: Targets, shares: tuple[float, ...], seed: int, source: str, given: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Deal rows out into the parts that are not given; the shares of those that are go to the others."""
     shares = check_shares(shares)
     check_seed(seed)
-    rows = np.arange(len(targets.values) - num_test)
-    if num_test or not with_test:
-        left = 1 - shares[2]
-        shares = (shares[0] / left, shares[1] / left, 0.0, shares[3] / left)
+    rows = np.setdiff1d(np.arange(len(targets.values)), np.concatenate([np.empty(0, dtype=np.int64), *given.values()]))
+    left = 1 - sum(share for name, share in zip(PARTS, shares, strict=True) if name in given)
+    shares = tuple(0.0 if name in given else share / left for name, share in zip(PARTS, shares, strict=True))
     codes = targets.values[rows] if targets.classes else None
     parts = dict(zip(PARTS, split_rows(rows, codes, shares, seed), strict=True))
-    if num_test:
-        parts["test"] = np.arange(len(rows), len(rows) + num_test)
     for name, share in zip(PARTS, shares, strict=True):
         if share and not len(parts[name]):
             raise InputError(f"{source}: {len(rows)} rows are too few to split in {', '.join(PARTS)}; the {name} part is empty")
-    return parts
+    return parts | dict(given)

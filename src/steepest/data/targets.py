@@ -87,6 +87,16 @@ def encode(labels: np.ndarray, source: str, name: str = "label", kind: str | Non
     return Targets("classification", codes.astype(np.int64), named)
 
 
+def check_taught(labels: np.ndarray, where: np.ndarray, source: str) -> None:
+    """Raise unless every class of a part that was given has a row in the train part; numbers are no classes."""
+    if guess_kind(labels) != "classification" and kind_of_whole_numbers(labels) is None:
+        return
+    known = set(labels[where == "train"].tolist())
+    for label, part in zip(labels.tolist(), where, strict=True):
+        if label not in known:
+            raise InputError(f"{source}: class {label!r} of the {part} part does not occur in the train part")
+
+
 def _numbers(labels: np.ndarray, source: str, name: str) -> Targets:
     if labels.dtype.kind not in "iuf":
         raise InputError(f"{source}: {name} holds text ({labels[:1]!s}, ...); regression needs numbers")

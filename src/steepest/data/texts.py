@@ -131,7 +131,8 @@ def labelled_lines(text: str) -> tuple[list[str], list[str]] | None:
     return labels, [match[2] for match in found if match]
 
 
-def check_tokens(tokens: str) -> None:
-    """Raise unless texts can be taken apart so."""
+def check_tokens(tokens: str) -> str:
+    """Return how texts are taken apart, or raise."""
     if tokens not in ("words", "bpe"):
         raise InputError(f"tokens must be 'words' or 'bpe' (got {tokens!r})")
+    return tokens

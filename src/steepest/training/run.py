@@ -150,7 +150,8 @@ class Run:
         """Return the predicted label (or number) of each row.
 
         Args:
-            rows: as the training data came: a frame, dicts or a csv path for a table; an array for arrays and images.
+            rows: as the training data came: a frame, dicts or a csv path for a table; an array for arrays and images; paths
+                of image files, or Pillow's images.
         """
         raw = self._outputs(rows)
         if self.interface.classes is None:
