@@ -21,11 +21,13 @@ RESULTS = Path(__file__).parent / "results"
 CPU = torch.device("cpu")
 
 
-def arguments(description: str) -> argparse.Namespace:
-    """Return `--quick` and `--data`; the folder of real data also comes from STEEPEST_DATA."""
+def arguments(description: str, *, only: bool = False) -> argparse.Namespace:
+    """Return `--quick` and `--data`; the folder of real data also comes from STEEPEST_DATA. `only` adds `--only`."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="fewer repetitions; writes no result")
     parser.add_argument("--data", type=Path, default=os.environ.get("STEEPEST_DATA"), help="folder of real data sets")
+    if only:
+        parser.add_argument("--only", help="names of cases, with semicolons between; writes no result")
     return parser.parse_args()
 
 
