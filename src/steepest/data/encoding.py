@@ -12,11 +12,12 @@ from .cleaning import MISSING_MARKS, Table, typed_as
 from .frames import is_frame, to_numbers, to_polars
 from .inputs import Arrays, Images, Series, Texts
 from .language import CharacterPreprocessing
-from .preprocessing import ArrayPreprocessing, CategoryStep, ImagePreprocessing, Preprocessing, TablePreprocessing
+from .preprocessing import ArrayPreprocessing, ImagePreprocessing, Preprocessing, TablePreprocessing
 from .reading import RawTable, read_frame
 from .recordings import as_sounds
 from .series import SeriesPreprocessing
 from .sounds import SoundPreprocessing
+from .steps import DateStep
 from .texts import TextPreprocessing
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ def encode_rows(rows: Any, preprocessing: Preprocessing) -> np.ndarray | Rows:
 
 def _texts(rows: Any) -> list[str]:
     """Return texts given one by one, or in a list, array or column."""
+    if is_frame(rows) and len(rows.columns) == 1:
+        rows = to_polars(rows).to_series().fill_null("")
     found = [rows] if isinstance(rows, str) else list(rows)
     if not found or not all(isinstance(text, str) for text in found):
         raise InputError("this model reads texts: a list of str, one a row")
@@ -114,6 +117,6 @@ def _table_like(rows: Any, preprocessing: TablePreprocessing) -> Table:
             raise InputError(
                 f"rows lack the column {step.name!r} that the model was trained on (they have {', '.join(raw.frame.columns)})"
             )
-        kind = "category" if isinstance(step, CategoryStep) else "number"
-        columns.append(typed_as(raw, step.name, kind, preprocessing.reading.marks.of(step.name)))
+        pattern = step.pattern if isinstance(step, DateStep) else ""
+        columns.append(typed_as(raw, step.name, step.kind, preprocessing.reading.marks.of(step.name), pattern))
     return Table(tuple(columns))

@@ -166,7 +166,7 @@ class Lines:
         return ~inside if proper.all() else None
 
     def quoted_rows(self, delimiter: str) -> Iterator[tuple[int, int, list[str]]]:
-        """Yield each row with quotes: where it begins, where it ends (excluded), its fields; it may go on over several lines."""
+        """Yield each row with quotes: where it begins, where it ends (excluded), its fields; it may go on over lines."""
         at = 0
 
         def lines() -> Iterator[str]:
