@@ -43,7 +43,7 @@ class Binding:
         """The groups as numbers; a row without a group is one of its own."""
         if self.groups is None:
             return None
-        numbers = pl.Series(self.groups, dtype=pl.String).rank("dense").cast(pl.Int64)
+        numbers = pl.Series(self.groups.tolist(), dtype=pl.String).rank("dense").cast(pl.Int64)
         alone = numbers.is_null().to_numpy()
         found = numbers.fill_null(0).to_numpy().copy()
         found[alone] = found.max(initial=0) + 1 + np.arange(alone.sum())

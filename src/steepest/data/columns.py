@@ -39,7 +39,7 @@ class Column:
     def cells(self) -> pl.Series:
         """Return the values as a polars column, null where missing."""
         if self.values.dtype == object:
-            return pl.Series(self.name, self.values, dtype=pl.String)
+            return pl.Series(self.name, self.values.tolist(), dtype=pl.String)
         return pl.Series(self.name, self.values).fill_nan(None)
 
 

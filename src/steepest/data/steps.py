@@ -20,6 +20,7 @@ from .scaling import scaler_numbers
 MAX_CATEGORIES = 32  # with a place each; more are looked up by a number
 MAX_CODES = 10_000
 MAX_WORDS = 128  # of a column of text
+MIN_CELLS = 5  # that hold a word: on titanic's names, 5-fold accuracy was 0.814 so, 0.812 with 2, 0.808 without names (4 seeds)
 MISSING = "(missing)"
 AT_ONCE = 100_000  # cells of text taken apart together
 DAY = 86_400
@@ -275,13 +276,13 @@ def each_word(cells: pl.Series) -> tuple[pl.Series, pl.Series]:
 
 
 def fit_words(column: Column) -> TextStep | None:
-    """Fit on training cells: the most frequent words that two cells have, and how rare each is."""
+    """Fit on training cells: the most frequent words that five cells have, and how rare each is."""
     counts = pl.DataFrame(schema={"word": pl.String, "count": pl.UInt32, "cells": pl.UInt32})
     for begin in range(0, len(column.values), AT_ONCE):
         rows, words = each_word(column.cells()[begin : begin + AT_ONCE])
         found = pl.DataFrame({"word": words, "row": rows}).group_by("word")
         counts = pl.concat([counts, found.agg(count=pl.len().cast(pl.UInt32), cells=pl.n_unique("row").cast(pl.UInt32))])
-    counts = counts.group_by("word").agg(pl.sum("count", "cells")).filter(pl.col("cells") > 1)
+    counts = counts.group_by("word").agg(pl.sum("count", "cells")).filter(pl.col("cells") >= MIN_CELLS)
     counts = counts.filter(pl.col("cells") < len(column.values)).sort(["count", "word"], descending=[True, False])
     kept = counts.head(MAX_WORDS)
     if not kept.height:

@@ -124,17 +124,20 @@ def _with_test(
     """Return inputs, targets and binding with the rows of a test file below."""
     bad = BadRows(raw.frame.height) if on_bad_row == "skip" else None
     table, labels = _conform(raw, found.inputs, found.label, bad)
-    codes = align(labels, targets.classes, raw.source, report, on_bad_row) if targets.classes else labels
     groups = None
     if group is not None and group in raw.frame.columns:
         groups = group_cells(raw, group, found.inputs.reading.marks)
+    keep = np.arange(len(labels))
     if bad is not None:
         for what, where in bad.found.items():
             report.add(f"rows of the test file with {what}", int(where.sum()), "skipped")
-        keep = np.flatnonzero(~bad.mask & ~((codes < 0) if targets.classes else False))
-        if not keep.size:
-            raise InputError(f"{raw.source}: every row of the test file was skipped; none are left to test on")
-        table, codes, groups = table.take(keep), codes[keep], None if groups is None else groups[keep]
+        keep = keep[~bad.mask]
+    codes = align(labels[keep], targets.classes, raw.source, report, on_bad_row) if targets.classes else labels[keep]
+    if targets.classes:
+        keep, codes = keep[codes >= 0], codes[codes >= 0]
+    if not keep.size:
+        raise InputError(f"{raw.source}: every row of the test file was skipped; none are left to test on")
+    table, groups = table.take(keep), None if groups is None else groups[keep]
     joined = Targets(targets.kind, np.concatenate([targets.values, codes]), targets.classes)
     return found.inputs.joined(table), joined, binding.joined(codes, groups)
 
@@ -152,8 +155,7 @@ def _conform(raw: RawTable, table: Table, target: Column, bad: BadRows | None) -
     absent = Column(target.name, target.kind, labels).cells().is_null().to_numpy()
     if bad is not None:
         bad.add("a missing label", absent)
-        return Table(columns, table.reading), np.where(absent, labels[~absent][0] if not absent.all() else 0, labels)
-    if absent.any():
+    elif absent.any():
         place = raw.place(int(np.flatnonzero(absent)[0]))
         raise InputError(f"{raw.source}, {place}: the label {target.name!r} is missing in the test file")
     return Table(columns, table.reading), labels

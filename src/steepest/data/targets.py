@@ -113,7 +113,7 @@ def _plain(value: Any) -> Any:
 
 
 def align(
-    labels: np.ndarray, classes: tuple[Any, ...], source: str, report: CleaningReport, on_bad_row: str = "stop"
+    labels: np.ndarray, classes: tuple[Any, ...], source: str, report: CleaningReport, on_bad_row: str | None = None
 ) -> np.ndarray:
     """Encode the labels of a second file with the classes of the first; a trailing full stop is forgiven, and reported.
 
@@ -128,12 +128,10 @@ def align(
         if key not in known and isinstance(key, str) and key.rstrip(".") in known:
             key = key.rstrip(".")
             trimmed += 1
-        if key not in known and on_bad_row == "stop":
+        if key not in known and on_bad_row != "skip":
             shown = ", ".join(repr(value) for value in classes[:6])
-            raise InputError(
-                f"{source}: label {key!r} does not occur in the training file (its classes: {shown}); correct the label, "
-                "or leave such rows out"
-            )
+            hint = "" if on_bad_row is None else "; correct it, or add --on-bad-row skip"
+            raise InputError(f"{source}: label {key!r} does not occur in the training file (its classes: {shown}){hint}")
         codes[row] = known.get(key, -1)
     report.add("rows with a label that the training file lacks", int((codes < 0).sum()), "skipped")
     report.add("labels of the test file with a trailing full stop", trimmed, "full stop removed")
