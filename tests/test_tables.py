@@ -1,4 +1,4 @@
-"""Tables: dates, many categories and text as features; rows bound to parts; what the report warns of; files as people have them."""
+"""Tables: dates, many categories and text as features; rows bound to parts; warnings of the report; files as people have them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import random
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -292,14 +293,14 @@ def test_parts_follow_each_other_in_time_however_the_rows_lie(tmp_path: Path) ->
     frame.write_csv(tmp_path / "t.csv")
     data = steepest.read_table(tmp_path / "t.csv", "label", time="day")
     days = [data.inputs["day"].values[data.parts[name]] for name in PARTS]  # type: ignore[index]
-    assert all(before.max() < after.min() for before, after in zip(days, days[1:], strict=False))
+    assert all(before.max() < after.min() for before, after in pairwise(days))
     assert [len(part) / len(data) for part in days] == pytest.approx([0.6, 0.15, 0.15, 0.1], abs=0.02)
     absent = frame["day"].null_count()
     assert f"{absent} rows without a time in day: left out" in told(data)
     assert len(data) == 300 - absent
     with pytest.raises(steepest.InputError, match="its parts follow each other in time"):
         steepest.cross_validate(data)
-    with pytest.raises(steepest.InputError, match="5 different times are too few|the certificate part is empty"):
+    with pytest.raises(steepest.InputError, match=r"5 different times are too few|the certificate part is empty"):
         steepest.read_table(visits(), "label", time="year")
 
 
