@@ -1,4 +1,4 @@
-"""Tables: dates, many categories and text as features; rows bound to parts; warnings of the report; files as people have them."""
+"""Tables: dates, many categories and text as features; rows bound to parts; warnings; files as people have them."""
 
 from __future__ import annotations
 
