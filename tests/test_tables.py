@@ -268,6 +268,12 @@ def test_rows_of_a_group_stay_in_one_part_and_in_one_fold() -> None:
     assert len({g for fold in folds for g in set(data.groups[fold])}) == sum(len(set(data.groups[fold])) for fold in folds)
 
 
+def test_rows_without_a_group_are_groups_of_their_own() -> None:
+    frame = visits().with_columns(patient=pl.when(pl.col("x") < 0.5).then(None).otherwise(pl.col("patient")))
+    data = steepest.read_table(frame, "label", group="patient")
+    assert len(np.unique(data.groups)) == frame["patient"].drop_nulls().n_unique() + frame["patient"].null_count()
+
+
 def test_few_groups_fill_every_part_or_are_too_few() -> None:
     frame = pl.DataFrame({"g": np.repeat(["a", "b", "c", "d"], 30), "x": np.arange(120) % 11, "label": np.arange(120) % 2})
     assert all(steepest.read_table(frame, "label", group="g").size(name) == 30 for name in PARTS)
@@ -367,6 +373,8 @@ def test_columns_that_give_the_label_away_are_told() -> None:
         }
     )
     data = steepest.read_table(frame, "label")
+    ordered = steepest.read_table(frame.sort("label"), "label")
+    assert sum(finding.what.startswith("warning") for finding in ordered.cleaning.findings) == 2
     warned = [finding.column for finding in data.cleaning.findings if finding.what.startswith("warning")]
     assert warned == ["copy", "said"]
     assert "add --drop said" in told(data)
