@@ -40,7 +40,7 @@ def test_pima_with_the_8_10_1_network(real_data: Path) -> None:
 def test_titanic(real_data: Path) -> None:
     task = steepest.task(real_data / "titanic" / "train.csv", label="Survived")
     kept = {column.name for column in task.data.inputs.columns}
-    assert kept == {"Pclass", "Sex", "Age", "SibSp", "Parch", "Fare", "Embarked"}
+    assert kept == {"Pclass", "Name", "Sex", "Age", "SibSp", "Parch", "Fare", "Embarked"}
     assert steepest.fit(task).metrics["accuracy"] > 0.7
 
 

@@ -167,7 +167,8 @@ def cross_validate(
     """Train on all folds but one and measure on that one, for each in turn.
 
     Every row but those of the certificate part (and of a test file) is used. Preprocessing is fitted anew in each fold, on
-    its training rows only; a fifth of those is held out for early stopping when the recipe has patience.
+    its training rows only; a fifth of those is held out for early stopping when the recipe has patience. Where the data have
+    groups, the rows of one group are never in two folds.
 
     Args:
         subject: a Task, or anything `steepest.task` takes.
@@ -185,18 +186,26 @@ def cross_validate(
     names = ("train", "validation") if job.data.test_given else ("train", "validation", "test")
     rows = np.concatenate([job.data.parts[name] for name in names])
     codes = job.data.targets.values if job.data.targets.classes else None
+    groups = job.data.groups
     found = []
     whole("folds", folds, 2)
     check_seed(seed)
+    if job.data.in_time:
+        raise InputError(f"{job.name}: its parts follow each other in time, which folds would undo; evaluate on its test part")
     with Progress(folds, f"cross-validate {job.name}", progress) as bar:
-        for i, held_out in enumerate(make_folds(rows, None if codes is None else codes[rows], folds, seed)):
+        for i, held_out in enumerate(make_folds(rows, _of(codes, rows), folds, seed, _of(groups, rows))):
             rest = np.setdiff1d(rows, held_out)
             chosen = recipe or default_recipe(job.data.kind, len(rest))
             stop = (0.8, 0.2) if chosen.patience or chosen.plateau else (1.0,)
-            parts = split_rows(rest, None if codes is None else codes[rest], stop, seed)
+            parts = split_rows(rest, _of(codes, rest), stop, seed, _of(groups, rest))
             parts += [np.empty(0, dtype=np.int64)] * (2 - len(parts))
             data = job.data.with_parts({"train": parts[0], "validation": parts[1], "test": held_out})
             run = fit(job.with_data(data), recipe=chosen, seed=seed, device=device, record=False, progress=False)
             found.append({name: run.metrics[name] for name in job.metric_names})
             bar.update(i + 1)
     return CrossValidation(tuple(found))
+
+
+def _of(values: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
+    """Return the values of some rows, where there are any."""
+    return None if values is None else values[rows]

@@ -44,6 +44,7 @@ class Source:
     horizon: Annotated[int | None, typer.Option(help="Of a series: steps ahead to forecast.")] = None
     window: Annotated[int | None, typer.Option(help="Of a series: steps seen [4 times the horizon].")] = None
     time: Annotated[str | None, typer.Option(help="Column that holds the time.")] = None
+    group: Annotated[str | None, typer.Option(help="Column whose rows of one value stay in one part.")] = None
     feature: Annotated[list[str] | None, typer.Option(help="Of a series: a column that is seen [all].")] = None
     tokens: Annotated[str | None, typer.Option(help="Of texts: words or bpe.")] = None
     context: Annotated[int | None, typer.Option(help="Of a plain text: characters read at once.")] = None
@@ -102,6 +103,7 @@ class Source:
             "horizon": self.horizon,
             "window": self.window,
             "time": self.time,
+            "group": self.group,
             "features": tuple(self.feature) if self.feature else None,
             "tokens": self.tokens,
             "context": self.context,

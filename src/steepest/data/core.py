@@ -13,7 +13,8 @@ from ..errors import InputError, unknown
 from ..forms import Form
 from .cleaning import CleaningReport, Table
 from .inputs import Inputs, Stream
-from .preprocessing import Preprocessing, TablePreprocessing, check_scaling, scaler_numbers
+from .preprocessing import Preprocessing, TablePreprocessing
+from .scaling import check_scaling, scaler_numbers
 from .splitting import PARTS
 from .targets import Targets
 
@@ -47,6 +48,8 @@ class Data:
         scaling: `"standard"`, `"minmax"`, `"robust"` or `"none"`; fitted on the training part only.
         test_given: whether the test part came apart, in a file or array of its own.
         default_reach: the target that a race on this data has unless told otherwise.
+        groups: the group of each row, where rows of one group must not fall in two parts.
+        in_time: whether the parts follow each other in time.
         origin: how to load the data again (source and options), where that is possible.
         reads: every reading of a part so far.
     """
@@ -59,6 +62,8 @@ class Data:
     scaling: str = "standard"
     test_given: bool = False
     default_reach: str | None = None
+    groups: np.ndarray | None = None
+    in_time: bool = False
     origin: dict[str, Any] | None = None
     reads: list[Read] = field(default_factory=list)
 
@@ -167,7 +172,9 @@ class Data:
         rows = np.concatenate([self.parts[name] for name in names])
         at = np.cumsum([0, *(len(self.parts[name]) for name in names)])
         parts = {name: np.arange(at[i], at[i + 1]) for i, name in enumerate(names)}
-        copy = replace(self, inputs=self.inputs.take(rows), targets=self.targets.take(rows), reads=[]).with_parts(parts)
+        groups = None if self.groups is None else self.groups[rows]
+        copy = replace(self, inputs=self.inputs.take(rows), targets=self.targets.take(rows), groups=groups, reads=[])
+        copy = copy.with_parts(parts)
         copy.__dict__["preprocessing"] = self.preprocessing  # a cached property: fitted once, here
         return copy
 

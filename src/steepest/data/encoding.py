@@ -15,11 +15,12 @@ from .images import read_idx
 from .inputs import Arrays, Images, Series, Texts
 from .language import CharacterPreprocessing
 from .pictures import as_pictures
-from .preprocessing import ArrayPreprocessing, CategoryStep, ImagePreprocessing, Preprocessing, TablePreprocessing
+from .preprocessing import ArrayPreprocessing, ImagePreprocessing, Preprocessing, TablePreprocessing
 from .reading import RawTable, read_frame, read_text
 from .recordings import as_sounds
 from .series import SeriesPreprocessing
 from .sounds import SoundPreprocessing
+from .steps import DateStep
 from .texts import TextPreprocessing
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ def rows_of_file(path: str | Path, preprocessing: Preprocessing) -> Any:
 
 def _texts(rows: Any) -> list[str]:
     """Return texts given one by one, or in a list, array or column."""
+    if is_frame(rows) and len(rows.columns) == 1:
+        rows = to_polars(rows).to_series().fill_null("")
     found = [rows] if isinstance(rows, str) else list(rows)
     if not found or not all(isinstance(text, str) for text in found):
         raise InputError("this model reads texts: a list of str, one a row")
@@ -139,6 +142,6 @@ def _table_like(rows: Any, preprocessing: TablePreprocessing) -> Table:
             raise InputError(
                 f"rows lack the column {step.name!r} that the model was trained on (they have {', '.join(raw.frame.columns)})"
             )
-        kind = "category" if isinstance(step, CategoryStep) else "number"
-        columns.append(typed_as(raw, step.name, kind, preprocessing.reading.marks.of(step.name)))
+        pattern = step.pattern if isinstance(step, DateStep) else ""
+        columns.append(typed_as(raw, step.name, step.kind, preprocessing.reading.marks.of(step.name), pattern))
     return Table(tuple(columns))

@@ -1,14 +1,18 @@
 """Reading tables: csv (plain or gzipped) and parquet, into a polars frame, with every complaint naming its line.
 
-A csv is read as text, column by column; what the text means (numbers, categories, missing cells) is settled by
-`cleaning`, which can then say what it did.
+A csv is read as text, column by column; what the text means (numbers, dates, categories, missing cells) is settled by
+`cleaning`, which can then say what it did. Rows are found on the bytes of the file, so that every complaint can name its line
+without a line ever becoming a Python object; polars takes the cells apart.
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +25,7 @@ from .frames import to_polars
 
 TABLE_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
 DELIMITERS = (",", ";", "\t", "|")
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 @dataclass(frozen=True)
@@ -70,13 +75,14 @@ def read_frame(path: str | Path, *, header: bool | None = None, on_bad_row: str 
     content = read_bytes(path)
     if path.suffix == ".parquet":
         return _parquet(path, content)
-    text, notes = _decode(path, content)
-    return _csv(path, text, notes, header, on_bad_row)
+    content, notes = _as_utf8(path, content)
+    return _csv(Lines(path, content), notes, header, on_bad_row)
 
 
 def read_text(path: str | Path) -> tuple[str, list[str]]:
-    """Return the text of a file, gzipped or not, and what was noticed: one that is not UTF-8 is read as Latin-1."""
-    return _decode(Path(path), read_bytes(path))
+    """Return the text of a file, gzipped or not, and what was noticed: lines that are not UTF-8 are read as Latin-1."""
+    content, notes = _as_utf8(Path(path), read_bytes(path))
+    return content.decode(), notes
 
 
 def _parquet(path: Path, content: bytes) -> RawTable:
@@ -88,80 +94,196 @@ def _parquet(path: Path, content: bytes) -> RawTable:
     return RawTable.of(frame, str(path))
 
 
-def _decode(path: Path, content: bytes) -> tuple[str, list[str]]:
+def _as_utf8(path: Path, content: bytes) -> tuple[bytes, list[str]]:
+    """Return a text as UTF-8 with lines that end at line feeds, and what was noticed."""
+    if content[:2] in UTF_16:
+        try:
+            return content.decode("utf-16").encode(), ["UTF-16; read as such"]
+        except UnicodeError as error:
+            raise InputError(f"{path} begins as UTF-16 but is not ({error}); save it as UTF-8") from None
     if b"\x00" in content[:65536]:
         raise InputError(f"{path} is not text (it holds zero bytes); expected a csv, parquet, npz or idx file")
     if b"\r" in content and b"\n" not in content:  # lines as old Macs ended them
         content = content.replace(b"\r", b"\n")
+    content = content.removeprefix(codecs.BOM_UTF8)
+    if content.isascii() or _is_utf8(content):
+        return content, []
+    lines = content.split(b"\n")
+    wrong = [i for i, line in enumerate(lines) if not _is_utf8(line)]
+    for i in wrong:
+        lines[i] = lines[i].decode("latin-1").encode()
+    return b"\n".join(lines), [f"{len(wrong)} lines not UTF-8 (first: line {wrong[0] + 1}); read as Latin-1"]
+
+
+def _is_utf8(content: bytes) -> bool:
     try:
-        return content.decode("utf-8-sig"), []
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        return content.decode("latin-1"), [f"not UTF-8 (line {line}); read as Latin-1"]
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
-def _csv(path: Path, text: str, notes: list[str], header: bool | None, on_bad_row: str) -> RawTable:
-    lines = text.split("\n")
-    first = next((i for i, line in enumerate(lines) if line.strip()), None)
+@dataclass(frozen=True)
+class Lines:
+    """The lines of a file, as places in its bytes: line i goes from `begins[i]` to `begins[i + 1]`."""
+
+    path: Path
+    content: bytes
+
+    @cached_property
+    def begins(self) -> np.ndarray:
+        after = np.flatnonzero(self._at("\n")) + 1
+        size = len(self.content)
+        return np.concatenate([[0], after, [] if after.size and after[-1] == size else [size]]).astype(np.int64)
+
+    def __len__(self) -> int:
+        return len(self.begins) - 1
+
+    def text(self, begin: int, end: int | None = None) -> str:
+        """Return some lines as text."""
+        return self.content[self.begins[begin] : self.begins[begin + 1 if end is None else end]].decode()
+
+    def count(self, character: str, outside: np.ndarray | None = None) -> np.ndarray:
+        """Return how often each line holds a character, or only where `outside` is true."""
+        found = self._at(character)
+        places = np.flatnonzero(found if outside is None else found & outside)
+        return np.diff(np.searchsorted(places, self.begins))
+
+    def _at(self, character: str) -> np.ndarray:
+        return np.frombuffer(self.content, dtype=np.uint8) == ord(character)
+
+    def outside_quotes(self, delimiter: str) -> np.ndarray | None:
+        """Return for each byte whether an even number of quotes precedes it; None where a quote stands in an odd place."""
+        quotes = self._at('"')
+        inside = np.bitwise_xor.accumulate(quotes.view(np.uint8)).view(bool)
+        at = np.flatnonzero(quotes)
+        if at.size % 2:
+            return None
+        text = np.frombuffer(b"\n" + self.content + b"\n", dtype=np.uint8)
+        around = np.zeros(256, dtype=bool)
+        around[[ord(character) for character in (delimiter, "\r", "\n", '"')]] = True
+        proper = np.where(inside[at], around[text[at]], around[text[at + 2]])  # before one that opens, after one that closes
+        return ~inside if proper.all() else None
+
+    def quoted_rows(self, delimiter: str) -> Iterator[tuple[int, int, list[str]]]:
+        """Yield each row with quotes: where it begins, where it ends (excluded), its fields; it may go on over lines."""
+        at = 0
+
+        def lines() -> Iterator[str]:
+            nonlocal at
+            while at < len(self):
+                at += 1
+                yield self.text(at - 1)
+
+        reader = csv.reader(lines(), delimiter=delimiter, strict=True)
+        for line in np.flatnonzero(self.count('"')).tolist():
+            if line < at:
+                continue  # it belongs to the row before
+            at = line
+            try:
+                fields = next(reader)
+            except csv.Error as error:
+                problem = f"not readable as csv ({error}); check the quotes"
+                raise InputError(f"{self.path}, line {line + 1}: {problem}") from None
+            yield line, at, fields
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Where each row of a csv begins and ends (lines from 0, the end excluded), and its number of fields."""
+
+    begins: np.ndarray
+    ends: np.ndarray
+    counts: np.ndarray
+    odd: bool  # whether quotes stand in the middle of fields
+
+    def take(self, rows: np.ndarray) -> Rows:
+        return Rows(self.begins[rows], self.ends[rows], self.counts[rows], self.odd)
+
+
+def _csv(lines: Lines, notes: list[str], header: bool | None, on_bad_row: str) -> RawTable:
+    path = lines.path
+    first = next((i for i in range(len(lines)) if lines.text(i).strip()), None)
     if first is None:
         raise InputError(f"{path} is empty (only blank lines)")
-    delimiter = "\t" if ".tsv" in path.suffixes else max(DELIMITERS, key=lines[first].count)
-    begins, ends, counts = _rows(path, text, lines, delimiter)
-    names = next(csv.reader([lines[first]], delimiter=delimiter))
+    delimiter = "\t" if ".tsv" in path.suffixes else max(DELIMITERS, key=lines.text(first).count)
+    rows = _rows(lines, delimiter)
+    names = next(csv.reader(io.StringIO(lines.text(first, int(rows.ends[0])).rstrip("\r\n"), newline=""), delimiter=delimiter))
     width = len(names)
     if header is None and all(_is_number(name) for name in names):
         raise InputError(
             f"{path}, line {first + 1}: expected column names, got numbers ({', '.join(names[:3])}, ...); "
             "add --no-header (or --header if these are the names)"
         )
-    bad = np.flatnonzero(counts != width)
+    bad = np.flatnonzero(rows.counts != width)
     if bad.size and on_bad_row == "stop":
-        at = bad[0]
         raise InputError(
-            f"{path}, line {begins[at] + 1}: expected {width} fields, got {counts[at]}; "
+            f"{path}, line {rows.begins[bad[0]] + 1}: expected {width} fields, got {rows.counts[bad[0]]}; "
             "correct the line, or add --on-bad-row skip"
         )
     if bad.size:
-        notes = [*notes, f"{bad.size} rows with the wrong number of fields skipped (first: line {begins[bad[0]] + 1})"]
-    keep = np.flatnonzero(counts == width)
+        place = rows.begins[bad[0]] + 1
+        notes = [*notes, f"{bad.size} rows with the wrong number of fields skipped (first: line {place})"]
+    keep = np.flatnonzero(rows.counts == width)
     if header is not False:
         keep = keep[1:]
     columns = [f"c{i + 1}" for i in range(width)] if header is False else _column_names(path, names, first + 1)
     if not keep.size:
         raise InputError(f"{path} has column names but no rows")
-    body = "\n".join("\n".join(lines[begins[i] : ends[i]]) for i in keep) + "\n"
+    kept = rows.take(keep)
+    return RawTable(_cells(lines, kept, columns, delimiter), kept.begins + 1, str(path), notes)
+
+
+def _rows(lines: Lines, delimiter: str) -> Rows:
+    """Find the rows; blank lines are none."""
+    ends, begins_here = np.arange(1, len(lines) + 1), np.ones(len(lines), dtype=bool)
+    outside = lines.outside_quotes(delimiter) if b'"' in lines.content else None
+    counts = lines.count(delimiter, outside) + 1
+    if outside is not None:
+        begins_here[1:] = outside[lines.begins[1:-1] - 1]
+        counts, ends = _gathered(counts, begins_here)
+    odd = outside is None and b'"' in lines.content
+    if odd:
+        for line, end, fields in lines.quoted_rows(delimiter):
+            counts[line], ends[line] = len(fields), end
+            begins_here[line + 1 : end] = False
+            begins_here[line] = len(fields) > 1 or any(field.strip() for field in fields)
+    for line in np.flatnonzero((counts == 1) & begins_here).tolist():
+        begins_here[line] = bool(lines.text(line).strip())
+    at = np.flatnonzero(begins_here)
+    return Rows(at, ends[at], counts[at], odd)
+
+
+def _gathered(counts: np.ndarray, begins_here: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the fields and the end of the row that begins on each line, where rows go on over several lines."""
+    first = np.flatnonzero(begins_here)
+    ends = np.arange(1, len(counts) + 1)
+    ends[first] = [*first[1:], len(counts)]
+    fields = counts.copy()
+    fields[first] = np.add.reduceat(counts - 1, first) + 1
+    return fields, ends
+
+
+def _cells(lines: Lines, rows: Rows, columns: list[str], delimiter: str) -> pl.DataFrame:
+    """Return the cells of these rows as text."""
+    begins, ends = lines.begins[rows.begins], lines.begins[rows.ends]
+    apart = np.flatnonzero(ends[:-1] != begins[1:])  # where blank lines and bad rows lie between
+    pieces = zip(begins[[0, *(apart + 1)]].tolist(), ends[[*apart, -1]].tolist(), strict=True)
+    content = b"".join(memoryview(lines.content)[begin:end] for begin, end in pieces)
+    if rows.odd:  # quotes that polars would take for the beginning of a field
+        fields = zip(*csv.reader(io.StringIO(content.decode(), newline=""), delimiter=delimiter), strict=True)
+        return pl.DataFrame([pl.Series(name, cells, dtype=pl.String) for name, cells in zip(columns, fields, strict=True)])
     frame = pl.read_csv(
-        body.encode(),
+        content,
         has_header=False,
         new_columns=columns,
         separator=delimiter,
+        quote_char='"' if b'"' in content else None,
         infer_schema=False,
         truncate_ragged_lines=True,
     )
-    assert frame.height == len(keep), f"{path}: {frame.height} rows parsed, {len(keep)} counted"
-    return RawTable(frame, begins[keep] + 1, str(path), notes)
-
-
-def _rows(path: Path, text: str, lines: list[str], delimiter: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return each row's first line and end line (from 0, end excluded) and its number of fields; blank lines are no rows."""
-    if '"' not in text:
-        series = pl.Series(lines)
-        at = np.flatnonzero((series.str.strip_chars() != "").to_numpy())
-        counts = series.str.count_matches(delimiter, literal=True).to_numpy()[at] + 1
-        return at, at + 1, counts
-    begins, ends, counts = [], [], []
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    last = 0
-    try:
-        for row in reader:
-            if row and not (len(row) == 1 and not row[0].strip()):
-                begins.append(last)
-                ends.append(reader.line_num)
-                counts.append(len(row))
-            last = reader.line_num
-    except csv.Error as error:
-        raise InputError(f"{path}, line {last + 1}: not readable as csv ({error}); check the quotes") from None
-    return np.array(begins), np.array(ends), np.array(counts)
+    assert frame.height == len(rows.begins), f"{lines.path}: {frame.height} rows parsed, {len(rows.begins)} counted"
+    return frame
 
 
 def _column_names(path: Path, names: list[str], line: int) -> list[str]:

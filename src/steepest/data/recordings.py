@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import wave
 import zipfile
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ import numpy as np
 from ..errors import InputError, unknown
 from .archives import read_archive
 from .cleaning import CleaningReport
+from .conditions import where
 from .core import Data
 from .frames import to_numpy
 from .inputs import Sounds
@@ -172,31 +172,3 @@ def _archive(
         raise InputError(f"{path}: {unknown('label array', label, others)}")
     stored = next((int(arrays[name].flat[0]) for name in RATES if name in arrays), 8_000)
     return Sounds(audio, offsets, rate or stored), others[label], others
-
-
-def where(columns: dict[str, np.ndarray], condition: str | None, source: str) -> np.ndarray:
-    """Return for every row whether a condition such as `"index < 5"` holds.
-
-    >>> where({"index": np.array([3, 7])}, "index<5", "here").tolist()
-    [True, False]
-    """
-    count = len(next(iter(columns.values())))
-    if condition is None:
-        return np.zeros(count, dtype=bool)
-    match = re.fullmatch(r"\s*(.+?)\s*(<=|>=|==|!=|<|>|=)\s*(.+?)\s*", condition)
-    if match is None:
-        raise InputError(f"expected a condition such as 'index<5' or 'year>=2020' (got {condition!r})")
-    name, sign, value = match.groups()
-    if name not in columns:
-        raise InputError(f"{source}: {unknown('column', name, columns)}")
-    values = columns[name]
-    try:
-        return COMPARISONS[sign](values, type(values[0].item())(value) if values.dtype != object else value)
-    except (ValueError, TypeError):
-        raise InputError(f"{source}: {name} holds values such as {values[0]!r}; {value!r} is not one of that kind") from None
-
-
-COMPARISONS: dict[str, Any] = {
-    "<=": np.less_equal, ">=": np.greater_equal, "==": np.equal, "=": np.equal, "!=": np.not_equal, "<": np.less,
-    ">": np.greater,
-}  # fmt: skip

@@ -16,8 +16,8 @@ from ..values import tupled
 from .cleaning import MISSING_MARKS, CleaningReport, Marks, find_label, typed_as
 from .core import Data
 from .inputs import Series
-from .preprocessing import scaler_numbers
 from .reading import RawTable, read_frame
+from .scaling import scaler_numbers
 from .splitting import PARTS, SHARES, in_turn
 from .targets import Targets
 from .times import in_order, times

@@ -16,7 +16,7 @@ from ..forms import Form
 from ..values import tupled
 from .cleaning import CleaningReport
 from .inputs import Sounds
-from .preprocessing import scaler_numbers
+from .scaling import scaler_numbers
 
 if TYPE_CHECKING:
     from torch import Tensor

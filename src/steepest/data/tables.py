@@ -10,11 +10,18 @@ import numpy as np
 import polars as pl
 
 from ..errors import InputError
-from .cleaning import MISSING_MARKS, CleaningReport, Column, Marks, Reading, Table, clean, find_label, typed_as
+from .binding import Binding, bound, deal_bound, group_cells, in_order, learnable
+from .cleaning import Cleaned, clean, find_label
+from .columns import MISSING_MARKS, Column, Marks, Reading, Table
 from .core import Data
+from .findings import CleaningReport
+from .inputs import Inputs, Texts
+from .kinds import BadRows, typed_as
 from .reading import RawTable, read_frame
-from .splitting import SHARES, deal
+from .splitting import SHARES
+from .suspicions import tell_suspicions
 from .targets import Targets, align, encode
+from .texts import check_tokens
 
 
 def read_table(
@@ -27,8 +34,12 @@ def read_table(
     missing_in: Mapping[str, Sequence[str]] | None = None,
     categorical: Sequence[str] = (),
     drop: Sequence[str] = (),
+    group: str | None = None,
+    time: str | None = None,
+    test_where: str | None = None,
     on_bad_row: str = "stop",
     kind: str | None = None,
+    tokens: str = "words",
     scaling: str = "standard",
     parts: tuple[float, ...] = SHARES,
     seed: int = 0,
@@ -44,8 +55,12 @@ def read_table(
         missing: marks of a missing cell; `missing_in` adds marks per column, such as `{"c2": ["0"]}`.
         categorical: columns of categories that look like numbers.
         drop: columns to leave out.
+        group: a column whose rows of one value never fall in two parts; it is no input.
+        time: a column of dates or numbers: parts follow each other in its order, the certificate last.
+        test_where: a condition such as `"year>=2020"`: those rows become the test part.
         on_bad_row: `"stop"` at a row that cannot be right, or `"skip"` it.
         kind: `"classification"` or `"regression"`; None: told from the label.
+        tokens: how a text is taken apart where it is the only input, as in `read_texts`.
         scaling: of numbers: `"standard"`, `"minmax"`, `"robust"` or `"none"`.
         parts: shares of train, validation, test and certificate; with a test file the test share goes to the others.
         seed: how rows are dealt out.
@@ -54,22 +69,46 @@ def read_table(
     Raises:
         InputError: anything that cannot be right, with its line and column.
     """
+    if test is not None and test_where is not None:
+        raise InputError("the test part is a file or the rows of a condition, not both; give test= or test_where=")
+    check_tokens(tokens)
     raw = _raw(source, header, on_bad_row)
     name = name or Path(raw.source).name.removesuffix(".gz").rsplit(".", 1)[0]
     label = find_label(raw.frame.columns, label, raw.source)
     report, reading = CleaningReport(), Reading(Marks(tuple(missing), missing_in or {}), header)
-    table, target = clean(raw, label, report, reading=reading, categorical=categorical, drop=drop, on_bad_row=on_bad_row)
-    targets = encode(target.values, raw.source, f"label {label!r}", kind)
-    num_test = 0
+    bad = BadRows(raw.frame.height) if on_bad_row == "skip" else None
+    binding = bound(raw, reading.marks, bad, group=group, time=time, test_where=test_where)
+    left_out = dict.fromkeys(drop, "left out as asked") | ({group: "left out: it groups the rows"} if group else {})
+    found = clean(raw, label, report, reading=reading, categorical=categorical, drop=left_out, bad=bad)
+    binding = binding.take(found.rows)
+    if time is not None:
+        found, binding = _sorted(found, binding, time, report)
+    targets, table = encode(found.label.values, raw.source, f"label {label!r}", kind), found.inputs
     if test is not None:
         other = _raw(test, header, on_bad_row)
-        test_table, labels = _conform(other, table, target)
-        codes = align(labels, targets.classes, other.source, report) if targets.classes else labels
-        table = table.joined(test_table)
-        targets = Targets(targets.kind, np.concatenate([targets.values, codes]), targets.classes)
-        num_test = len(codes)
-    dealt = deal(targets, parts, seed, name, num_test)
-    return Data(name, table, targets, dealt, report, scaling, test_given=test is not None)
+        table, targets, binding = _with_test(other, found, targets, binding, report, group, on_bad_row)
+    dealt = deal_bound(targets, binding, parts, seed, name, report)
+    targets, dealt = learnable(targets, dealt, raw.source, label, report, on_bad_row)
+    tell_suspicions(table, targets, dealt, label, report)
+    return Data(
+        name, _as_inputs(table, tokens), targets, dealt, report, scaling, test_given=bool(binding.tested.any()),
+        groups=binding.group_numbers, in_time=time is not None,
+    )  # fmt: skip
+
+
+def _sorted(found: Cleaned, binding: Binding, time: str, report: CleaningReport) -> tuple[Cleaned, Binding]:
+    """Return the rows in the order of time."""
+    order = in_order(binding, time, report)
+    return Cleaned(found.inputs.take(order), found.label.take(order), found.rows[order]), binding.take(order)
+
+
+def _as_inputs(table: Table, tokens: str) -> Inputs:
+    """Return the table, or its texts where it holds nothing else."""
+    first, *others = table.columns
+    if others or first.kind != "text":
+        return table
+    values = np.array([text or "" for text in first.values], dtype=object)
+    return Texts(values, tokens)
 
 
 def _raw(source: Any, header: bool | None, on_bad_row: str) -> RawTable:
@@ -78,25 +117,55 @@ def _raw(source: Any, header: bool | None, on_bad_row: str) -> RawTable:
     return RawTable.taken(source)
 
 
-def _conform(raw: RawTable, table: Table, target: Column) -> tuple[Table, np.ndarray]:
+def _with_test(
+    raw: RawTable, found: Cleaned, targets: Targets, binding: Binding, report: CleaningReport, group: str | None,
+    on_bad_row: str,
+) -> tuple[Table, Targets, Binding]:  # fmt: skip
+    """Return inputs, targets and binding with the rows of a test file below."""
+    bad = BadRows(raw.frame.height) if on_bad_row == "skip" else None
+    table, labels = _conform(raw, found.inputs, found.label, bad)
+    groups = None
+    if group is not None and group in raw.frame.columns:
+        groups = group_cells(raw, group, found.inputs.reading.marks)
+    keep = np.arange(len(labels))
+    if bad is not None:
+        for what, where in bad.found.items():
+            report.add(f"rows of the test file with {what}", int(where.sum()), "skipped")
+        keep = keep[~bad.mask]
+    codes = align(labels[keep], targets.classes, raw.source, report, on_bad_row) if targets.classes else labels[keep]
+    if targets.classes:
+        keep, codes = keep[codes >= 0], codes[codes >= 0]
+    if not keep.size:
+        raise InputError(f"{raw.source}: every row of the test file was skipped; none are left to test on")
+    table, groups = table.take(keep), None if groups is None else groups[keep]
+    joined = Targets(targets.kind, np.concatenate([targets.values, codes]), targets.classes)
+    return found.inputs.joined(table), joined, binding.joined(codes, groups)
+
+
+def _conform(raw: RawTable, table: Table, target: Column, bad: BadRows | None) -> tuple[Table, np.ndarray]:
     """Read a second file with the columns and kinds of the first; return its inputs and labels."""
     for column in (*table.columns, target):
         if column.name not in raw.frame.columns:
             raise InputError(f"{raw.source}: lacks the column {column.name!r} of the training file")
     marks = table.reading.marks
-    columns = tuple(typed_as(raw, column.name, column.kind, marks.of(column.name)) for column in table.columns)
-    labels = typed_as(raw, target.name, target.kind, marks.of(target.name)).values
-    absent = [i for i, value in enumerate(labels) if value is None or (isinstance(value, float) and np.isnan(value))]
-    if absent:
-        raise InputError(f"{raw.source}, {raw.place(absent[0])}: the label {target.name!r} is missing in the test file")
-    return Table(columns), labels
+    columns = tuple(
+        typed_as(raw, column.name, column.kind, marks.of(column.name), column.pattern, bad) for column in table.columns
+    )
+    labels = typed_as(raw, target.name, target.kind, marks.of(target.name), bad=bad).values
+    absent = Column(target.name, target.kind, labels).cells().is_null().to_numpy()
+    if bad is not None:
+        bad.add("a missing label", absent)
+    elif absent.any():
+        place = raw.place(int(np.flatnonzero(absent)[0]))
+        raise InputError(f"{raw.source}, {place}: the label {target.name!r} is missing in the test file")
+    return Table(columns, table.reading), labels
 
 
 def frame_columns(frame: pl.DataFrame, report: CleaningReport) -> Table:
     """Clean a frame that has no label column."""
     label = "(label)"
     raw = RawTable.of(frame.with_columns(pl.Series(label, np.arange(frame.height) % 2)), "X")
-    table, _ = clean(raw, label, report)
+    table = clean(raw, label, report).inputs
     report.columns -= 1
     return table
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from .cleaning import LARGEST, CleaningReport
+from .findings import CleaningReport
+from .kinds import LARGEST
 
 KINDS = ("classification", "regression")  # and "language": what follows each token
 MAX_CLASSES_OF_NUMBERS = 20  # whole numbers with more distinct values than this are taken for quantities
@@ -121,8 +122,13 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def align(labels: np.ndarray, classes: tuple[Any, ...], source: str, report: CleaningReport) -> np.ndarray:
-    """Encode the labels of a second file with the classes of the first; a trailing full stop is forgiven, and reported."""
+def align(
+    labels: np.ndarray, classes: tuple[Any, ...], source: str, report: CleaningReport, on_bad_row: str | None = None
+) -> np.ndarray:
+    """Encode the labels of a second file with the classes of the first; a trailing full stop is forgiven, and reported.
+
+    A label that the first file lacks stops; with `on_bad_row="skip"` it is -1, and counted.
+    """
     keys = [_plain(value) for value in _as_keys(labels)]
     known = {value: i for i, value in enumerate(classes)}
     trimmed = 0
@@ -132,9 +138,11 @@ def align(labels: np.ndarray, classes: tuple[Any, ...], source: str, report: Cle
         if key not in known and isinstance(key, str) and key.rstrip(".") in known:
             key = key.rstrip(".")
             trimmed += 1
-        if key not in known:
+        if key not in known and on_bad_row != "skip":
             shown = ", ".join(repr(value) for value in classes[:6])
-            raise InputError(f"{source}: label {key!r} does not occur in the training file (its classes: {shown})")
-        codes[row] = known[key]
+            hint = "" if on_bad_row is None else "; correct it, or add --on-bad-row skip"
+            raise InputError(f"{source}: label {key!r} does not occur in the training file (its classes: {shown}){hint}")
+        codes[row] = known.get(key, -1)
+    report.add("rows with a label that the training file lacks", int((codes < 0).sum()), "skipped")
     report.add("labels of the test file with a trailing full stop", trimmed, "full stop removed")
     return codes

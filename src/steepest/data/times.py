@@ -2,32 +2,68 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import numpy as np
 import polars as pl
 
 from ..errors import InputError, unknown
-from .cleaning import CleaningReport
+from .findings import CleaningReport
 from .reading import RawTable
 
 FORMATS = (
     "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d", "%Y/%m/%d %H:%M:%S", "%Y/%m/%d %H:%M", "%Y/%m/%d",
-    "%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y",
+    "%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M",
+    "%d/%m/%Y %H:%M:%S", "%m/%d/%Y %H:%M:%S", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f",
+    "%Y-%m-%dT%H:%M:%S%.fZ",
 )  # fmt: skip
 MOSTLY = 0.9  # of the cells: then the rest are mistakes
 
 
-def as_times(cells: pl.Series) -> pl.Series | None:
-    """Return a column of text as times, null where a cell holds none, if most of its cells are times of one format."""
-    if cells.dtype in (pl.Date, pl.Datetime):
-        return cells.cast(pl.Datetime("us"))
+DATES = (pl.Date, pl.Datetime)
+SAMPLE = 200  # cells that tell the format
+
+
+def date_pattern(cells: pl.Series) -> str | None:
+    """Return the format that most cells of a column of text have, or None: the one that leaves the fewest unread."""
     present = cells.drop_nulls()
     if cells.dtype != pl.String or not len(present):
         return None
-    sample = present[:: max(1, len(present) // 200)]
-    for pattern in FORMATS:
-        if sample.str.to_datetime(pattern, strict=False, time_unit="us").null_count() <= (1 - MOSTLY) * len(sample):
-            return cells.str.to_datetime(pattern, strict=False, time_unit="us")
-    return None
+    sample = present[:: max(1, len(present) // SAMPLE)]
+    unread = {pattern: _read(sample, pattern).null_count() for pattern in FORMATS}
+    best = min(unread, key=unread.__getitem__)
+    return best if unread[best] <= (1 - MOSTLY) * len(sample) else None
+
+
+def _read(cells: pl.Series, pattern: str) -> pl.Series:
+    return cells.str.to_datetime(pattern, strict=False, time_unit="us")
+
+
+def as_times(cells: pl.Series, pattern: str | None = None) -> pl.Series | None:
+    """Return a column of text as times, null where a cell holds none, if most of its cells are times of one format."""
+    if cells.dtype in DATES:
+        if getattr(cells.dtype, "time_zone", None) is not None:
+            cells = cells.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+        return cells.cast(pl.Datetime("us"))
+    pattern = pattern or date_pattern(cells)
+    return None if pattern is None or cells.dtype != pl.String else _read(cells, pattern)
+
+
+def seconds(cells: pl.Series, pattern: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return dates as seconds since 1970 (float64, NaN where missing), and where a cell holds something else."""
+    found = as_times(cells, pattern)
+    found = pl.Series(cells.name, [None] * len(cells), dtype=pl.Datetime("us")) if found is None else found
+    wrong = (cells.is_not_null() & found.is_null()).to_numpy()
+    return (found.cast(pl.Int64).cast(pl.Float64) / 1e6).fill_null(np.nan).to_numpy().copy(), wrong
+
+
+def example_of(pattern: str) -> str:
+    """Return a date in a format.
+
+    >>> example_of("%d.%m.%Y %H:%M")
+    '31.12.2024 23:59'
+    """
+    return datetime(2024, 12, 31, 23, 59).strftime((pattern or FORMATS[3]).replace("%.f", ".5"))
 
 
 def times(raw: RawTable, name: str | None) -> pl.Series | None:
