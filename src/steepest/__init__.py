@@ -38,7 +38,9 @@ _PUBLIC = {
         "ModelSpec", "additive_model", "bag_of_words", "gru", "linear_model", "lstm", "mlp", "residual_cnn", "rnn",
         "transformer",
     ),
-    "objectives": ("Objective", "binary_cross_entropy", "cross_entropy", "mse"),
+    "objectives": (
+        "Objective", "binary_cross_entropy", "cross_entropy", "focal", "huber", "mse", "pinball", "poisson",
+    ),
     "reach": ("Reach",),
     "tasks": ("Task", "task"),
     "recipes": ("Recipe", "parse_recipe", "plateau"),

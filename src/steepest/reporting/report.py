@@ -83,7 +83,7 @@ def race_page(race: Document, trials: list[Document], run: Document | None) -> s
     for trial in trials:
         by_stage[trial["trial"]["stage"]][trial["trial"]["contender"]].append(trial)
     first = [row["recipe"] for row in rows[:4]]
-    goal = Reach.parse(race["reach"])
+    goal = Reach.recorded(race["reach"])
     best = race["best"]["recipe"] if race["best"] else None
     judged = {row["recipe"]: [*by_stage["screening"][row["recipe"]], *by_stage["finals"][row["recipe"]]] for row in rows}
     title = f"Race on {race['task']} to {race['reach']}"

@@ -130,11 +130,12 @@ def fit(
     if stop_at_target and (job.goal is None or not job.data.size("validation")):
         raise InputError("stop_at_target needs a target (reach=) and a validation part to see it reached")
     training = prepare(job, recipe, seed=seed, device=device, in_place=isinstance(subject, nn.Module))
+    job = training.task
     loop = steps(job, evaluate_every=evaluate_every, max_steps=max_steps, gradient=gradient, training=training)
     book = create("run", home) if record else None
     facts = _start_facts(training, invocation.command)
     if book is not None:
-        book.append("start", **facts, interface=Interface.of(job.data).to_dict(), **_origin(training))
+        book.append("start", **facts, interface=Interface.of(training).to_dict(), **_origin(training))
     follower = Follower(training, book, stop_at_target)
     total = min(max_steps or training.total_steps, training.total_steps)
     try:
@@ -236,6 +237,7 @@ def _start_facts(training: Training, command: str | None) -> dict[str, Any]:
         "task": job.name,
         "label": training.recipe.label,
         "recipe": repr(training.recipe),
+        "objective": repr(training.objective),
         "reach": str(job.goal) if job.goal else None,
         "seed": training.seed,
         "plan": [dict(row) for row in training.optimizer.plan().rows],
@@ -249,7 +251,7 @@ def _origin(training: Training) -> dict[str, Any]:
     spec, data = training.spec, training.task.data
     model = None
     if spec is not None:
-        model = {"spec": repr(spec), "form": data.form.to_dict(), "num_outputs": data.targets.num_outputs}
+        model = {"spec": repr(spec), "form": data.form.to_dict(), "num_outputs": training.num_outputs}
     return {"model": model, "origin": data.origin}
 
 
@@ -261,9 +263,8 @@ def _finish(training: Training, facts: dict[str, Any], outcome: Follower, invoca
     clock.to("evaluate")
     held_out = next((name for name in ("test", "validation") if job.data.size(name)), "train")
     part = job.data.part(held_out, by="final evaluation", device=training.device)
-    names = (*job.metric_names, "loss")
-    predictions = evaluation.predict(training.model, part, job.data, training.loss)
-    measured = metrics.measure(names, predictions)
+    predictions = evaluation.predict(training.model, part, job.data, training.loss, training.objective)
+    measured = metrics.measure(job.measures((*job.metric_names, "loss")), predictions)
     clock.to("waiting")
     if book is not None:
         save_weights(training.model, book)
@@ -289,7 +290,7 @@ def _finish(training: Training, facts: dict[str, Any], outcome: Follower, invoca
     }
     if book is not None:
         book.append("end", **document, result=_result(measured))
-    return Run(book.id if book else None, document, training.model, Interface.of(job.data), job)
+    return Run(book.id if book else None, document, training.model, Interface.of(training), job)
 
 
 def _confusion(predictions: metrics.Predictions, job: Task) -> list[list[int]] | None:

@@ -16,7 +16,7 @@ from .. import evaluation
 from ..data.batches import batch_bounds, epoch_order
 from ..errors import blaming, whole
 from ..gradient import GradientFunction, StepContext, StepResult, plain
-from ..reach import METRICS, Reach
+from ..reach import Reach, metric
 from ..recipes import Plateau, Recipe, as_recipe, default_recipe
 from ..rules import Rule
 from ..tasks import task as as_task
@@ -61,7 +61,7 @@ class PlateauState:
 
     def see(self, value: float) -> float:
         """Take one value; return what the learning rate is to be multiplied by now (1.0: leave it)."""
-        larger = METRICS[self.plateau.metric].larger_is_better
+        larger = metric(self.plateau.metric).larger_is_better
         bound = None if self.best is None else self.best * (1 + self.plateau.threshold * (1 if larger else -1))
         if bound is None or (value > bound if larger else value < bound):
             self.best, self.waited = value, 0
@@ -184,7 +184,7 @@ def _evaluate(
     t.clock.to("evaluate")
     measured = {}
     if t.validation is not None:
-        measured = evaluation.measure(t.model, t.validation, t.task.data, names, t.loss)
+        measured = evaluation.measure(t.model, t.validation, t.task.data, t.task.measures(names), t.loss, t.objective)
     losses, weights = zip(*results, strict=True)
     train_loss = float(np.average(torch.stack(losses).double().cpu().numpy(), weights=weights))
     factor = 1.0
