@@ -38,6 +38,7 @@ _PUBLIC = {
         "ModelSpec", "additive_model", "bag_of_words", "gru", "linear_model", "lstm", "mlp", "residual_cnn", "rnn",
         "transformer",
     ),
+    "models.cost": ("Cost", "cost"),
     "objectives": (
         "Objective", "binary_cross_entropy", "cross_entropy", "focal", "huber", "mse", "pinball", "poisson",
     ),

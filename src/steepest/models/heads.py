@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ..forms import Form
+from ..forms import PADDED, Form
 
 
 class Reader(nn.Module):
@@ -12,7 +12,7 @@ class Reader(nn.Module):
 
     def __init__(self, form: Form, width: int) -> None:
         super().__init__()
-        self.padded = form.kind in ("text", "sound")
+        self.padded = form.kind in PADDED
         if form.is_tokens:
             self.read: nn.Module = nn.Embedding(form.vocabulary, width, padding_idx=0 if self.padded else None)
             nn.init.normal_(self.read.weight, std=width**-0.5)

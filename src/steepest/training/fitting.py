@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,16 @@ from ..data.core import Data
 from ..data.loading import from_dataset
 from ..data.memory import arrays
 from ..errors import InputError, Interrupted
+from ..forms import PADDED
 from ..gradient import GradientFunction, plain
+from ..models.cost import cost_of, example
 from ..progress import Progress
 from ..recipes import Recipe, as_recipe, default_recipe
 from ..records import FROM_PYTHON, Invocation, Record, create
 from ..rules import Rule
 from ..tasks import Task, task
 from .loop import EvaluationEvent, Events, Hits, steps
+from .randomness import RandomStream
 from .run import Interface, Run, save_weights, versions, weights_sha256
 from .setup import Training, prepare
 
@@ -240,10 +243,24 @@ def _start_facts(training: Training, command: str | None) -> dict[str, Any]:
         "objective": repr(training.objective),
         "reach": str(job.goal) if job.goal else None,
         "seed": training.seed,
+        **_network(training),
         "plan": [dict(row) for row in training.optimizer.plan().rows],
         "versions": versions(training.device),
         "command": command,
     }
+
+
+def _network(training: Training) -> dict[str, Any]:
+    """What is trained, and what it costs; None where a network of the caller's own cannot be counted."""
+    spec, form, model = training.spec, training.task.data.form, training.model
+    told = {"network": repr(spec) if spec is not None else type(model).__name__}
+    plain_model = getattr(model, "_orig_mod", model)  # of one that torch compiles, what was written
+    rows = example(form, model) if form.kind in PADDED else training.train.take(training.first_rows)[0]
+    try:
+        with RandomStream(training.seed, training.device):
+            return told | asdict(cost_of(plain_model, rows))
+    except Exception:
+        return told | {"num_parameters": sum(p.numel() for p in model.parameters()), "flops_a_row": None}
 
 
 def _origin(training: Training) -> dict[str, Any]:

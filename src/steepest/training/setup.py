@@ -46,6 +46,11 @@ class Training:
     clock: Clock
 
     @property
+    def first_rows(self) -> Tensor:
+        """The places of the rows that a network is tried out with."""
+        return _first_rows(self.train)
+
+    @property
     def parameters(self) -> list[Tensor]:
         return [p for group in self.optimizer.param_groups for p in group["params"]]
 
@@ -138,11 +143,15 @@ def build_model(
     raise InputError(f"a model is a value such as mlp((64, 64)), an nn.Module or a function returning one (got {chosen!r})")
 
 
+def _first_rows(train: Part) -> Tensor:
+    return torch.arange(min(2, len(train)), device=train.targets.device)
+
+
 def _probe(model: nn.Module, train: Part, form: Form) -> tuple[Tensor, Tensor]:
     """Run two rows through the network and return what it gives, and their targets; also settles lazy layers."""
     was_training = model.training
     model.eval()
-    inputs, targets = train.take(torch.arange(min(2, len(train)), device=train.targets.device))
+    inputs, targets = train.take(_first_rows(train))
     try:
         with torch.no_grad(), blaming(f"the network, on inputs of shape {tuple(inputs.shape)},"):
             result = model(inputs)
