@@ -26,7 +26,8 @@ class Reader(nn.Module):
 
 def present(x: Tensor, is_tokens: bool) -> Tensor:
     """Return which steps of rows are there, (B, T): those before the zeros that rows end in."""
-    return x != 0 if is_tokens else (x != 0).any(dim=-1)
+    given = x != 0 if is_tokens else (x != 0).any(dim=-1)
+    return given.flip(1).cummax(dim=1).values.flip(1)  # a step of zeros in the middle is one
 
 
 class FromLast(nn.Module):

@@ -62,6 +62,7 @@ class LinearModel(ModelSpec):
     def network(self, form: Form, num_outputs: int) -> nn.Module:
         from .networks import mlp
 
+        _fixed(self, form)
         return mlp(form, (), num_outputs)
 
 
