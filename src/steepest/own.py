@@ -15,18 +15,17 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from .errors import InputError, blaming
-from .metrics import Predictions
 from .objectives import LossFunction, Objective
 from .reach import CLASSIFICATION, LANGUAGE, METRICS, REGRESSION, Metric, check_kind
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
     from .data import Data
     from .data.targets import Targets
+    from .metrics import Predictions
 
 _TAKEN = ("step", "epoch", "train_loss", "lr_factor")  # columns of a curve beside metrics
 _SCORES = ("y_score", "y_prob", "y_proba")  # what scikit-learn calls probabilities
@@ -138,7 +137,7 @@ class OwnMetric:
         with blaming(f"the metric {self.name}"):
             found = self._computed(predictions)
         try:
-            if isinstance(found, str | bytes) or np.iscomplexobj(found):
+            if isinstance(found, str | bytes):
                 raise TypeError
             return float(found)
         except (TypeError, ValueError, RuntimeError):
@@ -169,6 +168,7 @@ class OwnMetric:
 
     def _tensors(self, p: Predictions) -> tuple[Tensor, Tensor]:
         """Predictions, then truth, as torchmetrics takes them: probabilities where there are classes."""
+        import numpy as np
         import torch
 
         truth, predicted = self._arrays(p, scores=True)
