@@ -307,6 +307,19 @@ def test_a_metric_that_cannot_be_is_told_in_one_line(metric: Any, message: str) 
     assert "\n" not in str(caught.value)
 
 
+def test_steps_and_evaluate_take_metrics_of_ones_own() -> None:
+    task = steepest.Task("iris", metrics=(own_accuracy,), reach="own_accuracy >= 0.5")
+    found = [
+        event.metrics
+        for event in steepest.steps(task, metrics=(by_tensors, own_accuracy), evaluate_every=50, max_steps=50)
+        if isinstance(event, steepest.EvaluationEvent)
+    ]
+    assert [list(each) for each in found] == [["by_tensors", "own_accuracy", "loss"]]
+    run = steepest.fit(task, "adamw(0.01)", record=False)
+    assert list(steepest.evaluate(run, metrics=[sk.cohen_kappa_score]).metrics) == ["own_accuracy", "cohen_kappa_score"]
+    assert list(steepest.evaluate(run, metrics="top2").metrics) == ["own_accuracy", "top2"]
+
+
 def test_two_metrics_of_one_name_are_told_apart() -> None:
     with pytest.raises(steepest.InputError, match="two metrics are called '<lambda>'"):
         steepest.Task("iris", metrics=(lambda p: 1.0, lambda p: 2.0))

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .metrics import Predictions
 
 _TAKEN = ("step", "epoch", "train_loss", "lr_factor")  # columns of a curve beside metrics
+_TRUTHS = ("y_true", "y1")  # what scikit-learn calls the truth
 _SCORES = ("y_score", "y_prob", "y_proba")  # what scikit-learn calls probabilities
 
 
@@ -151,7 +152,7 @@ class OwnMetric:
             self.function.reset()
             return found
         first, *others = _required(self.function) or [""]
-        if first == "y_true" and others:
+        if first in _TRUTHS and others:
             return self.function(*self._arrays(predictions, others[0] in _SCORES))
         return self.function(*self._tensors(predictions)) if others else self.function(predictions)
 

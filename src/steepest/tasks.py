@@ -75,10 +75,10 @@ class Task:
         chosen = [one.name if isinstance(one, OwnMetric) else one for one in self.metrics or DEFAULTS[self.kind]]
         return tuple(dict.fromkeys((*aimed, *chosen)))
 
-    def measures(self, names: Sequence[str]) -> tuple[str | OwnMetric, ...]:
-        """Return metrics by name, those of the caller's own as such."""
+    def measures(self, names: Sequence[Any]) -> tuple[str | OwnMetric, ...]:
+        """Return metrics by name, or functions, those of the caller's own as such."""
         own = {one.name: one for one in self.metrics or () if isinstance(one, OwnMetric)}
-        return tuple(own.get(name, name) for name in names)
+        return as_metrics([own.get(name, name) if isinstance(name, str) else name for name in names])
 
     @property
     def goal(self) -> Reach | None:

@@ -5,7 +5,7 @@ A user whose loop differs copies it: it is forty lines over the same public func
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,7 +103,7 @@ def steps(
     device: Any = None,
     evaluate_every: int | None = None,
     max_steps: int | None = None,
-    metrics: tuple[str, ...] | None = None,
+    metrics: Sequence[Any] | None = None,
     gradient: GradientFunction = plain,
     training: Training | None = None,
 ) -> Events:
@@ -116,7 +116,7 @@ def steps(
         device: where; None: CUDA when there is one.
         evaluate_every: updates between two evaluations; None: once an epoch.
         max_steps: updates at most; None: the recipe's epochs.
-        metrics: what to measure at an evaluation, besides the loss; None: the task's metrics.
+        metrics: what to measure at an evaluation, besides the loss, as `Task` takes it; None: the task's metrics.
         gradient: how a gradient is obtained, see `steepest.gradient`.
         training: a prepared training instead of one made from the arguments before.
 
@@ -140,7 +140,7 @@ def steps(
     return _train(training, names, every, last, gradient)
 
 
-def _train(t: Training, names: tuple[str, ...], every: int, last: int, gradient: GradientFunction) -> Events:
+def _train(t: Training, names: tuple[Any, ...], every: int, last: int, gradient: GradientFunction) -> Events:
     clock, optimizer, part, parameters = t.clock, t.optimizer, t.train, t.parameters
     plateau = PlateauState(t.recipe.plateau) if t.recipe.plateau else None
     bounds = batch_bounds(len(part), t.batch)
@@ -173,7 +173,7 @@ def _train(t: Training, names: tuple[str, ...], every: int, last: int, gradient:
 
 def _evaluate(
     t: Training,
-    names: tuple[str, ...],
+    names: tuple[Any, ...],
     plateau: PlateauState | None,
     step: int,
     epoch: int,
