@@ -145,6 +145,22 @@ def test_poisson_learns_counts_as_they_are_and_comes_back_from_its_record() -> N
     assert steepest.fit(data, steepest.Recipe(steepest.adamw(0.01), epochs=1), record=False).interface.scale != 1
 
 
+def test_poisson_of_several_counts_and_in_a_race() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(0, 1, (400, 2))
+    counts = rng.poisson(np.exp(1 + X @ [[0.8, 0.1], [-0.5, 0.4]]))
+    data = steepest.arrays(X, counts, kind="regression")
+    task = steepest.Task(data, model=steepest.linear_model(), objective=steepest.poisson(), reach="r2 >= 0.1")
+    run = steepest.fit(task, "adamw(0.02)", record=False)
+    assert run.predict(X).shape == (400, 2)
+    assert np.corrcoef(run.predict(X)[:, 0], np.exp(1 + X @ [0.8, -0.5]))[0, 1] > 0.95
+    entries = ["adamw(0.02)", steepest.Recipe(steepest.adamw(0.02), objective=steepest.mse(), name="mse")]
+    result = steepest.race(task, entries, seeds=1, epochs=20, processes=1, record=False)
+    reached = {row.recipe: row.reached > 0 for row in result.leaderboard().rows}
+    assert reached["adamw"]
+    assert reached["mse"]
+
+
 @pytest.mark.parametrize("targets", [1, 2])
 def test_pinball_gives_a_quantile_an_output_and_comes_back_from_its_record(targets: int) -> None:
     rng = np.random.default_rng(0)

@@ -102,7 +102,7 @@ class Data:
     @cached_property
     def unscaled(self) -> Data:
         """The same data with the numbers to predict as they are, for objectives that need them so."""
-        if self.target_scale == (0, 1):
+        if self.targets.kind != "regression":
             return self
         copy = replace(self)
         copy.__dict__ |= {"preprocessing": self.preprocessing, "target_scale": (np.float64(0.0), np.float64(1.0))}

@@ -100,10 +100,7 @@ def prepare(
         outputs, targets = _probe(model, train, task.data.form)
         num_outputs = _width(outputs, task.data.form)
         objective = wanted or default_objective(task.kind, num_outputs)
-        objective.check(task.data.targets, num_outputs)
-        loss = objective.loss(task.data, where)
-        if isinstance(objective, OwnObjective):
-            objective.try_out(loss, outputs, targets)
+        loss = _loss(objective, task, outputs, targets)
     if recipe.plateau is not None:
         check_kind(recipe.plateau.metric, task.kind)
     batch, total_steps = recipe.batch_size(len(train)), recipe.num_steps(len(train))
@@ -141,6 +138,15 @@ def build_model(
             return made, None
         raise InputError(f"the model function must return an nn.Module (got {type(made).__name__})")
     raise InputError(f"a model is a value such as mlp((64, 64)), an nn.Module or a function returning one (got {chosen!r})")
+
+
+def _loss(objective: Objective, task: Task, outputs: Tensor, targets: Tensor) -> LossFunction:
+    """Return the loss function of an objective; raise unless it fits the labels, and what the network gave for a few rows."""
+    objective.check(task.data.targets, _width(outputs, task.data.form))
+    loss = objective.loss(task.data, outputs.device)
+    if isinstance(objective, OwnObjective):
+        objective.try_out(loss, outputs, targets)
+    return loss
 
 
 def _first_rows(train: Part) -> Tensor:
