@@ -18,6 +18,7 @@ FLOORS = (
     ("tasks", "recipes", "evaluation", "gradient"),
     ("optimizer", "groups", "state", "averages", "hooks"),
     ("kernels",),
+    ("own",),
     ("rules", "schedules", "models", "data", "objectives", "metrics", "records", "sources", "downloads"),
     ("reach", "forms"),
     ("errors", "values", "clock", "progress"),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import numpy as np
 import pytest
 from sklearn import metrics as sk
 
 import steepest
+import steepest.own
 from steepest import metrics
-from steepest.assessment import calibration_error
-from steepest.metrics import Predictions, confusion, measure, r2
+from steepest.metrics import Predictions, calibration_error, confusion, measure, r2
 from steepest.reach import Reach
 
 
@@ -131,3 +134,214 @@ def test_a_frozen_layer_stays_frozen_through_an_evaluation() -> None:
     with evaluating(net):
         assert not net[0].training
     assert [module.training for module in net] == [True, False]
+
+
+@pytest.mark.parametrize("num_classes", [2, 3, 7])
+@pytest.mark.parametrize("seed", range(3))
+def test_further_classification_metrics_equal_scikit_learns(num_classes: int, seed: int) -> None:
+    p = classification(num_classes, seed)
+    assert p.probabilities is not None
+    names = ["balanced_accuracy", "mcc", "average_precision", "top1", "top2", "top5"]
+    found = measure(names, p)
+    one_hot = p.truth if num_classes == 2 else np.eye(num_classes)[p.truth]
+    expected = {
+        "balanced_accuracy": sk.balanced_accuracy_score(p.truth, p.classes),
+        "mcc": sk.matthews_corrcoef(p.truth, p.classes),
+        "average_precision": sk.average_precision_score(
+            one_hot, p.probabilities[:, 1] if num_classes == 2 else p.probabilities
+        ),
+        "top1": sk.accuracy_score(p.truth, p.classes),
+    }
+    rng = np.random.default_rng(seed)
+    distinct = Predictions(p.truth, probabilities=p.probabilities + rng.uniform(0, 1e-9, p.probabilities.shape))
+    for k in (2, 5):  # scikit-learn orders equal scores the other way round, and takes k below the number of classes
+        expected[f"top{k}"] = sk.top_k_accuracy_score(distinct.truth, distinct.probabilities, k=k) if k < num_classes else 1.0
+    found |= measure(["top2", "top5"], distinct)
+    assert found == pytest.approx(expected, abs=1e-12)
+
+
+def test_metrics_of_one_class_alone_do_as_scikit_learn_does_or_are_nan() -> None:
+    p = Predictions(np.zeros(4, dtype=int), probabilities=np.tile([0.6, 0.4], (4, 1)))
+    assert measure(["balanced_accuracy", "mcc"], p) == {"balanced_accuracy": 1.0, "mcc": 0.0}
+    assert np.isnan(metrics.average_precision(p))
+    broken = Predictions(np.array([0, 1]), probabilities=np.full((2, 2), np.nan))
+    assert np.isnan(metrics.average_precision(broken))
+    assert np.isnan(metrics.calibration_error(broken))
+
+
+def test_calibration_error_equals_torchmetrics_formula_by_hand() -> None:
+    p = Predictions(np.array([0, 1, 1, 0]), probabilities=np.array([[0.95, 0.05], [0.92, 0.08], [0.35, 0.65], [0.62, 0.38]]))
+    # bin 0.9-1: confidence 0.935, accuracy 1/2; bin 0.6-0.7: confidence 0.635, accuracy 1
+    assert measure(["calibration_error"], p)["calibration_error"] == pytest.approx(0.5 * 0.435 + 0.5 * 0.365)
+
+
+@pytest.mark.parametrize("shape", [(100,), (100, 3)])
+def test_further_regression_metrics_equal_scikit_learns(shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.poisson(4, shape).astype(float)
+    p = Predictions(truth, values=rng.uniform(0.5, 8, shape))
+    found = measure(["mse", "pinball", "poisson_deviance"], p)
+    assert p.values is not None
+    assert found["mse"] == pytest.approx(sk.mean_squared_error(truth, p.values))
+    assert found["pinball"] == pytest.approx(sk.mean_pinball_loss(truth, p.values, alpha=0.5))
+    assert found["poisson_deviance"] == pytest.approx(sk.mean_poisson_deviance(truth.ravel(), p.values.ravel()))
+    above = Predictions(truth + 1, values=p.values)
+    assert metrics.mape(above) == pytest.approx(sk.mean_absolute_percentage_error(truth + 1, p.values))
+    assert np.isnan(metrics.mape(p))
+    assert np.isnan(metrics.poisson_deviance(Predictions(truth, values=-p.values)))
+    levels = (0.1, 0.9)
+    quantiles = np.stack([p.values - 1, p.values + 2], axis=-1)
+    spread = Predictions(truth, values=p.values, quantiles=quantiles, levels=levels)
+    each = [sk.mean_pinball_loss(truth, quantiles[..., i], alpha=q) for i, q in enumerate(levels)]
+    assert metrics.pinball(spread) == pytest.approx(np.mean(each))
+
+
+def test_new_metrics_have_targets_and_names_of_their_own() -> None:
+    assert Reach.parse("top3 >= 90%").metric == "top3"
+    assert Reach.parse("mcc >= -0.5").value == -0.5
+    with pytest.raises(steepest.InputError, match="smaller is better for calibration_error"):
+        Reach.parse("calibration_error >= 0.1")
+    with pytest.raises(steepest.InputError, match="unknown metric 'top0'"):
+        Reach.parse("top0 >= 0.1")
+    with pytest.raises(steepest.InputError, match="not for regression"):
+        steepest.Task("diabetes", metrics=("mcc",))
+    assert set(metrics.FUNCTIONS) | {"top5"} == set(steepest.reach.METRICS)
+
+
+# -- metrics of one's own ---------------------------------------------------------------------------------------------
+
+
+def own_accuracy(predictions: Predictions) -> float:
+    return float((predictions.classes == predictions.truth).mean())
+
+
+def by_tensors(preds: Any, target: Any) -> Any:
+    """As torchmetrics' functions take them: probabilities of the second class of two, else one a class."""
+    return ((preds > 0.5) == target.bool()).float().mean() if preds.ndim == 1 else (preds.argmax(1) == target).float().mean()
+
+
+class Streaming:
+    """As torchmetrics' objects are."""
+
+    higher_is_better = True
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self.hits, self.seen = 0.0, 0
+
+    def update(self, preds: Any, target: Any) -> None:
+        assert self.seen == 0
+        self.hits, self.seen = float(by_tensors(preds, target)) * len(target), len(target)
+
+    def compute(self) -> float:
+        return self.hits / self.seen
+
+    def __call__(self) -> None:
+        raise AssertionError("update, compute and reset are what counts")
+
+
+@pytest.mark.parametrize("name", ["iris", "breast-cancer"])
+def test_metrics_of_ones_own_are_measured_beside_ours(name: str) -> None:
+    from sklearn.metrics import accuracy_score, f1_score, log_loss
+
+    own = (own_accuracy, by_tensors, Streaming(), accuracy_score, partial(f1_score, average="macro"))
+    task = steepest.Task(name, metrics=("accuracy", "log_loss", *own, _with_scores(log_loss)))
+    run = steepest.fit(task, steepest.Recipe(steepest.adamw(0.01), batch=32, epochs=4))
+    found = run.metrics
+    assert {"own_accuracy", "by_tensors", "Streaming", "accuracy_score", "f1_score", "scored"} < set(found)
+    for one in ("own_accuracy", "by_tensors", "Streaming", "accuracy_score"):
+        assert found[one] == pytest.approx(found["accuracy"])
+        assert run.curve[-1][one] == pytest.approx(run.curve[-1]["accuracy"])
+    assert found["scored"] == pytest.approx(found["log_loss"])
+    assert steepest.evaluate(run).metrics == pytest.approx({k: v for k, v in found.items() if k != "loss"})
+    assert steepest.load_run(str(run.id)).metrics == found
+    folds = steepest.cross_validate(steepest.Task(name, metrics=(own_accuracy,)), folds=2)
+    assert folds.mean["own_accuracy"] > 0.5
+
+
+def _with_scores(function: Any) -> Any:
+    def scored(y_true: Any, y_prob: Any) -> float:
+        return function(y_true, y_prob)
+
+    return scored
+
+
+def test_own_metrics_of_numbers_and_of_texts() -> None:
+    def largest_error(predictions: Predictions) -> Any:
+        assert predictions.values is not None
+        return np.abs(predictions.values - predictions.truth).max()
+
+    largest_error.larger_is_better = False  # type: ignore[attr-defined]
+    task = steepest.Task("diabetes", metrics=("mae", largest_error, sk.max_error), reach="largest_error <= 500")
+    run = steepest.fit(task, "adamw(0.01)", record=False)
+    assert run.facts["reached"]
+    assert next(iter(run.metrics)) == "largest_error"
+    assert run.metrics["max_error"] == pytest.approx(run.metrics["largest_error"])
+    assert run.metrics["largest_error"] > run.metrics["mae"]
+    with pytest.raises(steepest.InputError, match="smaller is better for largest_error"):
+        steepest.Task("diabetes", metrics=(largest_error,), reach="largest_error >= 5")
+    text = Predictions(np.array([1]), log_likelihood=np.array([-1.0]), right=np.array([True]))
+    with pytest.raises(steepest.InputError, match="needs probabilities, which are not kept of a text"):
+        steepest.own.OwnMetric(by_tensors)(text)
+
+
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [
+        (3, "a metric must be a name such as 'accuracy', or a function of the predictions (got 3)"),
+        (Streaming, "a metric Streaming is a class; give one of it, such as Streaming()"),
+        ("accurcy", "unknown metric 'accurcy'; did you mean 'accuracy'?"),
+        (lambda p: "good", "the metric <lambda> must return one number (got 'good')"),
+        (lambda p: np.ones(3), "the metric <lambda> must return one number (got array([1., 1., 1.]))"),
+        (lambda p: None, "the metric <lambda> must return one number (got None)"),
+        (lambda p: p.nonsense, "the metric <lambda> failed: AttributeError"),
+        (metrics.accuracy, "cannot be called 'accuracy'"),
+    ],
+)
+def test_a_metric_that_cannot_be_is_told_in_one_line(metric: Any, message: str) -> None:
+    with pytest.raises(steepest.InputError) as caught:
+        steepest.fit(steepest.Task("iris", metrics=("accuracy", metric)), "adamw(0.01)")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_steps_and_evaluate_take_metrics_of_ones_own() -> None:
+    task = steepest.Task("iris", metrics=(own_accuracy,), reach="own_accuracy >= 0.5")
+    found = [
+        event.metrics
+        for event in steepest.steps(task, metrics=(by_tensors, own_accuracy), evaluate_every=50, max_steps=50)
+        if isinstance(event, steepest.EvaluationEvent)
+    ]
+    assert [list(each) for each in found] == [["by_tensors", "own_accuracy", "loss"]]
+    run = steepest.fit(task, "adamw(0.01)", record=False)
+    assert list(steepest.evaluate(run, metrics=[sk.cohen_kappa_score]).metrics) == ["own_accuracy", "cohen_kappa_score"]
+    assert list(steepest.evaluate(run, metrics="top2").metrics) == ["own_accuracy", "top2"]
+
+
+def test_two_metrics_of_one_name_are_told_apart() -> None:
+    with pytest.raises(steepest.InputError, match="two metrics are called '<lambda>'"):
+        steepest.Task("iris", metrics=(lambda p: 1.0, lambda p: 2.0))
+
+
+def test_torchmetrics_functions_and_objects_are_metrics() -> None:
+    torchmetrics = pytest.importorskip("torchmetrics")
+    p = classification(5, 0)
+    many = partial(torchmetrics.functional.classification.multiclass_accuracy, num_classes=5, average="micro")
+    calibration = torchmetrics.classification.MulticlassCalibrationError(num_classes=5, n_bins=10)
+    kappa = torchmetrics.classification.MulticlassCohenKappa(num_classes=5)
+    found = measure(steepest.own.as_metrics((many, calibration, kappa, "accuracy", "calibration_error")), p)
+    assert found["multiclass_accuracy"] == pytest.approx(found["accuracy"])
+    assert found["MulticlassCalibrationError"] == pytest.approx(found["calibration_error"], abs=1e-5)
+    assert found["MulticlassCohenKappa"] == pytest.approx(sk.cohen_kappa_score(p.truth, p.classes), abs=1e-5)
+    assert not steepest.own.OwnMetric(calibration).larger_is_better
+    two = classification(2, 0)
+    auroc = torchmetrics.classification.BinaryAUROC()
+    found = measure(steepest.own.as_metrics((auroc, "auc")), two)
+    assert found["BinaryAUROC"] == pytest.approx(found["auc"], abs=1e-6)
+    rng = np.random.default_rng(0)
+    numbers = Predictions(rng.normal(size=50), values=rng.normal(size=50))
+    own = steepest.own.as_metrics((torchmetrics.MeanAbsoluteError(), "mae"))
+    found = measure(own, numbers)
+    assert found["MeanAbsoluteError"] == pytest.approx(found["mae"], abs=1e-6)

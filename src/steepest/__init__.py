@@ -38,7 +38,10 @@ _PUBLIC = {
         "ModelSpec", "additive_model", "bag_of_words", "gru", "linear_model", "lstm", "mlp", "residual_cnn", "rnn",
         "text_cnn", "transformer",
     ),
-    "objectives": ("Objective", "binary_cross_entropy", "cross_entropy", "mse"),
+    "models.cost": ("Cost", "cost"),
+    "objectives": (
+        "Objective", "binary_cross_entropy", "cross_entropy", "focal", "huber", "mse", "pinball", "poisson",
+    ),
     "downloads": ("download",),
     "reach": ("Reach",),
     "tasks": ("Task", "task"),

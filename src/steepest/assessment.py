@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import evaluation, metrics
+from . import evaluation
 from .data.splitting import folds as make_folds
 from .data.splitting import split_rows
 from .errors import InputError, check_seed, whole
-from .metrics import Predictions
+from .metrics import Predictions, calibration_error, confusion, measure
+from .own import as_metrics
 from .progress import Progress
 from .recipes import Recipe, as_recipe, default_recipe
 from .rules import Rule
 from .tasks import Task, task
 from .training.fitting import fit
 from .training.run import Run, load_run
-
-CALIBRATION_BINS = 10
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,7 @@ def evaluate(
     subject: Any = None,
     *,
     part: str = "test",
+    metrics: Sequence[Any] | None = None,
     home: str | Path | None = None,
     record_as: str = "evaluate",
 ) -> Evaluation:
@@ -83,6 +84,7 @@ def evaluate(
         subject: the task to measure on, when the run does not know it (a run loaded from another place); a Task or
             anything `steepest.task` takes.
         part: `"test"`, `"validation"` or `"train"`; the certificate part is not for looking at.
+        metrics: what to measure, as `Task` takes it; None: the task's metrics.
         home: folder of the records, for a run's id.
         record_as: who reads the part, for the data's record of reads.
 
@@ -97,35 +99,22 @@ def evaluate(
         raise InputError(
             f"the data of run {run.id} are not at hand; in Python, pass the task it was trained on: evaluate(run, task)"
         )
+    if metrics is not None:  # that of the target is always among them
+        job = replace(job, metrics=(*as_metrics(metrics), *job.measures([job.goal.metric] if job.goal else [])))
     job = job.with_data(run.interface.applied_to(job.data))
     device = next((str(p.device) for p in run.model.parameters()), "cpu")
     rows = job.data.part(part, by=record_as, device=device)
-    return _assess(job, part, evaluation.predict(run.model, rows, job.data))
+    return _assess(job, part, evaluation.predict(run.model, rows, job.data, objective=run.interface.objective))
 
 
 def _assess(job: Task, part: str, predictions: Predictions) -> Evaluation:
-    measured = metrics.measure(job.metric_names, predictions)
+    measured = measure(job.measures(job.metric_names), predictions)
     if predictions.probabilities is None:
         return Evaluation(part, len(predictions.truth), measured)
     classes = job.data.targets.classes
-    table = metrics.confusion(predictions.truth, predictions.classes, len(classes or ()))
+    table = confusion(predictions.truth, predictions.classes, len(classes or ()))
     counts = tuple(tuple(int(n) for n in line) for line in table)
     return Evaluation(part, len(predictions.truth), measured, classes, counts, calibration_error(predictions))
-
-
-def calibration_error(predictions: Predictions, bins: int = CALIBRATION_BINS) -> float:
-    """Return the expected calibration error: how far confidence is from accuracy, averaged over bins of confidence.
-
-    `sum over bins of share * |accuracy - mean confidence|`, ten bins of equal width. Guo et al., 2017, arXiv:1706.04599.
-    """
-    assert predictions.probabilities is not None
-    confidence = predictions.probabilities.max(axis=1)
-    if np.isnan(confidence).any():  # of a network that diverged
-        return float("nan")
-    right = predictions.classes == predictions.truth
-    place = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = [abs(right[place == b].mean() - confidence[place == b].mean()) * (place == b).mean() for b in np.unique(place)]
-    return float(sum(gaps))
 
 
 @dataclass(frozen=True)

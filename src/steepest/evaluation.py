@@ -16,8 +16,9 @@ from .data import Data
 from .data.gathering import Rows
 from .data.parts import Part, pieces
 from .forms import Form
-from .metrics import Predictions
-from .objectives import LossFunction
+from .metrics import Measure, Predictions
+from .objectives import Focal, LossFunction, Objective
+from .own import OwnObjective
 
 NUMBERS_AT_ONCE = 2**18  # of input; larger pieces ran a small CNN four times as slowly, out of cache
 
@@ -50,24 +51,29 @@ def outputs(model: nn.Module, inputs: Rows, form: Form) -> Tensor:
         return torch.cat([model(piece) for piece in pieces(inputs, rows_at_once(form))])
 
 
-def predict(model: nn.Module, part: Part, data: Data, loss: LossFunction | None = None) -> Predictions:
-    """Return what a network predicts for a part, beside the truth."""
+def predict(
+    model: nn.Module, part: Part, data: Data, loss: LossFunction | None = None, objective: Objective | None = None
+) -> Predictions:
+    """Return what a network predicts for a part, beside the truth; the objective says what its outputs stand for."""
     if data.targets.kind == "language":
-        return _next_tokens(model, part, data.form)
-    return as_predictions(outputs(model, part.inputs, data.form), part, data, loss)
+        return _next_tokens(model, part, data.form, loss if isinstance(objective, OwnObjective | Focal) else None)
+    return as_predictions(outputs(model, part.inputs, data.form), part, data, loss, objective)
 
 
-def _next_tokens(model: nn.Module, part: Part, form: Form) -> Predictions:
+def _next_tokens(model: nn.Module, part: Part, form: Form, loss: LossFunction | None) -> Predictions:
     """Return how probable every next token was, piece by piece: to hold all probabilities would take much memory."""
-    found, right, truth = [], [], []
+    found, right, truth, lost = [], [], [], 0.0
     with evaluating(model):
         for inputs, targets in part.in_order(rows_at_once(form)):
-            likelihood = torch.log_softmax(model(inputs).float(), dim=-1)
+            raw = model(inputs).float()
+            likelihood = torch.log_softmax(raw, dim=-1)
             found.append(likelihood.gather(-1, targets[..., None]).reshape(-1).cpu())
             right.append((likelihood.argmax(dim=-1) == targets).reshape(-1).cpu())
             truth.append(targets.reshape(-1).cpu())
+            if loss is not None:
+                lost += float(loss(raw, targets)) * len(targets)
     each = torch.cat(found).double().numpy()
-    mean_loss = float(-each.mean())
+    mean_loss = float(-each.mean()) if loss is None else lost / len(part)
     return Predictions(torch.cat(truth).numpy(), log_likelihood=each, right=torch.cat(right).numpy(), loss=mean_loss)
 
 
@@ -81,7 +87,9 @@ def probabilities(raw: Tensor, num_classes: int) -> np.ndarray:
     return torch.softmax(raw, dim=1).cpu().numpy()
 
 
-def as_predictions(raw: Tensor, part: Part, data: Data, loss: LossFunction | None = None) -> Predictions:
+def as_predictions(
+    raw: Tensor, part: Part, data: Data, loss: LossFunction | None = None, objective: Objective | None = None
+) -> Predictions:
     """Return raw outputs beside the truth, in the label's own units."""
     assert isinstance(part.targets, Tensor)
     with torch.inference_mode():
@@ -90,10 +98,27 @@ def as_predictions(raw: Tensor, part: Part, data: Data, loss: LossFunction | Non
         truth = part.targets.cpu().numpy()
         return Predictions(truth, probabilities=probabilities(raw, data.targets.num_classes), loss=mean_loss)
     shift, scale = data.target_scale
-    values = raw.reshape(part.targets.shape).double().cpu().numpy() * scale + shift
-    return Predictions(part.targets.double().cpu().numpy() * scale + shift, values=values, loss=mean_loss)
+    said = raw if objective is None else objective.values(raw)
+    values = said.reshape(part.targets.shape).double().cpu().numpy() * scale + shift
+    truth = part.targets.double().cpu().numpy() * scale + shift
+    levels = () if objective is None else objective.quantiles
+    spread = quantiles(raw, len(levels), part.targets.ndim, shift, scale) if levels else None
+    return Predictions(truth, values=values, quantiles=spread, levels=levels, loss=mean_loss)
 
 
-def measure(model: nn.Module, part: Part, data: Data, names: Sequence[str], loss: LossFunction | None = None) -> dict[str, Any]:
-    """Return the named metrics of a network on a part; what is not defined there (AUC of a single class, say) is NaN."""
-    return metrics.measure(names, predict(model, part, data, loss))
+def quantiles(raw: Tensor, levels: int, dimensions: int, shift: Any, scale: Any) -> np.ndarray:
+    """Return predicted quantiles in the label's own units: (rows, levels), of several targets (rows, targets, levels)."""
+    each = raw.double().reshape(*((len(raw),) if dimensions == 1 else (len(raw), -1)), levels).cpu().numpy()
+    return each * np.asarray(scale)[..., None] + np.asarray(shift)[..., None]
+
+
+def measure(
+    model: nn.Module,
+    part: Part,
+    data: Data,
+    chosen: Sequence[str | Measure],
+    loss: LossFunction | None = None,
+    objective: Objective | None = None,
+) -> dict[str, Any]:
+    """Return these metrics of a network on a part; what is not defined there (AUC of a single class, say) is NaN."""
+    return metrics.measure(chosen, predict(model, part, data, loss, objective))

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 TOKENS = ("text", "language")  # rows of whole numbers that stand for words or characters; 0 is padding
+PADDED = ("text", "sound")  # rows of unequal length, which end in zeros
 SEQUENCES = (*TOKENS, "series", "sound")
 
 

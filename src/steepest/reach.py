@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from .errors import InputError, unknown
 
@@ -31,13 +32,21 @@ METRICS = {
         Metric("precision", _C, True, 0, 1),
         Metric("recall", _C, True, 0, 1),
         Metric("f1", _C, True, 0, 1),
+        Metric("balanced_accuracy", _C, True, 0, 1),
+        Metric("mcc", _C, True, -1, 1),
+        Metric("top5", _C, True, 0, 1),
         Metric("auc", _C, True, 0, 1),
+        Metric("average_precision", _C, True, 0, 1),
         Metric("log_loss", _C, False, 0, _INF),
+        Metric("calibration_error", _C, False, 0, 1),
         Metric("perplexity", _L, False, 1, _INF),
         Metric("bits", _L, False, 0, _INF),
         Metric("mse", _R, False, 0, _INF),
         Metric("mae", _R, False, 0, _INF),
         Metric("rmse", _R, False, 0, _INF),
+        Metric("mape", _R, False, 0, _INF),
+        Metric("pinball", _R, False, 0, _INF),
+        Metric("poisson_deviance", _R, False, 0, _INF),
         Metric("r2", _R, True, -_INF, 1),
         Metric("loss", (*_C, *_R, *_L), False, -_INF, _INF),
     )
@@ -50,15 +59,18 @@ DEFAULTS = {
 
 
 def metric(name: str) -> Metric:
-    """Return a metric by name, or raise naming the nearest."""
-    if name not in METRICS:
-        raise unknown("metric", name, METRICS)
-    return METRICS[name]
+    """Return a metric by name (`top3` and the like beside `top5`), or raise naming the nearest."""
+    if name in METRICS:
+        return METRICS[name]
+    if isinstance(name, str) and re.fullmatch(r"top[1-9]\d*", name):
+        return replace(METRICS["top5"], name=name)
+    raise unknown("metric", name, METRICS)
 
 
-def check_kind(name: str, kind: str) -> None:
-    """Raise unless the metric is meant for this kind of task."""
-    if kind not in metric(name).kinds:
+def check_kind(name: str, kind: str, own: Mapping[str, Metric] | None = None) -> None:
+    """Raise unless the metric is meant for this kind of task; `own` holds those of the caller's own."""
+    chosen = own[name] if own and name in own else metric(name)
+    if kind not in chosen.kinds:
         fitting = ", ".join(other.name for other in METRICS.values() if kind in other.kinds)
         raise InputError(f"metric {name!r} is not for {kind}; choose one of {fitting}")
 
@@ -75,17 +87,27 @@ class Reach:
 
     metric: str
     value: float
+    larger_is_better: bool
 
     @classmethod
-    def parse(cls, text: str | Reach) -> Reach:
-        """Read a target such as `"auc >= 0.85"` or `"rmse <= 50000"`; refuse one that the metric cannot reach."""
+    def recorded(cls, text: str) -> Reach:
+        """Read a target back from a record, whoever's metric it names: the sign says which way is better."""
+        name, sign, number = text.split()
+        return cls(name, float(number), sign == ">=")
+
+    @classmethod
+    def parse(cls, text: str | Reach, own: Mapping[str, Metric] | None = None) -> Reach:
+        """Read a target such as `"auc >= 0.85"` or `"rmse <= 50000"`; refuse one that the metric cannot reach.
+
+        `own` holds the metrics of the caller's own, by name.
+        """
         if isinstance(text, Reach):
             return text
         found = re.fullmatch(r"\s*([A-Za-z_][\w]*)\s*(>=|<=|=>|=<|>|<|==|=)\s*([-+.\deE%]+)\s*", str(text))
         if not found:
             raise InputError(f"expected a target such as 'accuracy >= 0.97' (got {text!r})")
         name, sign, number = found.groups()
-        chosen = metric(name)
+        chosen = own[name] if own and name in own else metric(name)
         try:
             value = float(number.removesuffix("%")) / (100 if number.endswith("%") else 1)
         except ValueError:
@@ -97,11 +119,7 @@ class Reach:
         if not chosen.low <= value <= chosen.high:
             hint = f"; did you mean {value / 100:g}?" if chosen.high == 1 and 1 < value <= 100 else ""
             raise InputError(f"{name} can never be {right} {value:g}: it lies between {chosen.low:g} and {chosen.high:g}{hint}")
-        return cls(name, value)
-
-    @property
-    def larger_is_better(self) -> bool:
-        return METRICS[self.metric].larger_is_better
+        return cls(name, value, chosen.larger_is_better)
 
     def met(self, value: float) -> bool:
         """Return whether a value meets the target; NaN does not."""

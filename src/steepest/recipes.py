@@ -12,6 +12,7 @@ from . import models, objectives, rules, schedules
 from .errors import InputError, at_least, between, positive, unknown, whole
 from .models.defaults import MANY_ROWS
 from .objectives import Objective
+from .own import as_objective
 from .rules import Rule
 from .values import printed_call
 
@@ -71,7 +72,7 @@ class Recipe:
             None: that of the default recipe for the data, or what a race gives everyone.
         epochs: how often every row is seen at most, > 0; None: likewise.
         model: replaces the task's model, so that networks can race.
-        objective: replaces the task's objective, so that regularisers can race.
+        objective: replaces the task's objective, so that losses and regularisers can race; also a function of yours.
         plateau: lowers the learning rate when a watched number stalls.
         patience: stop after this many evaluations without a better validation loss, and go back to the best weights;
             None: train to the end and keep the last weights.
@@ -86,7 +87,7 @@ class Recipe:
     batch: int | str | None = None
     epochs: float | None = None
     model: Any = None
-    objective: Objective | None = None
+    objective: Objective | Callable[..., Any] | None = None
     plateau: Plateau | None = None
     patience: int | None = None
     name: str | None = None
@@ -103,8 +104,7 @@ class Recipe:
             raise InputError(f"plateau must be one such as plateau(factor=0.5) (got {self.plateau!r})")
         if self.name is not None and not isinstance(self.name, str):
             raise InputError(f"a recipe's name must be text (got {self.name!r})")
-        if self.objective is not None and not isinstance(self.objective, Objective):
-            raise InputError(f"objective must be one such as cross_entropy() (got {self.objective!r})")
+        object.__setattr__(self, "objective", as_objective(self.objective))
 
     @property
     def label(self) -> str:
@@ -140,7 +140,7 @@ def _names() -> dict[str, Callable[..., Any]]:
     named = {name: getattr(rules, name) for name in rules.__all__ if name[0].islower()}
     named |= {name: getattr(schedules, name) for name in schedules.__all__ if name[0].islower()}
     named |= {name: getattr(models, name) for name in models.__all__ if name not in ("ModelSpec", "default_model")}
-    named |= {name: getattr(objectives, name) for name in ("mse", "cross_entropy", "binary_cross_entropy")}
+    named |= {name: getattr(objectives, name) for name in objectives.NAMES}
     return named | {"Recipe": Recipe, "plateau": Plateau}
 
 

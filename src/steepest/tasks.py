@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from .data.splitting import PARTS
 from .errors import InputError, blaming, unknown
 from .models import ModelSpec, default_model
 from .objectives import Objective
+from .own import OwnMetric, as_metrics, as_objective, facts_of
 from .reach import DEFAULTS, Reach, check_kind
 from .sources import BUILTINS
 
@@ -30,8 +31,10 @@ class Task:
         model: a model value such as `mlp((64, 64))` or a function that returns an `nn.Module`, either drawn anew from each
             seed; or a module, of which every training takes a copy, so that all start from its weights whatever their
             seed; None: chosen by the kind of data.
-        objective: such as `cross_entropy(label_smoothing=0.1)`; None: chosen by targets and outputs.
-        metrics: names of the metrics to report; None: all that suit the task.
+        objective: such as `cross_entropy(label_smoothing=0.1)`, or a function of yours, `(outputs, targets) -> loss`; None:
+            chosen by targets and outputs.
+        metrics: the metrics to report, as names or functions of yours, `(predictions) -> number` (`steepest.own` lists what
+            else fits, torchmetrics' and scikit-learn's among it); None: all that suit the task.
         reach: the target of a race, such as `"accuracy >= 0.97"`.
         name: what records call it; None: the data's name.
 
@@ -42,23 +45,23 @@ class Task:
 
     data: Data
     model: ModelSpec | Callable[[], Any] | Any | None = None
-    objective: Objective | None = None
-    metrics: tuple[str, ...] | None = None
+    objective: Objective | Callable[..., Any] | None = None
+    metrics: Sequence[Any] | None = None
     reach: Reach | str | None = None
     name: str | None = None
 
     def __post_init__(self) -> None:
         self.data = load(self.data)
         self.name = self.name or self.data.name
-        if self.objective is not None and not isinstance(self.objective, Objective):
-            raise InputError(f"objective must be one such as cross_entropy() (got {self.objective!r})")
-        for name in self.metrics or ():
-            check_kind(name, self.kind)
+        self.objective = as_objective(self.objective)
+        if self.metrics is not None:
+            self.metrics = as_metrics(self.metrics, self.kind)
+        own = facts_of(self.metrics)
         if self.reach is None:
             self.reach = self.data.default_reach
         if self.reach is not None:
-            self.reach = Reach.parse(self.reach)
-            check_kind(self.reach.metric, self.kind)
+            self.reach = Reach.parse(self.reach, own)
+            check_kind(self.reach.metric, self.kind, own)
 
     @property
     def kind(self) -> str:
@@ -69,12 +72,18 @@ class Task:
     def metric_names(self) -> tuple[str, ...]:
         """The metrics to report; that of the target comes first."""
         aimed = (self.goal.metric,) if self.goal is not None else ()
-        return tuple(dict.fromkeys((*aimed, *(self.metrics or DEFAULTS[self.kind]))))
+        chosen = [one.name if isinstance(one, OwnMetric) else one for one in self.metrics or DEFAULTS[self.kind]]
+        return tuple(dict.fromkeys((*aimed, *chosen)))
+
+    def measures(self, names: Sequence[Any]) -> tuple[str | OwnMetric, ...]:
+        """Return metrics by name, or functions, those of the caller's own as such."""
+        own = {one.name: one for one in self.metrics or () if isinstance(one, OwnMetric)}
+        return as_metrics([own.get(name, name) if isinstance(name, str) else name for name in names])
 
     @property
     def goal(self) -> Reach | None:
         """The target, parsed."""
-        return None if self.reach is None else Reach.parse(self.reach)
+        return None if self.reach is None else Reach.parse(self.reach, facts_of(self.metrics))
 
     def default_model(self) -> ModelSpec:
         """Return the network used when neither task nor recipe names one."""
@@ -103,8 +112,8 @@ def task(
     label: str | int | None = None,
     reach: str | Reach | None = None,
     model: Any = None,
-    objective: Objective | None = None,
-    metrics: tuple[str, ...] | None = None,
+    objective: Objective | Callable[..., Any] | None = None,
+    metrics: Sequence[Any] | None = None,
     name: str | None = None,
     **options: Any,
 ) -> Task:
@@ -126,7 +135,8 @@ def task(
     >>> task("iris", reach="accuracy >= 0.95")
     Task(iris, reach 'accuracy >= 0.95')
     """
-    goal = None if reach is None else Reach.parse(reach)  # wrong targets are told before any file is read
+    known = source.metrics if isinstance(source, Task) else metrics
+    goal = None if reach is None else Reach.parse(reach, facts_of(known))  # wrong targets are told before any file is read
     if isinstance(source, str) and ".py:" in source:
         made = _from_file(source)
         return replace(made, reach=goal) if goal else made

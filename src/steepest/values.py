@@ -52,3 +52,16 @@ def printed_call(value: Any, name: str | None = None) -> str:
         elif item.repr and now != default:
             parts.append(f"{item.name}={now!r}")
     return f"{name or snake_case(type(value).__name__)}({', '.join(parts)})"
+
+
+def si(count: float) -> str:
+    """Return a number shortly, ready for its unit.
+
+    >>> si(18_200) + "FLOP", si(1.68e9) + "FLOP", si(900) + "FLOP"
+    ('18 kFLOP', '1.7 GFLOP', '900 FLOP')
+    """
+    for prefix, power in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if count >= power:
+            value = count / power
+            return f"{value:.0f} {prefix}" if value >= 9.95 else f"{value:.1f} {prefix}"
+    return f"{count:.0f} "

@@ -16,7 +16,7 @@ from ..errors import InputError
 from ..sources import DOWNLOADS
 from . import NOT_REACHED, OK, saying_how_to_go_on
 from . import options as o
-from .printing import clock_line, metrics_line, print_json, print_leaderboard
+from .printing import clock_line, cost_line, metrics_line, print_json, print_leaderboard
 
 HELP = "Find the cheapest way to train a network to a target, train it that way, and show the evidence."
 app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -213,6 +213,7 @@ def _recipe(text: str | None, home: Path | None) -> Any:
 def _print_fit(run: Any) -> None:
     facts = run.facts
     print(f"{facts['task']}   {facts['recipe']}")
+    print(f"{facts['network']}   {cost_line(facts)}")
     speed = f"{run.samples_per_second:,.0f} rows/s in the training stage"
     print(f"{run.status} after {facts['steps']} steps, {speed}   {clock_line(run.stages)}")
     if run.status == "diverged":

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from ..records import jsonable
+from ..values import si
 
 STAGE_ORDER = (
     "start",
@@ -51,6 +52,12 @@ def clock_line(stages: dict[str, float]) -> str:
     """Return the stages and their seconds in one line."""
     order = sorted(stages, key=lambda name: STAGE_ORDER.index(name) if name in STAGE_ORDER else len(STAGE_ORDER))
     return "clock: " + "  ".join(f"{name} {stages[name]:.1f}" for name in order)
+
+
+def cost_line(facts: dict[str, Any]) -> str:
+    """Return what a network costs: `9,098 parameters, 18 kFLOP a row`."""
+    shown = f"{facts['num_parameters']:,} parameters"
+    return shown if facts["flops_a_row"] is None else f"{shown}, {si(facts['flops_a_row'])}FLOP a row"
 
 
 def metrics_line(metrics: dict[str, float], part: str, rows: int) -> str:

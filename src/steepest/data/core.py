@@ -104,6 +104,15 @@ class Data:
         mean, deviation = scaler_numbers(columns, "standard")
         return (mean, deviation) if values.ndim > 1 else (mean[0], deviation[0])
 
+    @cached_property
+    def unscaled(self) -> Data:
+        """The same data with the numbers to predict as they are, for objectives that need them so."""
+        if self.targets.kind != "regression":
+            return self
+        copy = replace(self)
+        copy.__dict__ |= {"preprocessing": self.preprocessing, "target_scale": (np.float64(0.0), np.float64(1.0))}
+        return copy
+
     @property
     def form(self) -> Form:
         """What one row of network input looks like."""

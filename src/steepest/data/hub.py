@@ -12,9 +12,10 @@ import numpy as np
 import polars as pl
 
 from ..errors import InputError, blaming, unknown
-from .cleaning import MAX_DISTINCT_SHARE, CleaningReport
+from .cleaning import CleaningReport
 from .core import Data
 from .inputs import Images, Texts
+from .kinds import MAX_DISTINCT_SHARE
 from .pictures import decode
 from .splitting import SHARES, deal_around
 from .tables import read_table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ..forms import Form
+from ..forms import PADDED, Form
 
 PRIME = 1_000_003
 
@@ -39,7 +39,7 @@ class Reader(nn.Module):
 
     def __init__(self, form: Form, width: int, ngrams: int = 1, buckets: int = 1) -> None:
         super().__init__()
-        self.padded = form.kind in ("text", "sound")
+        self.padded = form.kind in PADDED
         if form.is_tokens:
             self.read: nn.Module = Runs(form.vocabulary, width, ngrams, buckets, padding=0 if self.padded else None)
         else:
@@ -52,7 +52,8 @@ class Reader(nn.Module):
 
 def present(x: Tensor, is_tokens: bool) -> Tensor:
     """Return which steps of rows are there, (B, T): those before the zeros that rows end in."""
-    return x != 0 if is_tokens else (x != 0).any(dim=-1)
+    given = x != 0 if is_tokens else (x != 0).any(dim=-1)
+    return given.flip(1).cummax(dim=1).values.flip(1)  # a step of zeros in the middle is one
 
 
 class FromLast(nn.Module):

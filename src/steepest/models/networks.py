@@ -14,6 +14,11 @@ from ..forms import Form
 WORD_WIDTH = 64  # numbers that stand for a word, where the mean of a text's words is read
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
+# Gain of the weights and deviation of the biases at the edge of chaos: where `gain^2 E[f'(z)^2] = 1` for `z ~ N(0, q)`, so that
+# gradients keep their scale, and `q = gain^2 E[f(z)^2] + bias^2`, so that activations keep theirs (q = 0.25 for tanh, 10 for
+# GELU, 20 for SiLU, any for ReLU). Without random biases that q is unstable for GELU and SiLU: after 64 layers of SiLU
+# activations had grown by 10^4 at one gain, or died at another. Hayou, Doucet, Rousseau, 2019, arXiv:1902.06853.
+_EDGE = {"relu": (math.sqrt(2), 0.0), "gelu": (1.3985, 0.5687), "silu": (1.4055, 0.8240), "tanh": (1.1807, 0.0901)}
 _NORMS: dict[str | None, type[nn.Module]] = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
 
 
@@ -62,19 +67,38 @@ def mlp(
 ) -> nn.Sequential:
     """Return `flatten -> (linear -> norm -> activation -> dropout)* -> linear`; shapes (B, ...) to (B, outputs)."""
     layers, inputs = _begin(form)
+    blocks = sum(before == width for before, width in pairwise((inputs, *hidden))) if residual else 0
     for width in hidden:
+        is_block = residual and inputs == width
         linear = nn.Linear(inputs, width)
-        if init == "he":
-            nn.init.kaiming_normal_(linear.weight, nonlinearity="relu" if activation != "tanh" else "tanh")
-            nn.init.zeros_(linear.bias)
-        around = [_NORMS[norm](inputs if residual and inputs == width else width)] if norm is not None else []
+        if init != "torch":
+            start(linear, activation, init, blocks=blocks if is_block else 0, biased=norm is None)
+        around = [_NORMS[norm](width)] if norm is not None else []
         after: list[nn.Module] = [_ACTIVATIONS[activation](), *([nn.Dropout(dropout)] if dropout else [])]
-        if residual and inputs == width:
-            layers.append(Residual(*around, linear, *after))
-        else:
-            layers += [linear, *around, *after]
+        layers += [Residual(*around, linear, *after)] if is_block else [linear, *around, *after]
         inputs = width
     return nn.Sequential(*layers, nn.Linear(inputs, outputs))
+
+
+def start(linear: nn.Linear, activation: str, init: str, *, blocks: int = 0, biased: bool = True) -> None:
+    """Draw a hidden layer so that neither activations nor gradients grow or shrink from layer to layer, see `_EDGE`.
+
+    Args:
+        linear: the layer.
+        activation: what follows it.
+        init: `"he"`, independent weights, or `"orthogonal"`.
+        blocks: of how many residual blocks it is one: weights are divided by that. What a ReLU adds is never negative, so
+            that it adds up in step; divided by the root alone it grew as `exp(root(blocks) / 2)`.
+        biased: whether its biases are random, where the activation needs that.
+    """
+    gain, bias = _EDGE[activation]
+    if init == "orthogonal":
+        nn.init.orthogonal_(linear.weight, gain)
+    else:
+        nn.init.normal_(linear.weight, std=gain / math.sqrt(linear.in_features))
+    nn.init.normal_(linear.bias, std=bias if biased and not blocks else 0.0)
+    if blocks:
+        linear.weight.detach().div_(blocks)
 
 
 class Residual(nn.Sequential):

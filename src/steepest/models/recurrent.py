@@ -76,5 +76,6 @@ class Recurrent(nn.Module):
         ways = 2 if self.layers.bidirectional else 1
         ends = last[-ways:].transpose(0, 1).reshape(len(x), -1)
         peaks = states if there is None else states.masked_fill(~there[..., None], float("-inf"))
-        peak = peaks.amax(dim=1).clamp(min=torch.finfo(states.dtype).min)
+        peak = peaks.amax(dim=1)
+        peak = peak.masked_fill(peak == float("-inf"), 0.0)  # of an empty row
         return self.answer(self.dropout(torch.cat([averaged(states, there), peak, ends], dim=1)))

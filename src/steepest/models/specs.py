@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 ACTIVATIONS = ("relu", "gelu", "silu", "tanh")
 NORMS = (None, "batch", "layer")
-INITS = ("he", "torch")
+INITS = ("he", "orthogonal", "torch")
 MAX_STAGES = 8  # each halves the image and doubles the channels
 
 
@@ -63,6 +63,7 @@ class LinearModel(ModelSpec):
     def network(self, form: Form, num_outputs: int) -> nn.Module:
         from .networks import mlp
 
+        _fixed(self, form)
         return mlp(form, (), num_outputs)
 
 
@@ -104,8 +105,11 @@ class Mlp(ModelSpec):
         norm: `"batch"` (Ioffe, Szegedy, 2015, arXiv:1502.03167), `"layer"` (Ba et al., 2016, arXiv:1607.06450) or None.
         residual: add what goes into a hidden layer to what comes out of it, where both are equally wide (He et al., 2016,
             arXiv:1512.03385); norms then come before the layer.
-        init: of the hidden layers' weights: `"he"`, `N(0, gain^2 / inputs)`, which keeps activations and gradients at their
-            scale through many layers (He et al., 2015, arXiv:1502.01852), or `"torch"`, under which they shrink.
+        init: of the hidden layers: `"he"`, weights from `N(0, gain^2 / inputs)`, which keeps activations and gradients at their
+            scale through many layers (He et al., 2015, arXiv:1502.01852; for GELU, SiLU and tanh with the gain, and the
+            random biases, of Hayou et al., 2019, arXiv:1902.06853); `"orthogonal"`, likewise, with orthogonal weights (Saxe
+            et al., 2014, arXiv:1312.6120); or `"torch"`, under which they shrink. Of `n` residual blocks weights are divided
+            by `n`.
 
     >>> mlp((64, 32), dropout=0.1)
     mlp(hidden=(64, 32), dropout=0.1)

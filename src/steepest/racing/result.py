@@ -64,7 +64,7 @@ class Race:
 
     def why_nobody_won(self) -> str:
         """Return why there is no winner, with the nearest that anybody came."""
-        goal = Reach.parse(self.plan.reach)
+        goal = Reach.recorded(self.plan.reach)
         if hits := [outcome for outcome in self.outcomes if outcome.reached_at is not None]:
             first = min(hits, key=lambda outcome: outcome.reached_at or 0)
             best = f"{first.trial.contender} at lr {first.trial.lr:g} after {first.reached_at} steps"

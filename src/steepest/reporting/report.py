@@ -13,6 +13,7 @@ from ..errors import InputError
 from ..progress import short_time
 from ..reach import Reach
 from ..records import Record, find, home_folder, jsonable, reading, replacing
+from ..values import si
 from . import figures
 from .figures import number
 from .page import Raw, code, coloured, facts, figure, page, paragraph, section, table
@@ -83,7 +84,7 @@ def race_page(race: Document, trials: list[Document], run: Document | None) -> s
     for trial in trials:
         by_stage[trial["trial"]["stage"]][trial["trial"]["contender"]].append(trial)
     first = [row["recipe"] for row in rows[:4]]
-    goal = Reach.parse(race["reach"])
+    goal = Reach.recorded(race["reach"])
     best = race["best"]["recipe"] if race["best"] else None
     judged = {row["recipe"]: [*by_stage["screening"][row["recipe"]], *by_stage["finals"][row["recipe"]]] for row in rows}
     title = f"Race on {race['task']} to {race['reach']}"
@@ -230,11 +231,19 @@ def _run_sections(run: Document, title: str) -> tuple[str, ...]:
     curve = (
         figure(figures.learning(run["curve"], shown), "Loss and metric at each evaluation.", "learning") if run["curve"] else ""
     )
-    parts = [section(title, paragraph(f"Held out: the {held['part']} part, {held['rows']} rows."), metric_table, curve)]
+    told = f"{_network(run)}Held out: the {held['part']} part, {held['rows']} rows."
+    parts = [section(title, paragraph(told), metric_table, curve)]
     if run["confusion"]:
         drawing = figures.confusion(run["confusion"], run["data"]["classes"])
         parts.append(section("Confusion", figure(drawing, "Rows of each true class, by predicted class.", "confusion")))
     return tuple(parts)
+
+
+def _network(run: Document) -> str:
+    if not run.get("network"):  # recorded before networks were counted
+        return ""
+    flops = f", {si(run['flops_a_row'])}FLOP a row" if run["flops_a_row"] is not None else ""
+    return f"{run['network']}: {run['num_parameters']:,} parameters{flops}. "
 
 
 # -- what both have ---------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,16 @@ from ..data.core import Data
 from ..data.loading import from_dataset
 from ..data.memory import arrays
 from ..errors import InputError, Interrupted
+from ..forms import PADDED
 from ..gradient import GradientFunction, plain
+from ..models.cost import cost_of, example
 from ..progress import Progress
 from ..recipes import Recipe, as_recipe, default_recipe
 from ..records import FROM_PYTHON, Invocation, Record, create
 from ..rules import Rule
 from ..tasks import Task, task
 from .loop import EvaluationEvent, Events, Hits, steps
+from .randomness import RandomStream
 from .run import Interface, Run, save_weights, versions, weights_sha256
 from .setup import Training, prepare
 
@@ -130,11 +133,12 @@ def fit(
     if stop_at_target and (job.goal is None or not job.data.size("validation")):
         raise InputError("stop_at_target needs a target (reach=) and a validation part to see it reached")
     training = prepare(job, recipe, seed=seed, device=device, in_place=isinstance(subject, nn.Module))
+    job = training.task
     loop = steps(job, evaluate_every=evaluate_every, max_steps=max_steps, gradient=gradient, training=training)
     book = create("run", home) if record else None
     facts = _start_facts(training, invocation.command)
     if book is not None:
-        book.append("start", **facts, interface=Interface.of(job.data).to_dict(), **_origin(training))
+        book.append("start", **facts, interface=Interface.of(training).to_dict(), **_origin(training))
     follower = Follower(training, book, stop_at_target)
     total = min(max_steps or training.total_steps, training.total_steps)
     try:
@@ -236,12 +240,27 @@ def _start_facts(training: Training, command: str | None) -> dict[str, Any]:
         "task": job.name,
         "label": training.recipe.label,
         "recipe": repr(training.recipe),
+        "objective": repr(training.objective),
         "reach": str(job.goal) if job.goal else None,
         "seed": training.seed,
+        **_network(training),
         "plan": [dict(row) for row in training.optimizer.plan().rows],
         "versions": versions(training.device),
         "command": command,
     }
+
+
+def _network(training: Training) -> dict[str, Any]:
+    """What is trained, and what it costs; None where a network of the caller's own cannot be counted."""
+    spec, form, model = training.spec, training.task.data.form, training.model
+    told = {"network": repr(spec) if spec is not None else type(model).__name__}
+    plain_model = getattr(model, "_orig_mod", model)  # of one that torch compiles, what was written
+    rows = example(form, model) if form.kind in PADDED else training.train.take(training.first_rows)[0]
+    try:
+        with RandomStream(training.seed, training.device):
+            return told | asdict(cost_of(plain_model, rows))
+    except Exception:
+        return told | {"num_parameters": sum(p.numel() for p in model.parameters()), "flops_a_row": None}
 
 
 def _origin(training: Training) -> dict[str, Any]:
@@ -249,7 +268,7 @@ def _origin(training: Training) -> dict[str, Any]:
     spec, data = training.spec, training.task.data
     model = None
     if spec is not None:
-        model = {"spec": repr(spec), "form": data.form.to_dict(), "num_outputs": data.targets.num_outputs}
+        model = {"spec": repr(spec), "form": data.form.to_dict(), "num_outputs": training.num_outputs}
     return {"model": model, "origin": data.origin}
 
 
@@ -261,9 +280,8 @@ def _finish(training: Training, facts: dict[str, Any], outcome: Follower, invoca
     clock.to("evaluate")
     held_out = next((name for name in ("test", "validation") if job.data.size(name)), "train")
     part = job.data.part(held_out, by="final evaluation", device=training.device)
-    names = (*job.metric_names, "loss")
-    predictions = evaluation.predict(training.model, part, job.data, training.loss)
-    measured = metrics.measure(names, predictions)
+    predictions = evaluation.predict(training.model, part, job.data, training.loss, training.objective)
+    measured = metrics.measure(job.measures((*job.metric_names, "loss")), predictions)
     clock.to("waiting")
     if book is not None:
         save_weights(training.model, book)
@@ -289,7 +307,7 @@ def _finish(training: Training, facts: dict[str, Any], outcome: Follower, invoca
     }
     if book is not None:
         book.append("end", **document, result=_result(measured))
-    return Run(book.id if book else None, document, training.model, Interface.of(job.data), job)
+    return Run(book.id if book else None, document, training.model, Interface.of(training), job)
 
 
 def _confusion(predictions: metrics.Predictions, job: Task) -> list[list[int]] | None:

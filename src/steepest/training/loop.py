@@ -5,7 +5,7 @@ A user whose loop differs copies it: it is forty lines over the same public func
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from .. import evaluation
 from ..data.batches import batch_bounds, epoch_order
 from ..errors import blaming, whole
 from ..gradient import GradientFunction, StepContext, StepResult, plain
-from ..reach import METRICS, Reach
+from ..reach import Reach, metric
 from ..recipes import Plateau, Recipe, as_recipe, default_recipe
 from ..rules import Rule
 from ..tasks import task as as_task
@@ -61,7 +61,7 @@ class PlateauState:
 
     def see(self, value: float) -> float:
         """Take one value; return what the learning rate is to be multiplied by now (1.0: leave it)."""
-        larger = METRICS[self.plateau.metric].larger_is_better
+        larger = metric(self.plateau.metric).larger_is_better
         bound = None if self.best is None else self.best * (1 + self.plateau.threshold * (1 if larger else -1))
         if bound is None or (value > bound if larger else value < bound):
             self.best, self.waited = value, 0
@@ -103,7 +103,7 @@ def steps(
     device: Any = None,
     evaluate_every: int | None = None,
     max_steps: int | None = None,
-    metrics: tuple[str, ...] | None = None,
+    metrics: Sequence[Any] | None = None,
     gradient: GradientFunction = plain,
     training: Training | None = None,
 ) -> Events:
@@ -116,7 +116,7 @@ def steps(
         device: where; None: CUDA when there is one.
         evaluate_every: updates between two evaluations; None: once an epoch.
         max_steps: updates at most; None: the recipe's epochs.
-        metrics: what to measure at an evaluation, besides the loss; None: the task's metrics.
+        metrics: what to measure at an evaluation, besides the loss, as `Task` takes it; None: the task's metrics.
         gradient: how a gradient is obtained, see `steepest.gradient`.
         training: a prepared training instead of one made from the arguments before.
 
@@ -140,7 +140,7 @@ def steps(
     return _train(training, names, every, last, gradient)
 
 
-def _train(t: Training, names: tuple[str, ...], every: int, last: int, gradient: GradientFunction) -> Events:
+def _train(t: Training, names: tuple[Any, ...], every: int, last: int, gradient: GradientFunction) -> Events:
     clock, optimizer, part, parameters = t.clock, t.optimizer, t.train, t.parameters
     plateau = PlateauState(t.recipe.plateau) if t.recipe.plateau else None
     bounds = batch_bounds(len(part), t.batch)
@@ -173,7 +173,7 @@ def _train(t: Training, names: tuple[str, ...], every: int, last: int, gradient:
 
 def _evaluate(
     t: Training,
-    names: tuple[str, ...],
+    names: tuple[Any, ...],
     plateau: PlateauState | None,
     step: int,
     epoch: int,
@@ -184,7 +184,7 @@ def _evaluate(
     t.clock.to("evaluate")
     measured = {}
     if t.validation is not None:
-        measured = evaluation.measure(t.model, t.validation, t.task.data, names, t.loss)
+        measured = evaluation.measure(t.model, t.validation, t.task.data, t.task.measures(names), t.loss, t.objective)
     losses, weights = zip(*results, strict=True)
     train_loss = float(np.average(torch.stack(losses).double().cpu().numpy(), weights=weights))
     factor = 1.0

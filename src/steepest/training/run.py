@@ -8,7 +8,7 @@ import platform
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -24,12 +24,18 @@ from ..data.series import SeriesPreprocessing
 from ..data.stored import from_dict
 from ..errors import InputError
 from ..forms import Form
+from ..objectives import Objective, mse
+from ..own import OwnObjective
 from ..recipes import read
 from ..records import Record, find, reading, replacing
 from ..tasks import Task, task
 from .generation import generate
 
+if TYPE_CHECKING:
+    from .setup import Training
+
 WEIGHTS = "weights.safetensors"
+DEFAULT = mse()  # reads outputs as they are
 
 
 def versions(device: torch.device) -> dict[str, str]:
@@ -73,11 +79,20 @@ class Interface:
     classes: tuple[Any, ...] | None
     shift: Any = 0.0
     scale: Any = 1.0
+    objective: Objective = DEFAULT
 
     @classmethod
-    def of(cls, data: Data) -> Interface:
+    def of(cls, training: Training) -> Interface:
+        data = training.task.data
         shift, scale = data.target_scale
-        return cls(data.preprocessing, data.targets.classes, shift, scale)
+        return cls(data.preprocessing, data.targets.classes, shift, scale, training.objective)
+
+    def values(self, raw: torch.Tensor) -> np.ndarray:
+        """Return outputs as predicted numbers, in the label's own units: (rows,), or (rows, targets)."""
+        said = self.objective.values(raw)
+        values = said.reshape(len(raw), -1).double().cpu().numpy()
+        values = values[:, 0] if values.shape[1] == 1 else values
+        return values * self.scale + self.shift
 
     def applied_to(self, data: Data) -> Data:
         """Return data prepared as the training data were: by numbers fitted there, never on the rows to be measured."""
@@ -91,12 +106,15 @@ class Interface:
             "classes": self.classes,
             "shift": np.asarray(self.shift).tolist(),
             "scale": np.asarray(self.scale).tolist(),
+            "objective": None if isinstance(self.objective, OwnObjective) else repr(self.objective),
         }
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> Interface:
         classes = tuple(value["classes"]) if value["classes"] is not None else None
-        return cls(from_dict(value["preprocessing"]), classes, np.asarray(value["shift"]), np.asarray(value["scale"]))
+        scale = np.asarray(value["shift"]), np.asarray(value["scale"])
+        text = value.get("objective")  # None: a function of the caller's own, which is not kept
+        return cls(from_dict(value["preprocessing"]), classes, *scale, read(text) if text else DEFAULT)
 
 
 @dataclass
@@ -155,7 +173,7 @@ class Run:
         """
         raw = self._outputs(rows)
         if self.interface.classes is None:
-            return self._values(raw)
+            return self.interface.values(raw)
         chosen = evaluation.probabilities(raw, len(self.interface.classes)).argmax(axis=1)
         return np.asarray(self.interface.classes)[chosen]
 
@@ -169,7 +187,7 @@ class Run:
         """Return predictions for the rows of a file: of classes with their probabilities, of a series a line a step ahead."""
         raw = self._outputs(rows_of_file(path, self.interface.preprocessing))
         if self.interface.classes is None:
-            values = np.atleast_1d(self._values(raw))
+            values = np.atleast_1d(self.interface.values(raw))
             if isinstance(self.interface.preprocessing, SeriesPreprocessing):
                 return pl.DataFrame({"step": np.arange(1, values.size + 1), "prediction": values.reshape(-1)})
             columns = (
@@ -181,12 +199,6 @@ class Run:
         chosen = [names[i] for i in shares.argmax(axis=1)]
         return pl.DataFrame({"prediction": chosen} | {f"probability of {name}": shares[:, i] for i, name in enumerate(names)})
 
-    def _values(self, raw: torch.Tensor) -> np.ndarray:
-        """Return outputs as numbers in the units of the label."""
-        values = raw.reshape(len(raw), -1).double().cpu().numpy()
-        values = values[:, 0] if values.shape[1] == 1 else values
-        return values * self.interface.scale + self.interface.shift
-
     def generate(self, prompt: str = "", *, length: int = 500, temperature: float = 0.8, seed: int = 0) -> str:
         """Return what follows a prompt, as a network of what comes next has it: `length` characters; see `generation`."""
         return "".join(self.stream(prompt, length=length, temperature=temperature, seed=seed))
@@ -196,6 +208,14 @@ class Run:
         if not isinstance(self.interface.preprocessing, CharacterPreprocessing):
             raise InputError("this run predicts rows, not what comes next in a text; use predict")
         yield from generate(self.model, self.interface.preprocessing, prompt, **how)
+
+    def predict_quantiles(self, rows: Any) -> np.ndarray:
+        """Return the quantiles that `pinball` taught, in its order: (rows, quantiles), or (rows, targets, quantiles)."""
+        levels = self.interface.objective.quantiles
+        if not levels:
+            raise InputError("predict_quantiles is for runs with the objective pinball(); this one was trained with another")
+        dimensions = 1 if np.ndim(self.interface.scale) == 0 else 2
+        return evaluation.quantiles(self._outputs(rows), len(levels), dimensions, self.interface.shift, self.interface.scale)
 
     def _outputs(self, rows: Any) -> torch.Tensor:
         prepared = encode_rows(rows, self.interface.preprocessing)

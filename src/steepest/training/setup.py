@@ -15,8 +15,9 @@ from ..data.parts import Part
 from ..errors import InputError, blaming, check_seed
 from ..forms import Form
 from ..models import ModelSpec
-from ..objectives import BinaryCrossEntropy, CrossEntropy, LossFunction, Mse, Objective, default_objective
+from ..objectives import LossFunction, Objective, default_objective
 from ..optimizer import Optimizer
+from ..own import OwnObjective, as_objective
 from ..reach import check_kind
 from ..recipes import Recipe, default_recipe
 from ..tasks import Task
@@ -33,6 +34,7 @@ class Training:
     device: torch.device
     model: nn.Module
     spec: ModelSpec | None  # what built the model, when steepest did
+    num_outputs: int
     objective: Objective
     loss: LossFunction
     optimizer: Optimizer
@@ -42,6 +44,11 @@ class Training:
     steps_per_epoch: int
     total_steps: int
     clock: Clock
+
+    @property
+    def first_rows(self) -> Tensor:
+        """The places of the rows that a network is tried out with."""
+        return _first_rows(self.train)
 
     @property
     def parameters(self) -> list[Tensor]:
@@ -82,29 +89,34 @@ def prepare(
     check_seed(seed)
     where, clock = choose_device(device), Clock("data")
     recipe = recipe.filled(default_recipe(task.data.kind, task.data.size("train")))
+    wanted = as_objective(recipe.objective or task.objective)
+    if wanted is not None and not wanted.scales_targets:
+        task = task.with_data(task.data.unscaled)
     train = task.data.part("train", by="training", device=where)
     validation = task.data.part("validation", by="validation", device=where) if task.data.size("validation") else None
     with RandomStream(seed, where):
-        model, spec = build_model(task, recipe, in_place=in_place)
+        model, spec = build_model(task, recipe, wanted, in_place=in_place)
         model = model.to(where)
-        num_outputs = _probe(model, train, task.data.form)
+        outputs, targets = _probe(model, train, task.data.form)
+        num_outputs = _width(outputs, task.data.form)
+        objective = wanted or default_objective(task.kind, num_outputs)
+        loss = _loss(objective, task, outputs, targets)
     if recipe.plateau is not None:
         check_kind(recipe.plateau.metric, task.kind)
-    objective = recipe.objective or task.objective or default_objective(task.kind, num_outputs)
-    _check_objective(objective, task, num_outputs)
     batch, total_steps = recipe.batch_size(len(train)), recipe.num_steps(len(train))
     steps_per_epoch = len(batch_bounds(len(train), batch))
     optimizer = Optimizer(model, recipe.rule, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
     if any(hasattr(link, "observe") for link in recipe.rule.transforms()):
         raise InputError(f"{recipe.rule!r} needs its curvature observed (optimizer.update_hessian), which fit does not do")
-    loss = objective.loss(task.data, where)
     return Training(
-        task, recipe, seed, where, model, spec, objective, loss, optimizer, train, validation, batch, steps_per_epoch,
-        total_steps, clock,
+        task, recipe, seed, where, model, spec, num_outputs, objective, loss, optimizer, train, validation, batch,
+        steps_per_epoch, total_steps, clock,
     )  # fmt: skip
 
 
-def build_model(task: Task, recipe: Recipe, *, in_place: bool = False) -> tuple[nn.Module, ModelSpec | None]:
+def build_model(
+    task: Task, recipe: Recipe, objective: Objective | None = None, *, in_place: bool = False
+) -> tuple[nn.Module, ModelSpec | None]:
     """Return the network of the recipe, of the task, or the default one, and the value that built it if one did.
 
     A module is copied, so that every training starts from the weights it was given with.
@@ -113,8 +125,10 @@ def build_model(task: Task, recipe: Recipe, *, in_place: bool = False) -> tuple[
     if chosen is None:
         chosen = task.default_model()
     if isinstance(chosen, ModelSpec):
+        targets = task.data.targets
+        num_outputs = targets.num_outputs if objective is None else objective.num_outputs(targets)
         with blaming(repr(chosen)):
-            return chosen.build(task.data.form, task.data.targets.num_outputs), chosen
+            return chosen.build(task.data.form, num_outputs), chosen
     if isinstance(chosen, nn.Module):
         return (chosen if in_place else copy.deepcopy(chosen)), None
     if callable(chosen):
@@ -126,11 +140,24 @@ def build_model(task: Task, recipe: Recipe, *, in_place: bool = False) -> tuple[
     raise InputError(f"a model is a value such as mlp((64, 64)), an nn.Module or a function returning one (got {chosen!r})")
 
 
-def _probe(model: nn.Module, train: Part, form: Form) -> int:
-    """Run two rows through the network and return how many numbers it gives a row; also settles lazy layers."""
+def _loss(objective: Objective, task: Task, outputs: Tensor, targets: Tensor) -> LossFunction:
+    """Return the loss function of an objective; raise unless it fits the labels, and what the network gave for a few rows."""
+    objective.check(task.data.targets, _width(outputs, task.data.form))
+    loss = objective.loss(task.data, outputs.device)
+    if isinstance(objective, OwnObjective):
+        objective.try_out(loss, outputs, targets)
+    return loss
+
+
+def _first_rows(train: Part) -> Tensor:
+    return torch.arange(min(2, len(train)), device=train.targets.device)
+
+
+def _probe(model: nn.Module, train: Part, form: Form) -> tuple[Tensor, Tensor]:
+    """Run two rows through the network and return what it gives, and their targets; also settles lazy layers."""
     was_training = model.training
     model.eval()
-    inputs, _ = train.take(torch.arange(min(2, len(train)), device=train.targets.device))
+    inputs, targets = train.take(_first_rows(train))
     try:
         with torch.no_grad(), blaming(f"the network, on inputs of shape {tuple(inputs.shape)},"):
             result = model(inputs)
@@ -141,32 +168,13 @@ def _probe(model: nn.Module, train: Part, form: Form) -> int:
         raise InputError(f"the network must return a tensor with one row per input (got {got} for {len(inputs)} inputs)")
     if not result.is_floating_point():
         raise InputError(f"the network must return real numbers (got {result.dtype})")
-    if form.kind == "language":
-        return result.shape[-1]
-    if train.targets.dtype == torch.int64 and result.ndim > 2:
+    if form.kind != "language" and train.targets.dtype == torch.int64 and result.ndim > 2:
         raise InputError(f"the network must return one number a class, (rows, classes) (got shape {tuple(result.shape)})")
-    return 1 if result.ndim == 1 else math.prod(result.shape[1:])
+    return result, targets
 
 
-def _check_objective(objective: Objective, task: Task, num_outputs: int) -> None:
-    """Raise unless objective, targets and outputs fit together."""
-    targets = task.data.targets
-    if targets.kind == "regression":
-        expected = targets.num_outputs
-        if not isinstance(objective, Mse) and isinstance(objective, CrossEntropy | BinaryCrossEntropy):
-            raise InputError(f"{objective!r} is for classes, but the label is a number; use mse()")
-        if num_outputs != expected:
-            raise InputError(
-                f"the network gives {num_outputs} numbers a row, the label has {expected}; if the label holds classes, "
-                "say so: steepest.arrays(X, y, kind='classification'), --kind classification"
-            )
-        return
-    if isinstance(objective, Mse):
-        raise InputError("mse() is for numbers, but the label has classes; use cross_entropy(), or kind='regression'")
-    if isinstance(objective, BinaryCrossEntropy) and (targets.num_classes != 2 or num_outputs != 1):
-        raise InputError(
-            f"binary_cross_entropy needs two classes and one output "
-            f"(got {targets.num_classes} classes and {num_outputs} outputs)"
-        )
-    if isinstance(objective, CrossEntropy) and num_outputs != targets.num_classes:
-        raise InputError(f"the network gives {num_outputs} numbers a row; the label has {targets.num_classes} classes")
+def _width(outputs: Tensor, form: Form) -> int:
+    """Return how many numbers a network gives a row, or a token of a language."""
+    if form.kind == "language":
+        return outputs.shape[-1]
+    return 1 if outputs.ndim == 1 else math.prod(outputs.shape[1:])

@@ -1,82 +1,50 @@
-"""Objectives: what training makes small. A loss per row, averaged over the batch, plus regularisers."""
+"""Objectives over classes: cross-entropy and its kin. Outputs are logits, one a class, or a single one for two classes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .errors import InputError, at_least, between
-from .values import printed_call
+from ..errors import InputError, at_least, between
+from .core import LossFunction, Objective, as_targets
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
-    from .data import Data
-
-LossFunction = Callable[["Tensor", "Tensor"], "Tensor"]
-
-
-@dataclass(frozen=True, repr=False)
-class Objective:
-    """A loss with its regularisers. Abstract: subclasses give `loss`.
-
-    `l1` adds `l1 * sum |w|` and `l2` adds `l2 * sum w^2` over the weights (parameters of two or more dimensions; biases and
-    norms are left alone), both >= 0.
-    """
-
-    l1: float = 0.0
-    l2: float = 0.0
-
-    def __post_init__(self) -> None:
-        at_least("l1", self.l1, 0)
-        at_least("l2", self.l2, 0)
-
-    def loss(self, data: Data, device: Any = "cpu") -> LossFunction:
-        """Return the function from (outputs, targets) to the mean loss of a batch, without regularisers."""
-        raise NotImplementedError
-
-    def penalty(self, model: nn.Module) -> Tensor | float:
-        """Return the regularisers of the model's weights now."""
-        total: Any = 0.0
-        for p in model.parameters() if self.l1 or self.l2 else ():
-            if p.ndim >= 2:
-                total = total + (self.l1 * p.abs().sum() if self.l1 else 0.0) + (self.l2 * p.square().sum() if self.l2 else 0.0)
-        return total
-
-    def __repr__(self) -> str:
-        return printed_call(self)
-
-
-@dataclass(frozen=True, repr=False)
-class Mse(Objective):
-    """The mean squared error `mean (output - target)^2`, over targets scaled to mean 0 and deviation 1.
-
-    >>> mse(l2=1e-4)
-    mse(l2=0.0001)
-    """
-
-    def loss(self, data: Data, device: Any = "cpu") -> LossFunction:
-        from torch.nn import functional as F
-
-        return lambda outputs, targets: F.mse_loss(_as_targets(outputs, targets), targets)
+    from ..data import Data
+    from ..data.targets import Targets
 
 
 @dataclass(frozen=True, repr=False)
 class _OfClasses(Objective):
     """What objectives over classes share. Abstract."""
 
+    class_weights: tuple[float, ...] | str | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_weights(self)
+
+    def check(self, targets: Targets, num_outputs: int) -> None:
+        if targets.kind == "regression":
+            raise InputError(f"{self!r} is for classes, but the label is a number; use mse()")
+        super().check(targets, num_outputs)
+
+
+@dataclass(frozen=True, repr=False)
+class _Smoothed(_OfClasses):
+    """What cross-entropies share. Abstract."""
+
     label_smoothing: float = 0.0
-    class_weights: tuple[float, ...] | str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         between("label_smoothing", self.label_smoothing, 0, 1, open_end=True)
-        _check_weights(self)
 
 
 @dataclass(frozen=True, repr=False)
-class CrossEntropy(_OfClasses):
+class CrossEntropy(_Smoothed):
     """Cross-entropy over classes: `-sum_k q_k log softmax(outputs)_k`.
 
     Args:
@@ -86,6 +54,9 @@ class CrossEntropy(_OfClasses):
     >>> cross_entropy(label_smoothing=0.1)
     cross_entropy(label_smoothing=0.1)
     """
+
+    def num_outputs(self, targets: Targets) -> int:
+        return targets.num_classes or targets.num_outputs
 
     def loss(self, data: Data, device: Any = "cpu") -> LossFunction:
         from torch.nn import functional as F
@@ -100,7 +71,7 @@ class CrossEntropy(_OfClasses):
 
 
 @dataclass(frozen=True, repr=False)
-class BinaryCrossEntropy(_OfClasses):
+class BinaryCrossEntropy(_Smoothed):
     """Cross-entropy of two classes with one output `z`: `-q log s(z) - (1 - q) log(1 - s(z))`, `s` the logistic function.
 
     Args:
@@ -111,6 +82,14 @@ class BinaryCrossEntropy(_OfClasses):
     binary_cross_entropy(class_weights='balanced')
     """
 
+    def check(self, targets: Targets, num_outputs: int) -> None:
+        if targets.kind != "regression" and (targets.num_classes != 2 or num_outputs != 1):
+            raise InputError(
+                f"binary_cross_entropy needs two classes and one output "
+                f"(got {targets.num_classes} classes and {num_outputs} outputs)"
+            )
+        super().check(targets, num_outputs)
+
     def loss(self, data: Data, device: Any = "cpu") -> LossFunction:
         from torch.nn import functional as F
 
@@ -118,7 +97,7 @@ class BinaryCrossEntropy(_OfClasses):
 
         def mean_loss(outputs: Tensor, targets: Tensor) -> Tensor:
             wanted = targets.to(outputs.dtype) * (1 - smoothing) + smoothing / 2
-            logits = _as_targets(outputs, targets)
+            logits = as_targets(outputs, targets)
             if weight is None:
                 return F.binary_cross_entropy_with_logits(logits, wanted)
             each = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
@@ -128,9 +107,54 @@ class BinaryCrossEntropy(_OfClasses):
         return mean_loss
 
 
-mse = Mse
+@dataclass(frozen=True, repr=False)
+class Focal(_OfClasses):
+    """Cross-entropy that turns away from rows already learned: `-(1 - p)^gamma log p`, `p` the probability of the true class.
+
+    Works over any number of classes, also with one output for two of them.
+
+    Args:
+        gamma: how fast easy rows fade, >= 0; 0 is cross-entropy.
+        class_weights: a weight per class, or `"balanced"`: `rows / (classes * rows of the class)`.
+
+    Source: Lin et al., Focal Loss for Dense Object Detection, 2017, arXiv:1708.02002.
+
+    >>> focal(gamma=1.0)
+    focal(gamma=1.0)
+    """
+
+    gamma: float = 2.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least("gamma", self.gamma, 0)
+
+    def check(self, targets: Targets, num_outputs: int) -> None:
+        if targets.num_classes != 2 or num_outputs != targets.num_classes:
+            super().check(targets, num_outputs)
+
+    def loss(self, data: Data, device: Any = "cpu") -> LossFunction:
+        import torch
+        from torch.nn import functional as F
+
+        weight, gamma = _weights(self.class_weights, data, device), self.gamma
+
+        def mean_loss(outputs: Tensor, targets: Tensor) -> Tensor:
+            classes = targets.reshape(-1)
+            if outputs.numel() == targets.numel():  # one output for two classes: a row is right by s(z) or s(-z)
+                log_p = F.logsigmoid(outputs.reshape(-1) * (2 * classes - 1))
+            else:
+                log_p = -F.cross_entropy(outputs.reshape(-1, outputs.shape[-1]), classes, reduction="none")
+            wrong = (-torch.expm1(log_p)).clamp(min=1e-12)  # the power's slope at 0 is infinite below gamma 1
+            each = -(wrong**gamma) * log_p
+            return each.mean() if weight is None else (each * weight[classes]).sum() / weight[classes].sum()
+
+        return mean_loss
+
+
 cross_entropy = CrossEntropy
 binary_cross_entropy = BinaryCrossEntropy
+focal = Focal
 
 
 def _check_weights(objective: _OfClasses) -> None:
@@ -157,15 +181,3 @@ def _weights(weights: tuple[float, ...] | str | None, data: Data, device: Any) -
     if len(values) != data.targets.num_classes:
         raise InputError(f"class_weights has {len(values)} weights for {data.targets.num_classes} classes")
     return torch.as_tensor(values, dtype=torch.float32, device=device)
-
-
-def _as_targets(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Drop the trailing dimension of one output, so that (rows, 1) meets (rows,)."""
-    return outputs.squeeze(-1) if outputs.ndim == targets.ndim + 1 else outputs
-
-
-def default_objective(kind: str, num_outputs: int) -> Objective:
-    """Return mean squared error for numbers, binary cross-entropy for one output, cross-entropy for more."""
-    if kind == "regression":
-        return mse()
-    return binary_cross_entropy() if kind == "classification" and num_outputs == 1 else cross_entropy()

@@ -1,0 +1,30 @@
+"""Objectives: what training makes small. A loss per row, averaged over the batch, plus regularisers."""
+
+from .classification import BinaryCrossEntropy, CrossEntropy, Focal, binary_cross_entropy, cross_entropy, focal
+from .core import LossFunction, Objective, as_targets
+from .defaults import default_objective
+from .regression import Huber, Mse, Pinball, Poisson, huber, mse, pinball, poisson
+
+NAMES = ("mse", "huber", "poisson", "pinball", "cross_entropy", "binary_cross_entropy", "focal")  # that a recipe may call
+
+__all__ = [
+    "NAMES",
+    "BinaryCrossEntropy",
+    "CrossEntropy",
+    "Focal",
+    "Huber",
+    "LossFunction",
+    "Mse",
+    "Objective",
+    "Pinball",
+    "Poisson",
+    "as_targets",
+    "binary_cross_entropy",
+    "cross_entropy",
+    "default_objective",
+    "focal",
+    "huber",
+    "mse",
+    "pinball",
+    "poisson",
+]
