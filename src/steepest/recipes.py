@@ -261,8 +261,10 @@ def default_recipe(kind: str, num_rows: int) -> Recipe:
         rule = rules.chain(rules.clip_global_norm(1.0), rules.adamw(0.003, weight_decay=0.01, schedule=schedules.one_cycle()))
         return Recipe(rule, batch=32, epochs=1, name="default")
     many = num_rows >= MANY_ROWS
-    rule = rules.adamw(0.003 if many else 0.002, weight_decay=0.02, schedule=schedules.cosine(warmup=0.05))
-    return Recipe(rule, batch=256 if many else 32, epochs=20 if many else 40, patience=10, name="default")
+    rule = rules.adamw(0.005 if many else 0.002, weight_decay=0.02, schedule=schedules.cosine(warmup=0.05))
+    if many:
+        return Recipe(rule, batch=128, epochs=25, patience=6, name="default")
+    return Recipe(rule, batch=32, epochs=40, patience=10, name="default")
 
 
 def named(recipe: Recipe, **changes: Any) -> Recipe:

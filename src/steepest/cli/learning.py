@@ -1,0 +1,205 @@
+"""The verbs that train: `race` and `fit`."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..clock import process_age_s
+from ..errors import InputError
+from . import NOT_REACHED, OK, saying_how_to_go_on
+from . import options as o
+from .printing import clock_line, cost_line, metrics_line, print_json, print_leaderboard
+
+
+@o.takes_source
+def race(
+    source: o.Source,
+    recipes: Annotated[
+        str | None, typer.Option(help='Who races, such as "adamw,muon,sgd(0.1)". A bare name tunes its learning rate.')
+    ] = None,
+    baseline: Annotated[str | None, typer.Option(help="Whom the others are compared with [momentum].")] = None,
+    seeds: Annotated[int, typer.Option(help="Seeds that rank everyone; twice as many judge the finalists.")] = 5,
+    budget: Annotated[str | None, typer.Option(help="Start no trial after this time, such as 5m.")] = None,
+    resume: Annotated[str | None, typer.Option(help="Go on with an interrupted race of the same command.")] = None,
+    processes: Annotated[int | None, typer.Option(help="Trials side by side [one a core].")] = None,
+    evaluate_every: Annotated[int | None, typer.Option(help="Steps between evaluations.")] = None,
+    epochs: Annotated[float, typer.Option(help="A trial misses the target after these.")] = 40,
+    batch: o.Batch = None,
+    seed: o.Seed = 0,
+    home: o.Home = None,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+) -> int:
+    """Race recipes to a target, print the leaderboard, train with the winner, write the report."""
+    o.at_least("--seeds", seeds, 1)
+    o.at_least("--seed", seed, 0)
+    o.at_least("--processes", processes, 1)
+    o.at_least("--evaluate-every", evaluate_every, 1)
+    o.above_zero("--epochs", epochs)
+    size = o.batch_size(batch)
+    if recipes is not None:
+        _check_recipes(recipes)
+    from ..racing.race import race as run_race
+    from ..reporting.report import report as write_report
+
+    job, invocation = _made(source, quiet)
+    if job.goal is None:
+        raise InputError("a race needs a target: add --reach 'accuracy>=0.9'")
+    shown = False if quiet else None
+    with saying_how_to_go_on():
+        result = run_race(
+            job, recipes, baseline=baseline, seeds=seeds, seed=seed, budget=budget, batch=size, epochs=epochs,
+            evaluate_every=evaluate_every, processes=processes, home=home, resume=resume, progress=shown, invocation=invocation,
+        )  # fmt: skip
+    settings = {"seed": seed, "home": home, "progress": shown, "invocation": replace(invocation, start_s=0.0)}
+    run = _winner_trained(job, result, settings) if result.leaderboard().winner is not None else None
+    page = write_report(result, run, home=home)
+    if json:
+        extra = {"run": run.to_dict() if run else None, "report": str(page)}
+        print_json(result.to_dict() | extra)
+    else:
+        _print_race(result, run, page)
+    return OK if run is not None else NOT_REACHED
+
+
+def _winner_trained(job: Any, result: Any, settings: dict[str, Any]) -> Any:
+    """Return the run of a training with the recipe that won."""
+    from ..training.fitting import fit as train
+
+    with saying_how_to_go_on(f"the race is complete: steepest report {result.id}"):
+        run = train(job, result.best, **settings)
+        result.keep_winner(run)
+    return run
+
+
+def _made(source: o.Source, quiet: bool) -> tuple[Any, Any]:
+    """Return the task, and how the command line called: what came before the data are read is start."""
+    import sklearn.datasets
+    import sklearn.impute
+    import sklearn.preprocessing  # noqa: F401  the start's share, not the data's
+
+    from ..records import Invocation
+
+    start_s = process_age_s()
+    job = source.make()
+    return job, Invocation(_called(), start_s, process_age_s() - start_s, lines=not quiet)
+
+
+def _check_recipes(text: str) -> None:
+    """Refuse wrong recipes before the data are read."""
+    from ..racing.contenders import contenders
+    from ..recipes import Recipe
+    from ..rules import adam
+
+    contenders(text, Recipe(adam()))
+
+
+def _print_race(result: Any, run: Any, page: Path) -> None:
+    from ..racing.race import go_on
+
+    print(result.headline(), end="\n\n")
+    print_leaderboard(result.leaderboard())
+    print()
+    seconds = result.seconds
+    document = result.to_dict()
+    print(
+        f"search {seconds.get('search', 0):.0f} s ({document['search_trials']} trials)   screening "
+        f"{seconds.get('screening', 0):.0f} s   finals {seconds.get('finals', 0):.0f} s   {clock_line(seconds)}"
+    )
+    if result.status != "finished":
+        done = f"{len(result.outcomes)} of about {result.plan.num_trials()} trials"
+        print(f"{result.status}: {done}; go on with: {go_on(result.id, result.facts['command'])}")
+    if run is None:
+        print(f"{result.why_nobody_won()}\nreport: {page}")
+    else:
+        held = run.facts["measured_on"]
+        told = "" if result.proven else " (first, not proven fastest)"
+        print(f"trained with {run.facts['label']}{told}, run {run.id}:")
+        print(f"{metrics_line(run.metrics, held['part'], held['rows'])}")
+        print(f"next: steepest evaluate {run.id}      report: {page}")
+
+
+@o.takes_source
+def fit(
+    source: o.Source,
+    recipe: Annotated[
+        str | None, typer.Option(help='How to learn: a rule such as "adamw(0.003)", a Recipe, or the id of a race.')
+    ] = None,
+    find_lr: Annotated[bool, typer.Option("--find-lr", help="First draw loss against learning rate.")] = False,
+    stop_at_target: Annotated[bool, typer.Option("--stop-at-target", help="Stop when the target is reached.")] = False,
+    epochs: Annotated[float | None, typer.Option(help="Passes over the data.")] = None,
+    batch: o.Batch = None,
+    patience: Annotated[int | None, typer.Option(help="Stop after this many evaluations without progress.")] = None,
+    seed: o.Seed = 0,
+    home: o.Home = None,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+) -> int:
+    """Train one network and measure it on held-out rows."""
+    o.above_zero("--epochs", epochs)
+    o.at_least("--patience", patience, 1)
+    o.at_least("--seed", seed, 0)
+    size = o.batch_size(batch)
+    chosen = _recipe(recipe, home)
+    from ..recipes import default_recipe, named
+    from ..training.finding import find_lr as search_lr
+    from ..training.fitting import fit as train
+
+    job, invocation = _made(source, quiet)
+    chosen = chosen or default_recipe(job.data.kind, job.data.size("train"))
+    chosen = named(chosen, epochs=epochs, batch=size, patience=patience)
+    if find_lr:
+        print(search_lr(job, chosen, seed=seed), end="\n\n", file=sys.stderr if json else sys.stdout)
+    with saying_how_to_go_on():
+        run = train(
+            job, chosen, seed=seed, home=home, stop_at_target=stop_at_target, progress=False if quiet else None,
+            invocation=invocation,
+        )  # fmt: skip
+    if json:
+        print_json(run.to_dict())
+    else:
+        _print_fit(run)
+    missed = run.facts["reached"] is False and source.reach is not None
+    return NOT_REACHED if missed or run.status == "diverged" else OK
+
+
+def _recipe(text: str | None, home: Path | None) -> Any:
+    """Return the recipe that --recipe means: the winner of a race, or the text of one."""
+    from ..records import home_folder
+
+    if text is None:
+        return None
+    if re.fullmatch("last|r[0-9a-f]{4}", text) and (text == "last" or (home_folder(home) / "races" / text).is_dir()):
+        from ..racing.result import winning_recipe
+
+        return winning_recipe(text, home)
+    from ..recipes import parse_recipe
+
+    return parse_recipe(text)
+
+
+def _print_fit(run: Any) -> None:
+    facts = run.facts
+    print(f"{facts['task']}   {facts['recipe']}")
+    print(f"{facts['network']}   {cost_line(facts)}")
+    speed = f"{run.samples_per_second:,.0f} rows/s in the training stage"
+    print(f"{run.status} after {facts['steps']} steps, {speed}   {clock_line(run.stages)}")
+    if run.status == "diverged":
+        print("the loss is no longer a finite number: lower the learning rate (--find-lr draws where it breaks)")
+    if facts["reach"]:
+        when = f"reached at step {facts['steps_to_target']}" if facts["reached"] else "not reached"
+        print(f"target {facts['reach']}: {when} (validation part)")
+    held = facts["measured_on"]
+    print(metrics_line(run.metrics, held["part"], held["rows"]))
+    print(f"next: steepest evaluate {run.id}      steepest report {run.id}")
+
+
+def _called() -> str:
+    return "steepest " + shlex.join(sys.argv[1:])

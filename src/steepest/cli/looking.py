@@ -1,0 +1,180 @@
+"""The verbs for what is finished, and for what is not begun: `evaluate`, `predict`, `runs`, `report`, `download`."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import InputError
+from ..sources import DOWNLOADS
+from . import OK, saying_how_to_go_on
+from . import options as o
+from .printing import print_json
+
+
+def evaluate(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or last.")],
+    folds: Annotated[int | None, typer.Option(help="Cross-validate its recipe over this many folds instead.")] = None,
+    part: Annotated[str, typer.Option(help="test, validation or train.")] = "test",
+    seed: o.Seed = 0,
+    home: o.Home = None,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+) -> int:
+    """Measure a run on held-out rows, or cross-validate its recipe."""
+    from ..records import find
+
+    book = find(run, home, kind="run")
+    o.at_least("--folds", folds, 2)
+    o.at_least("--seed", seed, 0)
+    if part not in ("test", "validation", "train"):
+        from ..errors import unknown
+
+        raise unknown("part", part, ("test", "validation", "train"))
+    from ..assessment import cross_validate
+    from ..assessment import evaluate as measure
+    from ..recipes import read
+    from ..training.run import load_run
+
+    loaded = load_run(book.id, home=home)
+    if folds is None:
+        found: Any = measure(loaded, part=part)
+    else:
+        if loaded.task is None:
+            raise InputError(f"the data of run {run} are no longer where they were; cross-validate in Python instead")
+        found = cross_validate(
+            loaded.task, read(loaded.facts["recipe"]), folds=folds, seed=seed, progress=False if quiet else None
+        )
+    if json:
+        print_json(found.to_dict() | {"id": book.id})
+    else:
+        print(found)
+    return OK
+
+
+def predict(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or last.")],
+    rows: Annotated[Path | None, typer.Argument(help="A file of new rows, as the training data came.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write a csv of predictions there [print them].")] = None,
+    prompt: Annotated[str, typer.Option(help="Of a model of text: what to continue.")] = "",
+    length: Annotated[int, typer.Option(help="Of a model of text: characters to give.")] = 500,
+    temperature: Annotated[float, typer.Option(help="Of a model of text: 0 takes the surest, 1 as it is.")] = 0.8,
+    seed: o.Seed = 0,
+    home: o.Home = None,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+) -> int:
+    """Predict new rows with a run, or continue a text."""
+    from ..records import find
+
+    book = find(run, home, kind="run")
+    o.at_least("--length", length, 1)
+    o.at_least("--temperature", temperature, 0)
+    o.at_least("--seed", seed, 0)
+    if rows is not None:
+        from ..sources import check_source
+
+        check_source(str(rows))
+    from ..training.run import load_run
+
+    loaded = load_run(book.id, home=home)
+    if rows is None:
+        _continue_text(loaded, prompt, {"length": length, "temperature": temperature, "seed": seed}, json)
+        return OK
+    predictions = loaded.predict_file(rows)
+    if out is not None:
+        from ..records import replacing
+
+        with replacing(out) as path:
+            predictions.write_csv(path)
+    if json:
+        print_json({"id": book.id, "predictions": predictions.to_dicts()})
+    elif out is None:
+        print(predictions.write_csv(), end="")
+    else:
+        print(f"{predictions.height:,} predictions: {out}")
+    return OK
+
+
+def _continue_text(run: Any, prompt: str, how: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json({"id": run.id, "prompt": prompt, "text": run.generate(prompt, **how)})
+        return
+    print(prompt, end="")
+    for character in run.stream(prompt, **how):
+        print(character, end="", flush=True)
+    print()
+
+
+def download(
+    name: Annotated[str, typer.Argument(metavar="NAME", help=f"{', '.join(DOWNLOADS)}.")],
+    to: Annotated[Path | None, typer.Option(help="The folder [where TASK finds it by name].")] = None,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+) -> int:
+    """Download a data set, checked; what broke off is gone on with."""
+    from ..downloads import download as bring
+
+    with saying_how_to_go_on():
+        folder = bring(name, to=to, progress=False if quiet else None, lines=not quiet)
+    if json:
+        print_json({"name": name, "folder": str(folder)})
+    else:
+        print(f"{folder}\nnext: steepest fit {name if to is None else shlex.quote(str(folder))}")
+    return OK
+
+
+def runs(
+    limit: Annotated[int, typer.Option(help="How many to list.")] = 20,
+    home: o.Home = None,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+) -> int:
+    """List runs and races, newest first."""
+    from datetime import datetime
+
+    from ..records import home_folder, listing
+
+    o.at_least("--limit", limit, 1)
+    rows = listing(home)[:limit]
+    if json:
+        print_json({"records": rows})
+        return OK
+    if not rows:
+        print(f"no runs in {home_folder(home)} yet; try: steepest fit digits")
+        return OK
+    table = [["id", "task", "recipe", "status", "started", "seconds", "result"]]
+    for row in rows:
+        started = datetime.fromtimestamp(row["started"]).strftime("%Y-%m-%d %H:%M") if row["started"] else "-"
+        seconds = f"{row['seconds']:.1f}" if row["seconds"] is not None else "-"
+        table.append(
+            [str(row[k] or "-") for k in ("id", "task", "recipe", "status")] + [started, seconds, row["result"] or "-"]
+        )
+    widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
+    for line in table:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    return OK
+
+
+def report(
+    record: Annotated[str, typer.Argument(metavar="ID", help="A run's or race's id, or last.")],
+    out: Annotated[Path | None, typer.Option(help="Where to write the page.")] = None,
+    home: o.Home = None,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+) -> int:
+    """Write one self-contained HTML page about a run or a race."""
+    from ..records import find
+
+    book = find(record, home)
+    from ..reporting.report import report as write_report
+
+    page = write_report(book.id, out=out, home=home)
+    if json:
+        print_json({"id": book.id, "report": str(page)})
+    else:
+        print(page)
+    return OK
