@@ -32,7 +32,10 @@ CLAIMS: dict[steepest.ModelSpec, tuple[Form, ...]] = {
     steepest.gru(width=12): IN_TIME,
     steepest.gru(width=12, layers=2, bidirectional=True): (TEXT, SERIES, SOUND, STEPS),
     steepest.transformer(width=16, layers=2, heads=2, dropout=0.1): IN_TIME,
+    steepest.lstm(width=12, embedding=8, ngrams=3, buckets=64): (TEXT, LANGUAGE),
+    steepest.transformer(width=16, layers=1, heads=2, ngrams=3, buckets=64): (TEXT, LANGUAGE),
     steepest.bag_of_words(width=8, ngrams=3, buckets=64): (TEXT,),
+    steepest.text_cnn(width=8, filters=5): (TEXT,),
 }
 BUILT = [(spec, form) for spec, forms in CLAIMS.items() for form in forms]
 ALL = dict.fromkeys((*FLAT, *IN_TIME))
