@@ -258,8 +258,8 @@ def default_recipe(kind: str, num_rows: int) -> Recipe:
     if kind == "series":
         return Recipe(rules.adamw(0.001, schedule=schedules.cosine()), batch=128, epochs=20, patience=5, name="default")
     if kind == "language":
-        rule = rules.chain(rules.clip_global_norm(1.0), rules.adamw(0.003, weight_decay=0.01, schedule=schedules.one_cycle()))
-        return Recipe(rule, batch=32, epochs=1, name="default")
+        rule = rules.adamw(0.004, b2=0.99, weight_decay=0.01, schedule=schedules.one_cycle())
+        return Recipe(rules.chain(rules.clip_global_norm(1.0), rule), batch=16, epochs=1.05, name="default")
     many = num_rows >= MANY_ROWS
     rule = rules.adamw(0.005 if many else 0.002, weight_decay=0.02, schedule=schedules.cosine(warmup=0.05))
     if many:

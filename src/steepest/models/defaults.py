@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..forms import Form
-from .sequences import lstm, text_cnn
+from .sequences import gru, text_cnn
 from .specs import ModelSpec, linear_model, mlp, residual_cnn
 
 MANY_ROWS = 10_000
@@ -23,7 +23,7 @@ def default_model(form: Form, num_rows: int) -> ModelSpec:
         case "text":
             return text_cnn()
         case "language":
-            return lstm(width=256, embedding=128, ngrams=4, buckets=2**14, dropout=0.3)
+            return gru(width=256, embedding=128, ngrams=4, buckets=2**14, dropout=0.3)
         case "series":
             return linear_model()
     return mlp((256, 256), dropout=0.2) if num_rows >= MANY_ROWS else mlp((128, 64))
