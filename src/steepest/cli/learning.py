@@ -15,7 +15,7 @@ from ..clock import process_age_s
 from ..errors import InputError
 from . import NOT_REACHED, OK, saying_how_to_go_on
 from . import options as o
-from .printing import clock_line, cost_line, metrics_line, print_json, print_leaderboard
+from .printing import clock_line, cost_line, data_lines, metrics_line, print_json, print_leaderboard
 
 
 @o.takes_source
@@ -188,6 +188,8 @@ def _recipe(text: str | None, home: Path | None) -> Any:
 def _print_fit(run: Any) -> None:
     facts = run.facts
     print(f"{facts['task']}   {facts['recipe']}")
+    for line in data_lines(facts["data"]):
+        print(line)
     print(f"{facts['network']}   {cost_line(facts)}")
     speed = f"{run.samples_per_second:,.0f} rows/s in the training stage"
     print(f"{run.status} after {facts['steps']} steps, {speed}   {clock_line(run.stages)}")

@@ -60,9 +60,28 @@ def cost_line(facts: dict[str, Any]) -> str:
     return shown if facts["flops_a_row"] is None else f"{shown}, {si(facts['flops_a_row'])}FLOP a row"
 
 
+MOST_FINDINGS = 8  # the report page lists all
+
+
+def data_lines(data: dict[str, Any]) -> list[str]:
+    """Return what cleaning did and noticed, a line each; few enough to be read."""
+    findings = data["cleaning"]["findings"]
+    lines = [
+        "  " + (f["action"] if f["what"] == "note" else f"{f['count']:,} {f['what']}{_of(f['column'])}: {f['action']}")
+        for f in findings[:MOST_FINDINGS]
+    ]
+    left = len(findings) - len(lines)
+    return lines + ([f"  and {left} more findings, in the report"] if left else [])
+
+
+def _of(column: str | None) -> str:
+    return f" in {column}" if column else ""
+
+
 def metrics_line(metrics: dict[str, float], part: str, rows: int) -> str:
     """Return held-out metrics in one line."""
-    shown = [f"{name} {_short(value)}" for name, value in metrics.items() if name != "loss"]
+    of_language = "perplexity" in metrics  # whose loss is what people compare
+    shown = [f"{name} {_short(value)}" for name, value in metrics.items() if name != "loss" or of_language]
     return f"{part} part ({rows:,} rows): " + "  ".join(shown)
 
 
