@@ -216,9 +216,11 @@ class TextCnn(ModelSpec):
         return Network(form, self.width, self.filters, self.lengths, num_outputs, self.dropout)
 
 
-def _check(spec: ModelSpec, form: Form) -> None:
+def _check(spec: _Recurrent | Transformer, form: Form) -> None:
     if not form.is_sequence:
         raise InputError(f"{spec!r} reads sequences (texts, series, sounds); the data are of shape {form.shape}")
+    if spec.ngrams > 1 and not form.is_tokens:
+        raise InputError(f"{spec!r}: ngrams are runs of tokens; {form.kind} has none, leave them out")
 
 
 rnn = Rnn
