@@ -18,6 +18,7 @@ from steepest.recipes import read
 TABLE, CODED = Form("table", (5,)), Form("table", (5,), codes=((1, 7), (4, 30)))
 ARRAY, IMAGE, ITEMS = Form("array", (6,)), Form("image", (3, 12, 12)), Form("items", (6,))
 TEXT, LANGUAGE = Form("text", (20,), vocabulary=50), Form("language", (20,), vocabulary=50)
+SPELLED = Form("text", (20, 9), vocabulary=50, spelled=True)
 SERIES, SOUND, STEPS = Form("series", (20, 4)), Form("sound", (20, 8)), Form("array", (20, 4))
 FLAT = (TABLE, CODED, ARRAY, ITEMS, IMAGE, SERIES, STEPS)
 IN_TIME = (TEXT, LANGUAGE, SERIES, SOUND, STEPS)
@@ -34,11 +35,13 @@ CLAIMS: dict[steepest.ModelSpec, tuple[Form, ...]] = {
     steepest.transformer(width=16, layers=2, heads=2, dropout=0.1): IN_TIME,
     steepest.lstm(width=12, embedding=8, ngrams=3, buckets=64): (TEXT, LANGUAGE),
     steepest.transformer(width=16, layers=1, heads=2, ngrams=3, buckets=64): (TEXT, LANGUAGE),
-    steepest.bag_of_words(width=8, ngrams=3, buckets=64): (TEXT,),
+    steepest.bag_of_words(): (TEXT, SPELLED),
+    steepest.bag_of_words(width=8, ngrams=2, subwords=32, buckets=64, dropout=0.1): (TEXT, SPELLED),
+    steepest.bag_of_words(width=8, subwords=0, buckets=64): (TEXT,),
     steepest.text_cnn(width=8, filters=5): (TEXT,),
 }
 BUILT = [(spec, form) for spec, forms in CLAIMS.items() for form in forms]
-ALL = dict.fromkeys((*FLAT, *IN_TIME))
+ALL = dict.fromkeys((*FLAT, *IN_TIME, SPELLED))
 
 
 def kind_or_repr(value: object) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import wave
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,11 @@ import torch
 import steepest
 from steepest.cli import main
 from steepest.data import stored
+from steepest.data.inputs import Texts
 from steepest.data.sounds import log_mel, mel_filters
-from steepest.data.texts import UNKNOWN, words
+from steepest.data.spelling import COLUMNS, MAX_GRAMS, grams
+from steepest.data.texts import UNKNOWN, TextPreprocessing, words
+from steepest.models.heads import PRIME
 
 GOOD, BAD = ["a fine film", "fine and warm", "warm , funny , fine"], ["a dull film", "dull and cold", "cold , loud , dull"]
 
@@ -102,6 +106,130 @@ def test_texts_are_learned_and_predicted(reviews: Path, model: str, tmp_path: Pa
     np.testing.assert_allclose(run.predict_proba(rows)[0], run.predict_proba(rows[:1])[0], atol=1e-5)  # alone, or beside longer
     with pytest.raises(steepest.InputError, match="this model reads texts"):
         run.predict(np.zeros((2, 3)))
+
+
+def test_a_spelled_word_is_its_number_its_hash_and_its_runs_of_characters() -> None:
+    preprocessing = TextPreprocessing(("(padding)", "(unknown)", "cat"), 5, spelled=True)
+    long = "a" * 60
+    rows = preprocessing(Texts(np.array(["Cat dog", "", long, "cat " * 9], dtype=object)))
+    assert rows.dtype == torch.int64
+    found = rows.index_select(0, torch.arange(4))
+    assert found.shape == (4, 5, COLUMNS)
+    assert preprocessing.form.shape == (5, COLUMNS)
+    assert found[0, :3, 0].tolist() == [2, UNKNOWN, 0]  # a word, one that the vocabulary lacks, and padding
+    assert found[0, 0].tolist()[1:9] == [crc(text) for text in ("cat", "<ca", "cat", "at>", "<cat", "cat>", "<cat>")] + [0]
+    assert found[0, 1].tolist()[1:9] == [crc(text) for text in ("dog", "<do", "dog", "og>", "<dog", "dog>", "<dog>")] + [0]
+    assert (found[0, 2:] == 0).all()
+    assert found[1, 0].tolist() == [UNKNOWN, crc("")] + [0] * MAX_GRAMS  # a text without a word is one unknown one
+    assert found[2, 0].tolist()[1:] == [crc(long), crc("<aa")] + [crc("aaa")] * (MAX_GRAMS - 1)  # cut
+    assert (found[3, :, 0] == 2).all()
+    assert torch.equal(rows.index_select(0, torch.tensor([0])), found[:1, :2])  # a batch is as long as its longest row
+
+
+def crc(text: str) -> int:
+    import zlib
+
+    return zlib.crc32(text.encode()) + 1
+
+
+@pytest.mark.parametrize("width", [None, 4])
+def test_a_bag_of_words_is_its_formula(width: int | None) -> None:
+    torch.manual_seed(0)
+    texts = ["the cat sat on the mat", "unheard", "", "a" * 60 + " cat"]
+    preprocessing = TextPreprocessing(("(padding)", "(unknown)", "the", "cat", "mat"), 9, spelled=True)
+    net = steepest.bag_of_words(width, subwords=50, buckets=70).build(preprocessing.form, 3).eval()
+    for p in net.parameters():
+        torch.nn.init.normal_(p)
+    state = net.state_dict()
+
+    def looked_up(text: str) -> torch.Tensor:
+        found = words(text) or [""]
+        total = torch.zeros(width or 3)
+        for t, word in enumerate(found):
+            total += state["words.weight"][
+                preprocessing.vocabulary.index(word) if word in preprocessing.vocabulary else UNKNOWN
+            ]
+            runs = grams(word)
+            for run in runs:
+                total += state["grams.weight"][crc(run) % 50] / len(runs) ** 0.5
+            hashes = [crc(found[t - back]) if back <= t else 0 for back in range(3)]
+            two = hashes[0] * PRIME + hashes[1] + 1
+            three = ((two * PRIME + hashes[2] + 1) + 2**63) % 2**64 - 2**63  # as 64 bits hold it
+            total += state["runs.0.weight"][two % 70] + state["runs.1.weight"][three % 70]
+        return total / len(found) ** 0.5
+
+    said = torch.stack([looked_up(text) for text in texts])
+    said = said if width is None else said @ state["answer.weight"].T
+    said = said + state["answer.bias"]
+    rows = preprocessing(Texts(np.array(texts, dtype=object)))
+    together = net(rows.index_select(0, torch.arange(4)))
+    torch.testing.assert_close(together, said, rtol=1e-5, atol=1e-5)
+    for i in range(4):
+        torch.testing.assert_close(net(rows.index_select(0, torch.tensor([i]))), together[i : i + 1], rtol=0, atol=1e-6)
+
+
+def test_spelling_is_read_by_networks_that_ask_for_it_alone(reviews: Path) -> None:
+    plain = steepest.read_texts(reviews)
+    spelled = plain.spelled
+    assert spelled is plain.spelled
+    assert (spelled.form.spelled, spelled.form.shape) == (True, (plain.form.shape[0], COLUMNS))
+    assert same_after_json(spelled)
+    assert steepest.forms.Form.from_dict(spelled.form.to_dict()) == spelled.form
+    assert spelled.preprocessing.vocabulary == plain.preprocessing.vocabulary  # type: ignore[attr-defined]
+    assert spelled.unspelled.preprocessing == plain.preprocessing
+    assert plain.unspelled is plain
+    quick = steepest.Recipe(steepest.adamw(0.01), batch=16, epochs=1)
+    for model, reads in ((None, True), (steepest.bag_of_words(subwords=0), False), (steepest.gru(8), False)):
+        run = steepest.fit(steepest.Task(plain, model=model), quick, record=False)
+        assert run.interface.preprocessing.form.spelled is reads
+        again = steepest.fit(replace(run.task, model=steepest.linear_model()), quick, record=False)  # type: ignore[type-var]
+        assert not again.interface.preprocessing.form.spelled
+        if reads:
+            with pytest.raises(steepest.InputError, match="reads words by their numbers alone"):
+                steepest.gru(8).build(run.interface.preprocessing.form, 1)
+
+
+def test_pieces_are_not_spelled(reviews: Path) -> None:
+    data = steepest.read_texts(reviews)
+    data.__dict__["preprocessing"] = replace(data.preprocessing, pieces="of a tokenizer")  # type: ignore[type-var]
+    assert data.spelled is data
+    pytest.importorskip("tokenizers")
+    data = steepest.read_texts(reviews, tokens="bpe")
+    run = steepest.fit(data, steepest.Recipe(steepest.adamw(0.02), batch=16, epochs=4), record=False)
+    assert run.metrics["accuracy"] > 0.9
+
+
+def test_words_that_nobody_has_seen_are_told_apart_by_their_spelling(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    letters = list("abcdefghij")
+    lines = []
+    for i in range(600):  # what a word ends with is all there is to learn, and every word occurs once
+        label, ending = (("up", "ing"), ("down", "ed"))[i % 2]
+        lines.append(f"{label} {''.join(rng.choice(letters, 9))}{ending}")
+    path = tmp_path / "endings.txt"
+    path.write_text("\n".join(lines) + "\n")
+    told = steepest.fit(path, record=False, seed=1)
+    assert told.metrics["accuracy"] > 0.95
+    assert told.predict(["hijhijfffing", "hijhijfffed"]).tolist() == ["up", "down"]
+    one = steepest.fit(steepest.task(path, model=steepest.bag_of_words(subwords=0)), record=False, seed=1)
+    assert one.metrics["accuracy"] < 0.7
+    assert len(set(one.predict_proba(["hijhijfffing", "hijhijfffed"])[:, 0])) == 1
+
+
+def test_what_reads_spelling_is_kept_measured_folded_and_raced(reviews: Path, tmp_path: Path) -> None:
+    task = steepest.task(reviews)
+    quick = steepest.Recipe(steepest.adamw(0.02), batch=16, epochs=2)
+    run = steepest.fit(task, quick, home=tmp_path)
+    again = steepest.load_run(str(run.id), home=tmp_path)
+    rows = ["a finer film", "dullest , coldest", "", "film"]
+    np.testing.assert_array_equal(again.predict_proba(rows), run.predict_proba(rows))
+    assert steepest.evaluate(run).metrics["accuracy"] == run.metrics["accuracy"]
+    assert steepest.evaluate(again, task).metrics["accuracy"] == run.metrics["accuracy"]
+    assert steepest.cross_validate(task, quick, folds=3).mean["accuracy"] > 0.9
+    gru = replace(quick, model=steepest.gru(8), name="gru")
+    aimed = steepest.task(reviews, reach="accuracy >= 0.9")
+    result = steepest.race(aimed, [replace(quick, name="bag"), gru], seeds=2, processes=2, home=tmp_path, progress=False)
+    assert any(outcome.reached_at is not None for outcome in result.outcomes if outcome.trial.contender == "bag")
 
 
 # -- plain text -------------------------------------------------------------------------------------------------------

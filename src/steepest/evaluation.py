@@ -28,7 +28,7 @@ TOKEN_WIDTH = 128  # about as many numbers a network makes of a token
 
 def rows_at_once(form: Form) -> int:
     """Return how many rows of this form go through a network at once."""
-    numbers = math.prod(form.shape) * (TOKEN_WIDTH if form.is_tokens else 1)
+    numbers = form.shape[0] * TOKEN_WIDTH if form.is_tokens else math.prod(form.shape)
     return min(max(NUMBERS_AT_ONCE // max(numbers, 1), 8 if form.is_tokens else 64), 4096)
 
 

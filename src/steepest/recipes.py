@@ -242,12 +242,19 @@ def split_text(text: str) -> list[str]:
     return [piece.strip() for piece in [*pieces, text[start:]] if piece.strip()]
 
 
-def default_recipe(kind: str, num_rows: int) -> Recipe:
-    """Return the recipe `fit` uses when told none, by the kind of data and the rows to train on."""
+def default_recipe(kind: str, num_rows: int, model: Any = None) -> Recipe:
+    """Return the recipe `fit` uses when told none, by the kind of data, the rows to train on, and the network, if one is given.
+
+    A bag of words takes steps that are too large for other networks of texts: on TREC, over one fold of its training file, they
+    brought a transformer from an accuracy of 0.819 to 0.786.
+    """
     if kind == "image":
         return Recipe(
             rules.adamw(0.003, weight_decay=0.01, schedule=schedules.one_cycle()), batch=128, epochs=10, name="default"
         )
+    if kind == "text" and (model is None or isinstance(model, models.bag_of_words)):
+        rule = rules.adamw(0.02, weight_decay=0.05, schedule=schedules.cosine(warmup=0.1))
+        return Recipe(rule, batch=32, epochs=5, name="default")
     if kind == "text":
         rule = rules.adamw(0.003, weight_decay=0.1, schedule=schedules.cosine(warmup=0.1))
         return Recipe(rule, batch=32, epochs=6, name="default")

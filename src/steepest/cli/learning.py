@@ -153,7 +153,7 @@ def fit(
     from ..training.fitting import fit as train
 
     job, invocation = _made(source, quiet)
-    chosen = chosen or default_recipe(job.data.kind, job.data.size("train"))
+    chosen = chosen or default_recipe(job.data.kind, job.data.size("train"), job.model)
     chosen = named(chosen, epochs=epochs, batch=size, patience=patience)
     if find_lr:
         print(search_lr(job, chosen, seed=seed), end="\n\n", file=sys.stderr if json else sys.stdout)

@@ -17,6 +17,7 @@ from .preprocessing import Preprocessing, TablePreprocessing
 from .scaling import check_scaling, scaler_numbers
 from .splitting import PARTS
 from .targets import Targets
+from .texts import TextPreprocessing
 
 if TYPE_CHECKING:
     from .parts import Part
@@ -111,6 +112,24 @@ class Data:
             return self
         copy = replace(self)
         copy.__dict__ |= {"preprocessing": self.preprocessing, "target_scale": (np.float64(0.0), np.float64(1.0))}
+        return copy
+
+    @cached_property
+    def spelled(self) -> Data:
+        """The same texts in rows that say how words are spelled, for networks that read that; other data as they are."""
+        return self._with_spelling(True)
+
+    @cached_property
+    def unspelled(self) -> Data:
+        """The same texts in rows of the numbers of their words alone."""
+        return self._with_spelling(False)
+
+    def _with_spelling(self, spelled: bool) -> Data:
+        now = self.preprocessing if self.kind == "text" else None
+        if not isinstance(now, TextPreprocessing) or now.pieces is not None or now.spelled == spelled:
+            return self
+        copy = replace(self)
+        copy.__dict__ |= {"preprocessing": replace(now, spelled=spelled), "target_scale": self.target_scale}
         return copy
 
     @property

@@ -15,14 +15,10 @@ from ..errors import blaming
 
 
 @dataclass
-class Ragged:
-    """Rows of unequal length, one after the other; a batch is as long as its longest row, and shorter ones end in zeros."""
+class Gathered:
+    """Rows made of what is held once, `flat`. Abstract: subclasses give `len`, `to` and `index_select`."""
 
-    flat: Tensor  # (all steps, ...)
-    offsets: Tensor  # where each row begins, and where the last ends
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
+    flat: Tensor
 
     @property
     def dtype(self) -> torch.dtype:
@@ -31,6 +27,17 @@ class Ragged:
     @property
     def device(self) -> torch.device:
         return self.flat.device
+
+
+@dataclass
+class Ragged(Gathered):
+    """Rows of unequal length, one after the other; a batch is as long as its longest row, and shorter ones end in zeros."""
+
+    # flat: (all steps, ...)
+    offsets: Tensor  # where each row begins, and where the last ends
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
 
     def to(self, device: torch.device) -> Ragged:
         return Ragged(self.flat.to(device), self.offsets.to(device))
@@ -47,23 +54,15 @@ class Ragged:
 
 
 @dataclass
-class Windows:
+class Windows(Gathered):
     """Windows of one long series: row i is the `length` steps from `begins[i]` on."""
 
-    flat: Tensor  # (all steps, ...)
+    # flat: (all steps, ...)
     begins: Tensor
     length: int
 
     def __len__(self) -> int:
         return len(self.begins)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.flat.dtype
-
-    @property
-    def device(self) -> torch.device:
-        return self.flat.device
 
     def to(self, device: torch.device) -> Windows:
         return Windows(self.flat.to(device), self.begins.to(device), self.length)
@@ -72,6 +71,24 @@ class Windows:
         assert dim == 0
         at = self.begins.index_select(0, index)[:, None] + torch.arange(self.length, device=self.device)
         return self.flat.index_select(0, at.reshape(-1)).reshape(*at.shape, *self.flat.shape[1:])
+
+
+@dataclass
+class Spelled(Gathered):
+    """Rows of words, each a line of numbers that is held once however often the word occurs."""
+
+    # flat: (different words + 1, numbers), of which the first line is padding
+    places: Ragged  # for each row the lines of its words
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def to(self, device: torch.device) -> Spelled:
+        return Spelled(self.flat.to(device), self.places.to(device))
+
+    def index_select(self, dim: int, index: Tensor) -> Tensor:
+        places = self.places.index_select(dim, index)
+        return self.flat.index_select(0, places.reshape(-1)).reshape(*places.shape, -1)
 
 
 @dataclass
@@ -94,4 +111,4 @@ class Fetched:
             return torch.stack([torch.as_tensor(item) for item in items]).to(self.device)
 
 
-Rows = Tensor | Ragged | Windows | Fetched
+Rows = Tensor | Ragged | Windows | Spelled | Fetched

@@ -18,9 +18,10 @@ from ..forms import Form
 from ..values import tupled
 from .cleaning import CleaningReport
 from .inputs import Texts
+from .spelling import COLUMNS, spelled
 
 if TYPE_CHECKING:
-    from .gathering import Ragged
+    from .gathering import Ragged, Spelled
 
 WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
 PADDING, UNKNOWN = 0, 1  # the first two tokens
@@ -40,25 +41,38 @@ def words(text: str) -> list[str]:
 
 @dataclass(frozen=True)
 class TextPreprocessing:
-    """Texts to token numbers: 0 is padding, 1 what the vocabulary does not hold; a text without a token is one unknown one."""
+    """Texts to token numbers: 0 is padding, 1 what the vocabulary does not hold; a text without a token is one unknown one.
+
+    Spelled, a token is a line of numbers, see `spelling.spelled`: a word that the vocabulary does not hold has a hash of its
+    own, and the runs of characters it shares with others. Pieces are never spelled: their vocabulary holds every text.
+    """
 
     vocabulary: tuple[str, ...]
     longest: int
     pieces: str | None = None  # how byte-pair encoding takes texts apart, as `tokenizers` writes it down; None: words
+    spelled: bool = False
 
     @property
     def form(self) -> Form:
-        return Form("text", (self.longest,), len(self.vocabulary))
+        shape = (self.longest, COLUMNS) if self.spelled else (self.longest,)
+        return Form("text", shape, len(self.vocabulary), spelled=self.spelled)
 
-    def __call__(self, texts: Texts) -> Ragged:
+    def __call__(self, texts: Texts) -> Ragged | Spelled:
+        if self.spelled:
+            return self._spelled(texts)
+        return _ragged([(found or [UNKNOWN])[: self.longest] for found in self.encoded(texts.values)])
+
+    def _spelled(self, texts: Texts) -> Spelled:
+        """Return texts as places in a table of the different words they hold, which are few beside all words."""
         import torch
 
-        from .gathering import Ragged
+        from .gathering import Spelled
 
-        rows = [(found or [UNKNOWN])[: self.longest] for found in self.encoded(texts.values)]
-        flat = np.fromiter(chain.from_iterable(rows), dtype=np.int64, count=sum(map(len, rows)))
-        offsets = np.concatenate([[0], np.cumsum(list(map(len, rows)), dtype=np.int64)])
-        return Ragged(torch.from_numpy(flat), torch.from_numpy(offsets))
+        places: dict[str, int] = {}
+        found = ((words(text) or [""])[: self.longest] for text in texts.values)
+        rows = [[places.setdefault(word, len(places) + 1) for word in row] for row in found]
+        table = spelled(places, (self._places.get(word, UNKNOWN) for word in places))
+        return Spelled(torch.from_numpy(table), _ragged(rows))
 
     def encoded(self, texts: Iterable[str]) -> Iterable[list[int]]:
         """Yield the tokens of each text."""
@@ -77,6 +91,16 @@ class TextPreprocessing:
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> TextPreprocessing:
         return cls(**tupled(value, "vocabulary"))
+
+
+def _ragged(rows: Sequence[Sequence[int]]) -> Ragged:
+    import torch
+
+    from .gathering import Ragged
+
+    lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
+    flat = np.fromiter(chain.from_iterable(rows), dtype=np.int64, count=lengths.sum())
+    return Ragged(torch.from_numpy(flat), torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)])))
 
 
 def fit_texts(given: Texts, report: CleaningReport) -> TextPreprocessing:

@@ -123,6 +123,11 @@ def _einsum(out: Tensor, equation: str, *operands: Any) -> int:
     return total
 
 
+def _bag(out: Tensor, rows: Tensor, *_: Any, per_sample_weights: Tensor | None = None, **__: Any) -> int:
+    """A sum of lines that are looked up is a product with a matrix of almost nothing but zeros, where they are weighted."""
+    return 0 if per_sample_weights is None else 2 * rows.numel() * out.shape[-1]
+
+
 def _attention(out: Tensor, q: Tensor, k: Tensor, *_: Any, **__: Any) -> int:
     return 2 * (q.numel() + out.numel()) * k.shape[-2]
 
@@ -147,6 +152,7 @@ _FORMULAS: dict[str, Callable[..., int]] = {
     **dict.fromkeys(("matmul", "__matmul__", "mm", "bmm", "mv"), _product),
     **dict.fromkeys(("addmm", "baddbmm"), _added_product),
     "einsum": _einsum,
+    "embedding_bag": _bag,
     "scaled_dot_product_attention": _attention,
     "multi_head_attention_forward": _multi_head,
     **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), _recurrent),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..forms import Form
-from .sequences import gru, text_cnn
+from .sequences import bag_of_words, gru
 from .specs import ModelSpec, linear_model, mlp, residual_cnn
 
 MANY_ROWS = 10_000
@@ -21,7 +21,7 @@ def default_model(form: Form, num_rows: int) -> ModelSpec:
         case "sound":
             return residual_cnn(width=16, stages=3)
         case "text":
-            return text_cnn()
+            return bag_of_words()
         case "language":
             return gru(width=256, embedding=128, ngrams=4, buckets=2**14, dropout=0.3)
         case "series":

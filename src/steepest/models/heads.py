@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from torch import Tensor, nn
 
 from ..forms import PADDED, Form
 
 PRIME = 1_000_003
+
+
+def hashed_runs(x_BT: Tensor, longest: int) -> Iterator[Tensor]:
+    """Yield for runs of 2, 3, ..., `longest` tokens the hash of the one that ends at each place, (B, T)."""
+    run = x_BT
+    for back in range(1, longest):
+        before = nn.functional.pad(x_BT, (back, 0))[:, : x_BT.shape[1]]
+        run = run * PRIME + before + 1
+        yield run
 
 
 class Runs(nn.Module):
@@ -26,10 +37,8 @@ class Runs(nn.Module):
             nn.init.normal_(next(table.parameters()), std=(ngrams * width) ** -0.5)
 
     def forward(self, x_BT: Tensor) -> Tensor:
-        found, run = self.tokens(x_BT), x_BT
-        for back, table in enumerate(self.runs, 1):
-            before = nn.functional.pad(x_BT, (back, 0))[:, : x_BT.shape[1]]
-            run = run * PRIME + before + 1
+        found = self.tokens(x_BT)
+        for table, run in zip(self.runs, hashed_runs(x_BT, 1 + len(self.runs)), strict=True):
             found = found + table(run % self.buckets)
         return found
 

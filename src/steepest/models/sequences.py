@@ -12,7 +12,9 @@ from .specs import ModelSpec, sizes
 if TYPE_CHECKING:
     from torch import nn
 
-BUCKETS = 2**15
+BUCKETS = 2**15  # for runs of tokens
+SUBWORDS = 2**15  # for runs of characters
+WORD_RUNS = 2**17
 
 
 @dataclass(frozen=True, repr=False)
@@ -149,36 +151,54 @@ class Transformer(ModelSpec):
 
 @dataclass(frozen=True, repr=False)
 class BagOfWords(ModelSpec):
-    """The mean of what is learned of each word, and of each `n` words in a row, then one linear layer.
+    """A sum of what is learned of each word, of the way it is spelled, and of each run of 2 to `ngrams` words.
+
+    `outputs = bias + sum over words of f / sqrt(number of words)`, and of a word
+    `f = word[number] + sum over grams of gram[hash] / sqrt(number of grams) + sum over runs that end with it of run[hash]`,
+    where grams are the runs of 3 to 5 characters of `<word>`. A word that training has not seen is known by its grams. Every
+    table begins at zero.
 
     Args:
-        width: numbers a word.
+        width: numbers a word, which one linear layer reads; None: tables hold the outputs themselves, a linear model.
         ngrams: the longest run of words that has numbers of its own, >= 1.
-        buckets: how many places runs of words share.
+        subwords: how many places grams share, >= 1; 0: spelling is not read, and words the vocabulary lacks are all one.
+        buckets: how many places runs of words of each length share.
         dropout: share of the words left out in training, in [0, 1) (Iyyer et al., 2015).
 
-    Source: Joulin et al., Bag of Tricks for Efficient Text Classification, 2016, arXiv:1607.01759.
+    Source: Joulin et al., Bag of Tricks for Efficient Text Classification, 2016, arXiv:1607.01759; of the grams, Bojanowski et
+    al., Enriching Word Vectors with Subword Information, 2017, arXiv:1607.04606.
 
-    >>> bag_of_words(ngrams=3)
-    bag_of_words(ngrams=3)
+    >>> bag_of_words(ngrams=2)
+    bag_of_words(ngrams=2)
     """
 
-    width: int = 64
-    ngrams: int = 2
-    buckets: int = BUCKETS
-    dropout: float = 0.3
+    width: int | None = None
+    ngrams: int = 3
+    subwords: int = SUBWORDS
+    buckets: int = WORD_RUNS
+    dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("width", "ngrams", "buckets"):
+        if self.width is not None:
+            whole("width", self.width, 1)
+        whole("subwords", self.subwords, 0)
+        for name in ("ngrams", "buckets"):
             whole(name, getattr(self, name), 1)
         between("dropout", self.dropout, 0, 1, open_end=True)
+
+    @property
+    def reads_spelling(self) -> bool:
+        return self.subwords > 0
 
     def network(self, form: Form, num_outputs: int) -> nn.Module:
         from .texts import BagOfWords as Network
 
         if form.kind != "text":
             raise InputError(f"bag_of_words reads texts; the data are of the kind {form.kind}")
-        return Network(form, self.width, self.ngrams, self.buckets, num_outputs, self.dropout)
+        return Network(
+            form, self.width, num_outputs, ngrams=self.ngrams, subwords=self.subwords, buckets=self.buckets,
+            dropout=self.dropout,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, repr=False)

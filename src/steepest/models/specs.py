@@ -31,13 +31,20 @@ def sizes(name: str, values: Sequence[int]) -> tuple[int, ...]:
 
 @dataclass(frozen=True, repr=False)
 class ModelSpec:
-    """A network to be built once the shapes of inputs and outputs are known. Abstract: subclasses give `build`."""
+    """A network to be built once the shapes of inputs and outputs are known. Abstract: subclasses give `network`."""
+
+    @property
+    def reads_spelling(self) -> bool:
+        """Whether words of a text come to it with the way they are spelled."""
+        return False
 
     def build(self, form: Form | tuple[int, ...], num_outputs: int) -> nn.Module:
         """Return a freshly initialised network for rows of this form, or of this shape (without the batch dimension)."""
         from .heads import from_last
 
         form = Form.of(form)
+        if form.spelled and not self.reads_spelling:
+            raise InputError(f"{self!r} reads words by their numbers alone; build it for the form of data.unspelled")
         network = self.network(form, num_outputs)
         return from_last(network) if form.kind == "series" else network
 

@@ -80,7 +80,7 @@ def find_lr(
     if not high > low:
         raise InputError(f"find_lr needs high > low (got {high} and {low})")
     job: Task = task(subject)
-    recipe = as_recipe(recipe) or default_recipe(job.data.kind, job.data.size("train"))
+    recipe = as_recipe(recipe) or default_recipe(job.data.kind, job.data.size("train"), job.model)
     training = prepare(job, recipe, seed=seed, device=device)
     lrs = [low * (high / low) ** (i / (num_steps - 1)) for i in range(num_steps)]
     with RandomStream(seed, training.device):

@@ -128,7 +128,7 @@ def steps(
     """
     if training is None:
         task = as_task(task)
-        recipe = as_recipe(recipe) or default_recipe(task.data.kind, task.data.size("train"))
+        recipe = as_recipe(recipe) or default_recipe(task.data.kind, task.data.size("train"), task.model)
         training = prepare(task, recipe, seed=seed, device=device)
     for name, value in (("evaluate_every", evaluate_every), ("max_steps", max_steps)):
         if value is not None:

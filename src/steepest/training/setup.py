@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -88,10 +89,13 @@ def prepare(
     """
     check_seed(seed)
     where, clock = choose_device(device), Clock("data")
-    recipe = recipe.filled(default_recipe(task.data.kind, task.data.size("train")))
+    chosen = _chosen(task, recipe)
+    recipe = recipe.filled(default_recipe(task.data.kind, task.data.size("train"), chosen))
     wanted = as_objective(recipe.objective or task.objective)
     if wanted is not None and not wanted.scales_targets:
         task = task.with_data(task.data.unscaled)
+    reads_spelling = isinstance(chosen, ModelSpec) and chosen.reads_spelling
+    task = task.with_data(task.data.spelled if reads_spelling else task.data.unspelled)
     train = task.data.part("train", by="training", device=where)
     validation = task.data.part("validation", by="validation", device=where) if task.data.size("validation") else None
     with RandomStream(seed, where):
@@ -114,6 +118,12 @@ def prepare(
     )  # fmt: skip
 
 
+def _chosen(task: Task, recipe: Recipe) -> Any:
+    """Return the network of the recipe, of the task, or the default one, as it was given."""
+    chosen = recipe.model if recipe.model is not None else task.model
+    return task.default_model() if chosen is None else chosen
+
+
 def build_model(
     task: Task, recipe: Recipe, objective: Objective | None = None, *, in_place: bool = False
 ) -> tuple[nn.Module, ModelSpec | None]:
@@ -121,9 +131,7 @@ def build_model(
 
     A module is copied, so that every training starts from the weights it was given with.
     """
-    chosen = recipe.model if recipe.model is not None else task.model
-    if chosen is None:
-        chosen = task.default_model()
+    chosen = _chosen(task, recipe)
     if isinstance(chosen, ModelSpec):
         targets = task.data.targets
         num_outputs = targets.num_outputs if objective is None else objective.num_outputs(targets)
