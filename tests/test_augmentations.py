@@ -96,7 +96,7 @@ def test_training_differs_with_augmentation_and_repeats_itself() -> None:
 @pytest.mark.parametrize(
     ("augment", "complaint"),
     [
-        ("shift(9)", r"shift\(9\) moves images beyond their own size, 8 x 8"),
+        ("shift(9)", r"shift\(9\) moves images of 8 x 8 out of sight"),
         ("shift(0)", "pixels"),
         ("rotate(3)", "unknown function 'rotate'"),
         ("mlp()", r"augment must be augmentations such as \(flip\(\), shift\(2\)\)"),

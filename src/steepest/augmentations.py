@@ -100,9 +100,7 @@ class Shift(Augmentation):
     def check(self, form: Form) -> None:
         super().check(form)
         if self.pixels >= min(form.shape[-2:]):
-            raise InputError(
-                f"{self!r} moves images beyond their own size, {form.shape[-2]} x {form.shape[-1]}; move them less"
-            )
+            raise InputError(f"{self!r} moves images of {form.shape[-2]} x {form.shape[-1]} out of sight; move them less")
 
     def change(self, x_BCHW: Tensor, draws: Draws) -> Tensor:
         import torch
@@ -149,7 +147,7 @@ def as_augmentations(value: Any) -> tuple[Augmentation, ...] | None:
     """Return one augmentation or several as a tuple; None stays None."""
     if value is None:
         return None
-    found = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
+    found: tuple[Any, ...] = tuple(value) if isinstance(value, list | tuple) else (value,)
     for each in found:
         if not isinstance(each, Augmentation):
             raise InputError(f"augment must be augmentations such as (flip(), shift(2)) (got {each!r})")

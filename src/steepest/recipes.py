@@ -113,6 +113,11 @@ class Recipe:
         object.__setattr__(self, "augment", as_augmentations(self.augment))
 
     @property
+    def changes(self) -> tuple[Augmentation, ...]:
+        """How images are changed in training, one after the other."""
+        return as_augmentations(self.augment) or ()
+
+    @property
     def label(self) -> str:
         """What tables call it."""
         return self.name or str(self.rule).split("(")[0]

@@ -143,7 +143,7 @@ class Mlp(ModelSpec):
 
 @dataclass(frozen=True, repr=False)
 class ResidualCnn(ModelSpec):
-    """A small residual network for images and spectrograms: a stem, then stages of convolution, max-pooling and residual blocks.
+    """A small residual network for images and spectrograms: a stem, then stages of convolution, pooling and residual blocks.
 
     Args:
         width: channels of the stem; every stage doubles them.

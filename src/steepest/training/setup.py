@@ -58,7 +58,7 @@ class Training:
     def batch_at(self, rows: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
         """Return inputs and targets of these rows of the training part, as the recipe changes them in this epoch."""
         inputs, targets = self.train.take(rows)
-        return augmented(inputs, self.recipe.augment or (), self.seed, epoch, rows), targets
+        return augmented(inputs, self.recipe.changes, self.seed, epoch, rows), targets
 
     def settle(self) -> None:
         """Wait until the device has done what it was asked to, and count that as training; then nothing is being done."""
@@ -107,7 +107,7 @@ def prepare(
         num_outputs = _width(outputs, task.data.form)
         objective = wanted or default_objective(task.kind, num_outputs)
         loss = _loss(objective, task, outputs, targets)
-    for each in recipe.augment or ():
+    for each in recipe.changes:
         each.check(task.data.form)
     if recipe.plateau is not None:
         check_kind(recipe.plateau.metric, task.kind)
