@@ -152,10 +152,10 @@ def test_a_transformer_that_is_no_language_model_sees_all_of_a_row() -> None:
 def by_hand() -> list[tuple[Any, Form, int, int]]:
     """Network, form, parameters and FLOP a row, 3 outputs each, by arithmetic."""
     mlp = (6 * 16 + 16 + 16 * 8 + 8 + 8 * 3 + 3, 2 * (6 * 16 + 16 * 8 + 8 * 3))
-    # stem 3 -> 4 at 12 x 12, a block 4 -> 8 at 6 x 6 with a 1 x 1 shortcut, linear
-    weights = 9 * 3 * 4, 9 * 4 * 8, 9 * 8 * 8, 4 * 8, 8 * 3
-    norms = 2 * (4 + 8 + 8 + 8)
-    cnn = sum(weights) + norms + 3, 2 * (144 * weights[0] + 36 * (weights[1] + weights[2] + weights[3]) + weights[4])
+    # stem 3 -> 4 and convolution 4 -> 8 at 12 x 12, residual block at 6 x 6, linear
+    weights = 9 * 3 * 4, 9 * 4 * 8, 9 * 8 * 8, 8 * 3
+    norms = 2 * (4 + 8 + 8)
+    cnn = sum(weights) + norms + 3, 2 * (144 * (weights[0] + weights[1]) + 36 * weights[2] + weights[3])
     # read 4 -> 8, four gates of 8 from 8 and 8 over 20 steps, twice, linear from three times 8
     lstm = 4 * 8 + 8 + 2 * 4 * (8 * 8 + 8 * 8 + 8 + 8) + 24 * 3 + 3, 2 * 20 * 32 + 2 * 20 * 2 * 4 * 8 * (8 + 8) + 2 * 72
     # tokens 50 x 16, two blocks of 3 + 1 + 4 + 4 squares of 16 and attention, linear

@@ -42,6 +42,7 @@ _PUBLIC = {
     "objectives": (
         "Objective", "binary_cross_entropy", "cross_entropy", "focal", "huber", "mse", "pinball", "poisson",
     ),
+    "augmentations": ("cutout", "flip", "shift"),
     "downloads": ("download",),
     "reach": ("Reach",),
     "tasks": ("Task", "task"),

@@ -137,6 +137,7 @@ def fit(
     epochs: Annotated[float | None, typer.Option(help="Passes over the data.")] = None,
     batch: o.Batch = None,
     patience: Annotated[int | None, typer.Option(help="Stop after this many evaluations without progress.")] = None,
+    augment: Annotated[str | None, typer.Option(help='How images are changed: "flip(), shift(2)", or none.')] = None,
     seed: o.Seed = 0,
     home: o.Home = None,
     json: o.Json = False,
@@ -146,15 +147,15 @@ def fit(
     o.above_zero("--epochs", epochs)
     o.at_least("--patience", patience, 1)
     o.at_least("--seed", seed, 0)
-    size = o.batch_size(batch)
+    size, changes = o.batch_size(batch), o.augmentations(augment)
     chosen = _recipe(recipe, home)
     from ..recipes import default_recipe, named
     from ..training.finding import find_lr as search_lr
     from ..training.fitting import fit as train
 
     job, invocation = _made(source, quiet)
-    chosen = chosen or default_recipe(job.data.kind, job.data.size("train"), job.model)
-    chosen = named(chosen, epochs=epochs, batch=size, patience=patience)
+    chosen = chosen or default_recipe(job.data.form, job.data.size("train"), job.model)
+    chosen = named(chosen, epochs=epochs, batch=size, patience=patience, augment=changes)
     if find_lr:
         print(search_lr(job, chosen, seed=seed), end="\n\n", file=sys.stderr if json else sys.stdout)
     with saying_how_to_go_on():

@@ -175,6 +175,16 @@ def batch_size(text: str | None) -> int | str | None:
     return number
 
 
+def augmentations(text: str | None) -> Any:
+    """Return the augmentations that an option names; none of them for `none`."""
+    from ..augmentations import as_augmentations
+    from ..recipes import read, split_text
+
+    if text is None:
+        return None
+    return as_augmentations([] if text.strip() == "none" else [read(piece) for piece in split_text(text)])
+
+
 def at_least(name: str, value: float | None, low: float) -> None:
     """Raise unless an option is absent or at least `low`."""
     if value is not None and not low <= value < float("inf"):

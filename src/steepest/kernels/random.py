@@ -30,9 +30,18 @@ def key_of(seed: int, place: int, t: int, draw: int = 0) -> int:
 
 def bits(count: int, key: int, device: torch.device) -> Tensor:
     """Return 32 random bits for each of `count` elements, as whole numbers from 0 to 2^32 - 1."""
-    x = torch.arange(count, device=device, dtype=torch.int64)
-    x = _mixed((x * GOLDEN + (key & MASK)) & MASK)
+    return bits_of(torch.arange(count, device=device, dtype=torch.int64), key)
+
+
+def bits_of(index: Tensor, key: int) -> Tensor:
+    """Return 32 random bits for each of these whole numbers."""
+    x = _mixed((index * GOLDEN + (key & MASK)) & MASK)
     return _mixed(x ^ (key >> 32))
+
+
+def uniform(index: Tensor, key: int) -> Tensor:
+    """Return a number in [0, 1) for each of these whole numbers, float32."""
+    return (bits_of(index, key) >> 8).to(torch.float32) * 2.0**-24
 
 
 def _mixed(x: Tensor) -> Tensor:

@@ -132,27 +132,6 @@ class Additive(nn.Module):
         return self.parts(x).sum(dim=1) + self.bias_O
 
 
-class ResidualBlock(nn.Module):
-    """`relu(norm(conv(relu(norm(conv(x))))) + shortcut(x))`; the first convolution has the stride."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
-        self.norm1 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
-        self.norm2 = nn.BatchNorm2d(outputs)
-        self.stride, self.shortcut = stride, nn.Sequential()
-        if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
-
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        inside = torch.relu(self.norm1(self.conv1(x_BCHW)))
-        # the stride is taken by hand: with it, oneDNN's 1x1 kernel for AVX2 writes beyond its memory where there are fewer than
-        # 8 channels in channels-last layout (oneDNN issue 6035; torch 2.13 crashed or trained on wrong gradients)
-        seen = x_BCHW[:, :, :: self.stride, :: self.stride]
-        return torch.relu(self.norm2(self.conv2(inside)) + self.shortcut(seen))
-
-
 class AsPicture(nn.Module):
     """Rows of frames as pictures of one channel: (B, T, F) to (B, 1, T, F)."""
 
@@ -163,19 +142,24 @@ class AsPicture(nn.Module):
 def residual_cnn(
     channels: int, widths: Sequence[int], blocks: int, outputs: int, dropout: float, *, as_pictures: bool = False
 ) -> nn.Sequential:
-    """Return `stem -> stages of residual blocks -> global average -> linear`; shapes (B, C, H, W) to (B, outputs)."""
-    layers: list[nn.Module] = [
-        *([AsPicture()] if as_pictures else []),
-        nn.Conv2d(channels, widths[0], 3, padding=1, bias=False),
-        nn.BatchNorm2d(widths[0]),
-        nn.ReLU(),
-    ]
+    """Return `stem -> (conv -> max-pool -> residual blocks)* -> global average -> linear`; shapes (B, C, H, W) to (B, outputs).
+
+    The stages pool what they have seen at full size: convolutions of stride 2 took 0.7 of the time, and on CIFAR-10 reached in
+    that time what these reach in half of it.
+    """
+    layers: list[nn.Module] = [AsPicture()] if as_pictures else []
+    layers += _convolution(channels, widths[0])
     for before, after in pairwise(widths):
-        layers.append(ResidualBlock(before, after, stride=2))
-        layers += [ResidualBlock(after, after, stride=1) for _ in range(blocks - 1)]
+        # ceil_mode: a picture of one row, or column, keeps it
+        layers += _convolution(before, after, nn.MaxPool2d(2, ceil_mode=True))
+        layers += [Residual(*_convolution(after, after)) for _ in range(blocks)]
     layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
     if dropout:
         layers.append(nn.Dropout(dropout))
     network = nn.Sequential(*layers, nn.Linear(widths[-1], outputs))
     return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     # a step took 0.7 of the time (28x28, batch 128, two CPU cores)
+
+
+def _convolution(inputs: int, outputs: int, *before_norm: nn.Module) -> list[nn.Module]:
+    return [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), *before_norm, nn.BatchNorm2d(outputs), nn.ReLU()]

@@ -150,15 +150,16 @@ class Mlp(ModelSpec):
 
 @dataclass(frozen=True, repr=False)
 class ResidualCnn(ModelSpec):
-    """A small residual network for images and spectrograms: a stem, then stages of residual blocks, each halving the image.
+    """A small residual network for images and spectrograms: a stem, then stages of convolution, pooling and residual blocks.
 
     Args:
         width: channels of the stem; every stage doubles them.
         stages: number of stages, 1 to 8, each halving height and width.
-        blocks: residual blocks a stage.
+        blocks: a stage, each `x + relu(norm(conv(x)))`.
         dropout: before the last layer, in [0, 1).
 
-    Source: He, Zhang, Ren, Sun, Deep Residual Learning for Image Recognition, 2016, arXiv:1512.03385.
+    Source: He, Zhang, Ren, Sun, Deep Residual Learning for Image Recognition, 2016, arXiv:1512.03385; stages that convolve
+    before they pool: Jordan, 94% on CIFAR-10 in 3.29 seconds on a single GPU, 2024, arXiv:2404.00498.
 
     >>> residual_cnn(width=32)
     residual_cnn(width=32)

@@ -80,7 +80,7 @@ def find_lr(
     if not high > low:
         raise InputError(f"find_lr needs high > low (got {high} and {low})")
     job: Task = task(subject)
-    recipe = as_recipe(recipe) or default_recipe(job.data.kind, job.data.size("train"), job.model)
+    recipe = as_recipe(recipe) or default_recipe(job.data.form, job.data.size("train"), job.model)
     training = prepare(job, recipe, seed=seed, device=device)
     lrs = [low * (high / low) ** (i / (num_steps - 1)) for i in range(num_steps)]
     with RandomStream(seed, training.device):
@@ -102,7 +102,7 @@ def _sweep(t: Training, lrs: list[float]) -> list[float]:
             step = len(losses)
             for group, share in zip(groups, shares, strict=True):
                 group["lr"] = lrs[step] * share
-            inputs, targets = t.train.take(order[begin:end])
+            inputs, targets = t.batch_at(order[begin:end], epoch=0)
             loss = plain(StepContext(t.model, parameters, t.objective, t.loss, inputs, targets)).loss.item()
             t.optimizer.step()
             mean = SMOOTHING * mean + (1 - SMOOTHING) * loss

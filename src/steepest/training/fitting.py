@@ -129,7 +129,7 @@ def fit(
     if isinstance(X, Recipe | Rule | str) and not isinstance(subject, nn.Module) and y is None:
         recipe, X = X, None
     job = as_task(subject, X, y)
-    recipe = as_recipe(recipe) or default_recipe(job.data.kind, job.data.size("train"), job.model)
+    recipe = as_recipe(recipe) or default_recipe(job.data.form, job.data.size("train"), job.model)
     if stop_at_target and (job.goal is None or not job.data.size("validation")):
         raise InputError("stop_at_target needs a target (reach=) and a validation part to see it reached")
     training = prepare(job, recipe, seed=seed, device=device, in_place=isinstance(subject, nn.Module))

@@ -128,7 +128,7 @@ def steps(
     """
     if training is None:
         task = as_task(task)
-        recipe = as_recipe(recipe) or default_recipe(task.data.kind, task.data.size("train"), task.model)
+        recipe = as_recipe(recipe) or default_recipe(task.data.form, task.data.size("train"), task.model)
         training = prepare(task, recipe, seed=seed, device=device)
     for name, value in (("evaluate_every", evaluate_every), ("max_steps", max_steps)):
         if value is not None:
@@ -152,7 +152,7 @@ def _train(t: Training, names: tuple[Any, ...], every: int, last: int, gradient:
         for begin, end in bounds:
             clock.to("train")
             with random, blaming("training"):
-                inputs, targets = part.take(order[begin:end])
+                inputs, targets = t.batch_at(order[begin:end], epoch)
                 result = gradient(StepContext(t.model, parameters, t.objective, t.loss, inputs, targets))
                 optimizer.step()
             clock.to("waiting")

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..augmentations import augmented
 from ..clock import Clock
 from ..data.batches import batch_bounds
 from ..data.parts import Part
@@ -55,6 +56,11 @@ class Training:
     def parameters(self) -> list[Tensor]:
         return [p for group in self.optimizer.param_groups for p in group["params"]]
 
+    def batch_at(self, rows: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
+        """Return inputs and targets of these rows of the training part, as the recipe changes them in this epoch."""
+        inputs, targets = self.train.take(rows)
+        return augmented(inputs, self.recipe.changes, self.seed, epoch, rows), targets
+
     def settle(self) -> None:
         """Wait until the device has done what it was asked to, and count that as training; then nothing is being done."""
         self.clock.to("train")
@@ -90,7 +96,7 @@ def prepare(
     check_seed(seed)
     where, clock = choose_device(device), Clock("data")
     chosen = _chosen(task, recipe)
-    recipe = recipe.filled(default_recipe(task.data.kind, task.data.size("train"), chosen))
+    recipe = recipe.filled(default_recipe(task.data.form, task.data.size("train"), chosen))
     wanted = as_objective(recipe.objective or task.objective)
     if wanted is not None and not wanted.scales_targets:
         task = task.with_data(task.data.unscaled)
@@ -105,6 +111,8 @@ def prepare(
         num_outputs = _width(outputs, task.data.form)
         objective = wanted or default_objective(task.kind, num_outputs)
         loss = _loss(objective, task, outputs, targets)
+    for each in recipe.changes:
+        each.check(task.data.form)
     if recipe.plateau is not None:
         check_kind(recipe.plateau.metric, task.kind)
     batch, total_steps = recipe.batch_size(len(train)), recipe.num_steps(len(train))
