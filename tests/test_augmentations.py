@@ -76,7 +76,7 @@ def test_a_recipe_prints_its_augmentations_and_is_read_back() -> None:
 
 
 def test_photographs_are_mirrored_and_moved_by_default_and_digits_are_moved() -> None:
-    from steepest.recipes import default_recipe
+    from steepest.defaults import default_recipe
 
     assert default_recipe(Form("image", (3, 32, 32)), 20_000).augment == (steepest.flip(), steepest.shift(2))
     assert default_recipe(Form("image", (1, 28, 28)), 60_000).augment == (steepest.shift(1),)

@@ -108,7 +108,7 @@ def test_a_race_from_a_plain_script_needs_no_main_guard(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         "import steepest\n"
-        "race = steepest.race('iris', ['sgd(0.1)', 'momentum(0.05)'], seeds=1, epochs=5, processes=2, record=False)\n"
+        "race = steepest.race('iris', ['sgd(0.1)', 'momentum(0.05)'], seeds=1, epochs=20, processes=2, record=False)\n"
         "print(len(race.outcomes))\n"
     )
     result = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120, check=True, cwd=tmp_path)

@@ -83,7 +83,7 @@ def test_a_run_page_of_a_regression_has_no_confusion(tmp_path: Path) -> None:
     page, _ = read(steepest.report(run, out=tmp_path / "run.html"))
     text = " ".join(page.text)
     assert "rmse" in text
-    assert "mlp(hidden=(128, 64)): 9,729 parameters, 19 kFLOP a row" in text
+    assert "mlp(hidden=(128, 128), dropout=0.4): 18,049 parameters, 36 kFLOP a row" in text
     assert "Confusion" not in text
 
 

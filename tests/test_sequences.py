@@ -409,13 +409,13 @@ def test_the_spectrogram_of_a_tone_peaks_where_the_tone_is() -> None:
     assert offsets.tolist() == [0, 17, 24]
 
 
-@pytest.mark.parametrize("model", ["residual_cnn(width=4, stages=1)", "lstm(16)", "transformer(width=16, layers=1, heads=2)"])
+@pytest.mark.parametrize("model", ["residual_cnn(width=8, stages=1)", "lstm(16)", "transformer(width=16, layers=1, heads=2)"])
 def test_sounds_are_learned_and_predicted(tones: Path, model: str, tmp_path: Path) -> None:
     from steepest.recipes import read
 
     task = steepest.task(tones, model=read(model))
     assert "60 recordings of" in task.data.describe()
-    run = steepest.fit(task, steepest.Recipe(steepest.adamw(0.01), batch=8, epochs=6), home=tmp_path)
+    run = steepest.fit(task, steepest.Recipe(steepest.adamw(0.01), batch=8, epochs=12), home=tmp_path)
     assert run.metrics["accuracy"] > 0.85
     again = steepest.load_run(str(run.id), home=tmp_path)
     assert again.predict([tones / "high" / "3.wav", tone(300, 0.2)]).tolist() == ["high", "low"]

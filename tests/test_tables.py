@@ -181,7 +181,7 @@ def test_a_thousand_categories_of_which_rare_ones_are_others(tmp_path: Path) -> 
     assert set(step.categories) == {c for c in train if train.count(c) > 1}
     codes = data.part("train", by="x").inputs[:, 0].long().tolist()  # type: ignore[call-overload,index]
     assert codes == [step.categories.index(c) + 1 if c in step.categories else 0 for c in train]
-    assert data.form == Form("table", (2,), codes=((0, step.count),))
+    assert data.form == Form("table", (2,), codes=((0, step.count),), numbers=(1,))
     run = steepest.fit(data, recipe=steepest.Recipe(steepest.adam(0.01), batch=128, epochs=8), record=False)
     assert run.metrics["accuracy"] > 0.7
 

@@ -62,7 +62,8 @@ def test_accumulated_gradients_equal_one_pass() -> None:
     for gradient in (None, accumulated(3)):
         options = {} if gradient is None else {"gradient": gradient}
         recipe = steepest.Recipe(steepest.sgd(0.1), batch=32, epochs=2, objective=steepest.cross_entropy(l1=1e-3, l2=1e-3))
-        losses.append([point["train_loss"] for point in steepest.fit("iris", recipe=recipe, record=False, **options).curve])
+        task = steepest.Task("iris", model=steepest.mlp((16,)))
+        losses.append([point["train_loss"] for point in steepest.fit(task, recipe=recipe, record=False, **options).curve])
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
 

@@ -12,11 +12,12 @@ import numpy as np
 from . import evaluation
 from .data.splitting import folds as make_folds
 from .data.splitting import split_rows
+from .defaults import default_recipe
 from .errors import InputError, check_seed, whole
 from .metrics import Predictions, calibration_error, confusion, measure
 from .own import as_metrics
 from .progress import Progress
-from .recipes import Recipe, as_recipe, default_recipe
+from .recipes import Recipe, as_recipe
 from .rules import Rule
 from .tasks import Task, task
 from .training.fitting import fit

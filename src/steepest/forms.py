@@ -21,6 +21,7 @@ class Form:
             at most as long as that: a batch is as long as its longest row, and shorter rows end in zeros.
         vocabulary: how many different tokens there are, padding among them.
         codes: columns of a table that hold the numbers of categories: (column, how many categories).
+        numbers: columns of a table that hold numbers that were measured, not marks of zero and one.
         spelled: whether a token of a text is a line of numbers that say how it is spelled too: (tokens, numbers).
     """
 
@@ -29,6 +30,7 @@ class Form:
     vocabulary: int = 0
     codes: tuple[tuple[int, int], ...] = ()
     spelled: bool = False
+    numbers: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, value: Form | tuple[int, ...]) -> Form:
@@ -39,7 +41,8 @@ class Form:
     def from_dict(cls, value: Mapping[str, Any]) -> Form:
         """Read a form back from its JSON form."""
         codes = tuple((int(column), int(count)) for column, count in value["codes"])
-        return cls(value["kind"], tuple(value["shape"]), value["vocabulary"], codes, value.get("spelled", False))
+        numbers = tuple(value.get("numbers", ()))
+        return cls(value["kind"], tuple(value["shape"]), value["vocabulary"], codes, value.get("spelled", False), numbers)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -11,8 +11,6 @@ from typing import Any
 from . import augmentations, models, objectives, rules, schedules
 from .augmentations import Augmentation, as_augmentations
 from .errors import InputError, at_least, between, positive, unknown, whole
-from .forms import Form
-from .models.defaults import MANY_ROWS
 from .objectives import Objective
 from .own import as_objective
 from .rules import Rule
@@ -251,51 +249,6 @@ def split_text(text: str) -> list[str]:
             pieces.append(text[start:at])
             start = at + 1
     return [piece.strip() for piece in [*pieces, text[start:]] if piece.strip()]
-
-
-def default_recipe(form: Form, num_rows: int, model: Any = None) -> Recipe:
-    """Return the recipe `fit` uses when told none, by what a row looks like, how many there are, and the network.
-
-    A bag of words takes steps that are too large for other networks of texts: on TREC, over one fold of its training file, they
-    brought a transformer from an accuracy of 0.819 to 0.786.
-    """
-    kind = form.kind
-    if kind == "image":
-        return _image_recipe(form.shape, num_rows)
-    if kind == "text" and (model is None or isinstance(model, models.bag_of_words)):
-        rule = rules.adamw(0.02, weight_decay=0.05, schedule=schedules.cosine(warmup=0.1))
-        return Recipe(rule, batch=32, epochs=5, name="default")
-    if kind == "text":
-        rule = rules.adamw(0.003, weight_decay=0.1, schedule=schedules.cosine(warmup=0.1))
-        return Recipe(rule, batch=32, epochs=6, name="default")
-    if kind == "sound":
-        return Recipe(
-            rules.adamw(0.003, weight_decay=0.01, schedule=schedules.one_cycle()), batch=32, epochs=20, name="default"
-        )
-    if kind == "series":
-        return Recipe(rules.adamw(0.001, schedule=schedules.cosine()), batch=128, epochs=20, patience=5, name="default")
-    if kind == "language":
-        rule = rules.adamw(0.004, b2=0.99, weight_decay=0.01, schedule=schedules.one_cycle())
-        return Recipe(rules.chain(rules.clip_global_norm(1.0), rule), batch=16, epochs=1.05, name="default")
-    many = num_rows >= MANY_ROWS
-    rule = rules.adamw(0.005 if many else 0.002, weight_decay=0.02, schedule=schedules.cosine(warmup=0.05))
-    if many:
-        return Recipe(rule, batch=128, epochs=25, patience=6, name="default")
-    return Recipe(rule, batch=32, epochs=40, patience=10, name="default")
-
-
-IMAGES_SEEN = 160_000  # altogether: within 3 and 40 epochs, so many passes were enough for small pictures
-
-
-def _image_recipe(shape: tuple[int, ...], num_rows: int) -> Recipe:
-    """Muon, and images moved by a sixteenth of their side; those in colour, which are rarely text, mirrored too."""
-    schedule = schedules.one_cycle()
-    matrices = rules.muon(0.02, weight_decay=0.01, schedule=schedule)
-    rule = rules.split(matrices=matrices, convolutions=matrices, rest=rules.adamw(0.003, schedule=schedule))
-    pixels = min(shape[-2:]) // 16
-    augment = ((augmentations.flip(),) if shape[0] == 3 else ()) + ((augmentations.shift(pixels),) if pixels else ())
-    epochs = min(40, max(3, round(IMAGES_SEEN / num_rows)))
-    return Recipe(rule, batch=128, epochs=epochs, augment=augment, name="default")
 
 
 def named(recipe: Recipe, **changes: Any) -> Recipe:

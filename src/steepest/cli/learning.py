@@ -149,7 +149,8 @@ def fit(
     o.at_least("--seed", seed, 0)
     size, changes = o.batch_size(batch), o.augmentations(augment)
     chosen = _recipe(recipe, home)
-    from ..recipes import default_recipe, named
+    from ..defaults import default_recipe
+    from ..recipes import named
     from ..training.finding import find_lr as search_lr
     from ..training.fitting import fit as train
 

@@ -60,8 +60,10 @@ class TablePreprocessing:
     @property
     def form(self) -> Form:
         ends = list(accumulate(step.width for step in self.steps))
-        codes = tuple((end - 1, step.count) for step, end in zip(self.steps, ends, strict=True) if isinstance(step, CodeStep))
-        return Form("table", (ends[-1],), codes=codes)
+        placed = list(zip(self.steps, ends, strict=True))
+        codes = tuple((end - 1, step.count) for step, end in placed if isinstance(step, CodeStep))
+        numbers = tuple(end - step.width for step, end in placed if isinstance(step, NumberStep))
+        return Form("table", (ends[-1],), codes=codes, numbers=numbers)
 
     def __call__(self, table: Table) -> np.ndarray:
         matrix = np.zeros((len(table), *self.form.shape), dtype=np.float32)
@@ -166,7 +168,7 @@ class ArrayPreprocessing:
 
     @property
     def form(self) -> Form:
-        return Form("array", self.shape)
+        return Form("array", self.shape, numbers=tuple(range(self.shape[0])) if len(self.shape) == 1 else ())
 
     def __call__(self, arrays: Arrays) -> np.ndarray:
         return np.ascontiguousarray(arrays.values, dtype=self.dtype)

@@ -8,7 +8,8 @@ from ..forms import Form
 from .sequences import bag_of_words, gru
 from .specs import MAX_STAGES, ModelSpec, linear_model, mlp, residual_cnn
 
-MANY_ROWS = 10_000
+SOME_ROWS, MANY_ROWS = 2_000, 10_000
+FEW_NUMBERS = 64  # beyond, reading each as waves costs more than the layers that follow
 SMALL_IMAGE = 12  # images no wider than this go to an MLP by default
 
 
@@ -17,7 +18,8 @@ def default_model(form: Form, num_rows: int) -> ModelSpec:
 
     That for images halves them until 4 to 7 pixels are left of the shorter side.
 
-    Tables of 10,000 rows or more get a wider MLP with dropout; on tables of a few hundred rows the small one was as good.
+    Few rows of a table go through an MLP with much dropout; from 2,000 rows on it reads numbers as waves, unless they are very
+    many, and from 10,000 on it is wider.
     """
     match form.kind:
         case "image":
@@ -30,10 +32,19 @@ def default_model(form: Form, num_rows: int) -> ModelSpec:
             return gru(width=256, embedding=128, ngrams=4, buckets=2**14, dropout=0.3)
         case "series":
             return linear_model()
-    return mlp((256, 256), dropout=0.2) if num_rows >= MANY_ROWS else mlp((128, 64))
+    return _table_model(form, num_rows)
 
 
 def _image_model(height: int, width: int) -> ModelSpec:
     if max(height, width) <= SMALL_IMAGE:
         return mlp((128, 128), norm="batch")
     return residual_cnn(stages=max(1, min(MAX_STAGES, int(math.log2(min(height, width) / 4)))))
+
+
+def _table_model(form: Form, num_rows: int) -> ModelSpec:
+    if num_rows < SOME_ROWS:
+        return mlp((128, 128), dropout=0.4)
+    few = len(form.numbers) <= FEW_NUMBERS
+    if num_rows < MANY_ROWS:
+        return mlp((128, 128), dropout=0.3, waves=16 if few else 0)
+    return mlp((192, 192), dropout=0.1, waves=32 if few else 0)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..forms import Form
 
+WAVE_WIDTH = 8  # numbers that stand for a number read as waves
 WORD_WIDTH = 64  # numbers that stand for a word, where the mean of a text's words is read
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
@@ -23,20 +24,46 @@ _NORMS: dict[str | None, type[nn.Module]] = {"batch": nn.BatchNorm1d, "layer": n
 
 
 class Columns(nn.Module):
-    """A table's row as numbers alone: the columns that hold numbers of categories are looked up, the others stay."""
+    """A table's row as numbers alone: columns that hold numbers of categories are looked up, the others stay; those that were
+    measured are read as waves too.
+    """
 
-    def __init__(self, form: Form) -> None:
+    def __init__(self, form: Form, waves: int = 0) -> None:
         super().__init__()
         self.coded = [column for column, _ in form.codes]
         self.plain = [i for i in range(form.shape[0]) if i not in self.coded]
         self.tables = nn.ModuleList(nn.Embedding(count, embedding_width(count)) for _, count in form.codes)
-        self.width = len(self.plain) + sum(embedding_width(count) for _, count in form.codes)
         for table in self.tables:
             nn.init.normal_(table.weight, std=table.embedding_dim**-0.5)  # type: ignore[operator,arg-type]
+        self.waves = Waves(form.numbers, waves) if waves and form.numbers else None
+        self.width = len(self.plain) + sum(embedding_width(count) for _, count in form.codes)
+        self.width += WAVE_WIDTH * len(form.numbers) if self.waves else 0
 
     def forward(self, x_BF: Tensor) -> Tensor:
         found = [table(x_BF[:, column].long()) for column, table in zip(self.coded, self.tables, strict=True)]
+        if self.waves is not None:
+            found.append(self.waves(x_BF))
         return torch.cat([x_BF[:, self.plain], *found], dim=1)
+
+
+class Waves(nn.Module):
+    """Numbers that were measured, each as `relu(W [sin(2 pi c x), cos(2 pi c x)] + b)` with frequencies `c` of its own.
+
+    Legend: N numbers, K waves of each, D numbers that stand for each. Frequencies begin as draws from `N(0, 0.5^2)`, for
+    numbers that are standardised.
+    """
+
+    def __init__(self, numbers: Sequence[int], waves: int) -> None:
+        super().__init__()
+        self.numbers = list(numbers)
+        self.frequency_NK = nn.Parameter(0.5 * torch.randn(len(numbers), waves))
+        self.weight_NKD = nn.Parameter(torch.randn(len(numbers), 2 * waves, WAVE_WIDTH) / math.sqrt(2 * waves))
+        self.bias_ND = nn.Parameter(torch.zeros(len(numbers), WAVE_WIDTH))
+
+    def forward(self, x_BF: Tensor) -> Tensor:
+        angle_BNK = 2 * math.pi * self.frequency_NK * x_BF[:, self.numbers, None]
+        waves_BNK = torch.cat([angle_BNK.sin(), angle_BNK.cos()], dim=2)
+        return torch.relu(torch.einsum("bnk,nkd->bnd", waves_BNK, self.weight_NKD) + self.bias_ND).flatten(1)
 
 
 def embedding_width(categories: int) -> int:
@@ -44,12 +71,12 @@ def embedding_width(categories: int) -> int:
     return min(64, round(1.6 * categories**0.56))
 
 
-def _begin(form: Form) -> tuple[list[nn.Module], int]:
+def _begin(form: Form, waves: int = 0) -> tuple[list[nn.Module], int]:
     """Return the layers that make a row one line of numbers, and how many those are."""
     if form.is_tokens:
         return [nn.EmbeddingBag(form.vocabulary, WORD_WIDTH, padding_idx=0)], WORD_WIDTH
-    if form.codes:
-        columns = Columns(form)
+    if form.codes or (waves and form.numbers):
+        columns = Columns(form, waves)
         return [columns], columns.width
     return [nn.Flatten()], math.prod(form.shape)
 
@@ -64,9 +91,10 @@ def mlp(
     norm: str | None = None,
     residual: bool = False,
     init: str = "torch",
+    waves: int = 0,
 ) -> nn.Sequential:
     """Return `flatten -> (linear -> norm -> activation -> dropout)* -> linear`; shapes (B, ...) to (B, outputs)."""
-    layers, inputs = _begin(form)
+    layers, inputs = _begin(form, waves)
     blocks = sum(before == width for before, width in pairwise((inputs, *hidden))) if residual else 0
     for width in hidden:
         is_block = residual and inputs == width

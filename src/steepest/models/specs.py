@@ -117,6 +117,9 @@ class Mlp(ModelSpec):
             random biases, of Hayou et al., 2019, arXiv:1902.06853); `"orthogonal"`, likewise, with orthogonal weights (Saxe
             et al., 2014, arXiv:1312.6120); or `"torch"`, under which they shrink. Of `n` residual blocks weights are divided
             by `n`.
+        waves: how many waves each number of a table is read as, beside itself, `relu(W [sin(2 pi c x), cos(2 pi c x)] + b)`
+            with frequencies `c` and weights that are learned; 0 is none (Gorishniy et al., On Embeddings for Numerical
+            Features in Tabular Deep Learning, 2022, arXiv:2203.05556).
 
     >>> mlp((64, 32), dropout=0.1)
     mlp(hidden=(64, 32), dropout=0.1)
@@ -128,9 +131,11 @@ class Mlp(ModelSpec):
     norm: str | None = None
     residual: bool = False
     init: str = "he"
+    waves: int = 0
 
     def __post_init__(self) -> None:
         one_of("init", self.init, INITS)
+        whole("waves", self.waves, 0)
         object.__setattr__(self, "hidden", sizes("hidden", self.hidden))
         between("dropout", self.dropout, 0, 1, open_end=True)
         if self.activation not in ACTIVATIONS:
@@ -144,7 +149,7 @@ class Mlp(ModelSpec):
         _fixed(self, form)
         return mlp(
             form, self.hidden, num_outputs, activation=self.activation, dropout=self.dropout, norm=self.norm,
-            residual=self.residual, init=self.init,
+            residual=self.residual, init=self.init, waves=self.waves,
         )  # fmt: skip
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..data.batches import batch_bounds, epoch_order
+from ..defaults import default_recipe
 from ..errors import InputError, positive, whole
 from ..gradient import StepContext, plain
-from ..recipes import Recipe, as_recipe, default_recipe
+from ..recipes import Recipe, as_recipe
 from ..rules import Rule
 from ..tasks import Task, task
 from .randomness import RandomStream

@@ -15,12 +15,13 @@ from .. import evaluation, metrics
 from ..data.core import Data
 from ..data.loading import from_dataset
 from ..data.memory import arrays
+from ..defaults import default_recipe
 from ..errors import InputError, Interrupted
 from ..forms import PADDED
 from ..gradient import GradientFunction, plain
 from ..models.cost import cost_of, example
 from ..progress import Progress
-from ..recipes import Recipe, as_recipe, default_recipe
+from ..recipes import Recipe, as_recipe
 from ..records import FROM_PYTHON, Invocation, Record, create
 from ..rules import Rule
 from ..tasks import Task, task

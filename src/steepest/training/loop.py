@@ -14,10 +14,11 @@ import torch
 
 from .. import evaluation
 from ..data.batches import batch_bounds, epoch_order
+from ..defaults import default_recipe
 from ..errors import blaming, whole
 from ..gradient import GradientFunction, StepContext, StepResult, plain
 from ..reach import Reach, metric
-from ..recipes import Plateau, Recipe, as_recipe, default_recipe
+from ..recipes import Plateau, Recipe, as_recipe
 from ..rules import Rule
 from ..tasks import task as as_task
 from .randomness import RandomStream

@@ -14,6 +14,7 @@ from ..augmentations import augmented
 from ..clock import Clock
 from ..data.batches import batch_bounds
 from ..data.parts import Part
+from ..defaults import default_recipe
 from ..errors import InputError, blaming, check_seed
 from ..forms import Form
 from ..models import ModelSpec
@@ -21,7 +22,7 @@ from ..objectives import LossFunction, Objective, default_objective
 from ..optimizer import Optimizer
 from ..own import OwnObjective, as_objective
 from ..reach import check_kind
-from ..recipes import Recipe, default_recipe
+from ..recipes import Recipe
 from ..tasks import Task
 from .randomness import RandomStream
 

@@ -1,0 +1,78 @@
+"""The recipe that suits the data: what is taken where the caller says nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import augmentations, models, rules, schedules
+from .forms import Form
+from .models.defaults import MANY_ROWS, SOME_ROWS
+from .recipes import Recipe
+from .rules import Rule
+
+
+def default_recipe(form: Form, num_rows: int, model: Any = None) -> Recipe:
+    """Return the recipe `fit` uses when told none, by what a row looks like, how many there are, and the network.
+
+    A bag of words takes steps that are too large for other networks of texts: on TREC, over one fold of its training file, they
+    brought a transformer from an accuracy of 0.819 to 0.786.
+    """
+    kind = form.kind
+    if kind == "image":
+        return _image_recipe(form.shape, num_rows, model)
+    if kind == "text" and (model is None or isinstance(model, models.bag_of_words)):
+        rule = rules.adamw(0.02, weight_decay=0.05, schedule=schedules.cosine(warmup=0.1))
+        return Recipe(rule, batch=32, epochs=8, name="default")
+    if kind == "text":
+        rule = rules.adamw(0.003, weight_decay=0.1, schedule=schedules.cosine(warmup=0.1))
+        return Recipe(rule, batch=32, epochs=6, name="default")
+    if kind == "sound":
+        return Recipe(_muon(0.01, model), batch=32, epochs=_epochs(SOUNDS_HEARD, num_rows), name="default")
+    if kind == "series":
+        return Recipe(rules.adamw(0.001, schedule=schedules.cosine()), batch=128, epochs=20, patience=5, name="default")
+    if kind == "language":
+        rule = rules.adamw(0.004, b2=0.99, weight_decay=0.01, schedule=schedules.one_cycle())
+        return Recipe(rules.chain(rules.clip_global_norm(1.0), rule), batch=16, epochs=1.05, name="default")
+    return _table_recipe(num_rows, model)
+
+
+# Altogether: within 3 and 40 epochs, so many passes were enough.
+ROWS_READ, IMAGES_SEEN, SOUNDS_HEARD = 150_000, 160_000, 20_000
+
+
+def _epochs(altogether: int, num_rows: int) -> int:
+    return min(40, max(3, round(altogether / num_rows)))
+
+
+def _table_recipe(num_rows: int, model: Any) -> Recipe:
+    """A multilayer perceptron is held back where rows are few; other networks, yours among them, stop early instead."""
+    if model is not None and not isinstance(model, models.mlp):
+        many = num_rows >= MANY_ROWS
+        rule = rules.adamw(0.005 if many else 0.002, weight_decay=0.02, schedule=schedules.cosine(warmup=0.05))
+        return Recipe(rule, batch=128 if many else 32, epochs=25 if many else 40, patience=6 if many else 10, name="default")
+    if num_rows >= MANY_ROWS:
+        return Recipe(_muon(0.1, model, filters=False), batch=256, epochs=_epochs(ROWS_READ, num_rows), name="default")
+    rule = rules.adamw(0.003, weight_decay=0.3, schedule=schedules.cosine(warmup=0.05))
+    if num_rows >= SOME_ROWS:
+        return Recipe(rule, batch=32, epochs=20, patience=5, name="default")
+    return Recipe(rule, batch=32, epochs=min(40, max(15, round(10_000 / num_rows))), name="default")
+
+
+def _image_recipe(shape: tuple[int, ...], num_rows: int, model: Any) -> Recipe:
+    """Images are moved by a sixteenth of their side; those in colour, which are rarely text, mirrored too."""
+    pixels = min(shape[-2:]) // 16
+    augment = ((augmentations.flip(),) if shape[0] == 3 else ()) + ((augmentations.shift(pixels),) if pixels else ())
+    epochs = _epochs(IMAGES_SEEN, num_rows)
+    return Recipe(_muon(0.01, model), batch=128, epochs=epochs, augment=augment, name="default")
+
+
+def _muon(weight_decay: float, model: Any, *, filters: bool = True) -> Rule:
+    """Muon for matrices and filters, AdamW for the rest, and for models whose matrices are lines: linear and additive ones."""
+    schedule = schedules.one_cycle()
+    rest = rules.adamw(0.003, schedule=schedule)
+    if isinstance(model, models.linear_model | models.additive_model):
+        return rest
+    matrices = rules.muon(0.02, weight_decay=weight_decay, schedule=schedule)
+    if not filters:
+        return rules.split(matrices=matrices, rest=rest)
+    return rules.split(matrices=matrices, convolutions=matrices, rest=rest)
