@@ -27,7 +27,7 @@ def arguments(description: str, *, only: bool = False) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="fewer repetitions; writes no result")
     parser.add_argument("--data", type=Path, default=os.environ.get("STEEPEST_DATA"), help="folder of real data sets")
     if only:
-        parser.add_argument("--only", help="names of cases, with semicolons between; writes no result")
+        parser.add_argument("--only", help="names of cases, with semicolons between; what was measured of the others stays")
     return parser.parse_args()
 
 

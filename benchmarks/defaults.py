@@ -78,7 +78,8 @@ def measured(case: Case, folder: Path, seed: int) -> dict[str, Any]:
     found = {"metrics": {name: metrics[name] for name in case.bars}, "seconds": seconds, "megabytes": memory}
     divided = case.scale(folder) if case.scale else {}
     found["metrics"] = {name: value / divided.get(name, 1.0) for name, value in found["metrics"].items()}
-    return found | {"recipe": document["recipe"], "rows": document["measured_on"]["rows"], "stages": document["stages"]}
+    told = ("recipe", "stages", "versions")
+    return found | {name: document[name] for name in told} | {"rows": document["measured_on"]["rows"]}
 
 
 def _run(arguments: list[str], folder: Path) -> tuple[dict[str, Any], float, float]:
@@ -103,7 +104,7 @@ def reached(name: str, value: float, bar: float) -> bool:
 
 def main() -> None:
     options = common.arguments(__doc__ or "", only=True)
-    results, rows = [], []
+    results, rows = _kept() if options.only else {}, []
     for case in CASES:
         if options.only and case.name not in options.only.split(";"):
             continue
@@ -124,12 +125,18 @@ def main() -> None:
             limit = f" of {case.limit_s:g}" if case.limit_s else ""
             rows.append([case.name, f"{name} {sign} {bar:g}", spread, met, slowest + limit, f"{max(memory):,.0f}", others])
             print("  ".join(map(str, rows[-1])), flush=True)
-        results.append({"case": case.name, "arguments": case.arguments, "bars": case.bars, "limit_s": case.limit_s,
-                        "beside": beside, "runs": runs})  # fmt: skip
+        results[case.name] = {"case": case.name, "arguments": case.arguments, "bars": case.bars, "limit_s": case.limit_s,
+                              "beside": beside, "runs": runs}  # fmt: skip
     print()
     common.show(["data", "bar", "mean [min, max]", "met", "seconds", "MB", "beside"], rows)
-    if not options.only:
-        common.write("defaults", options, n=SEEDS, results=results)
+    common.write("defaults", options, n=SEEDS, results=[results[case.name] for case in CASES if case.name in results])
+
+
+def _kept() -> dict[str, Any]:
+    """Return what was measured of each case before."""
+    path = common.RESULTS / "defaults.json"
+    found = json.loads(path.read_text())["results"] if path.is_file() else []
+    return {result["case"]: result for result in found if "case" in result}
 
 
 if __name__ == "__main__":
