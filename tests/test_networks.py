@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -16,17 +17,19 @@ from steepest.models.cost import cost, example
 from steepest.recipes import read
 
 TABLE, CODED = Form("table", (5,)), Form("table", (5,), codes=((1, 7), (4, 30)))
+MEASURED = Form("table", (5,), codes=((1, 7),), numbers=(0, 3))
 ARRAY, IMAGE, ITEMS = Form("array", (6,)), Form("image", (3, 12, 12)), Form("items", (6,))
 TEXT, LANGUAGE = Form("text", (20,), vocabulary=50), Form("language", (20,), vocabulary=50)
 SPELLED = Form("text", (20, 9), vocabulary=50, spelled=True)
 SERIES, SOUND, STEPS = Form("series", (20, 4)), Form("sound", (20, 8)), Form("array", (20, 4))
-FLAT = (TABLE, CODED, ARRAY, ITEMS, IMAGE, SERIES, STEPS)
+FLAT = (TABLE, CODED, MEASURED, ARRAY, ITEMS, IMAGE, SERIES, STEPS)
 IN_TIME = (TEXT, LANGUAGE, SERIES, SOUND, STEPS)
 CLAIMS: dict[steepest.ModelSpec, tuple[Form, ...]] = {
     steepest.linear_model(): (*FLAT, TEXT),
     steepest.additive_model(width=8): FLAT,
     steepest.mlp((16, 16), norm="layer", activation="gelu"): (*FLAT, TEXT),
     steepest.mlp((16, 16), residual=True, init="orthogonal", dropout=0.1): (*FLAT, TEXT),
+    steepest.mlp((16,), waves=3): (TABLE, CODED, MEASURED),
     steepest.residual_cnn(width=4, stages=2): (IMAGE, SERIES, SOUND, STEPS),
     steepest.rnn(width=12): IN_TIME,
     steepest.lstm(width=12, layers=2, dropout=0.1): IN_TIME,
@@ -96,6 +99,46 @@ def test_a_form_that_does_not_fit_is_told_in_one_line(spec: steepest.ModelSpec) 
     if getattr(spec, "bidirectional", False):
         with pytest.raises(steepest.InputError, match="cannot be read backwards"):
             spec.build(LANGUAGE, 3)
+
+
+def test_numbers_as_waves_are_their_formula() -> None:
+    net, x = built(steepest.mlp((), waves=3), MEASURED), rows(MEASURED)
+    state = net.state_dict()
+    frequency, weight, bias = (state[f"0.waves.{name}"] for name in ("frequency_NK", "weight_NKD", "bias_ND"))
+    found = [x[:, [0, 2, 3, 4]], state["0.tables.0.weight"][x[:, 1].long()]]
+    for i, column in enumerate(MEASURED.numbers):
+        angles = 2 * math.pi * x[:, column, None] * frequency[i]
+        found.append(torch.relu(torch.cat([angles.sin(), angles.cos()], dim=1) @ weight[i] + bias[i]))
+    wanted = torch.cat(found, dim=1) @ state["1.weight"].T + state["1.bias"]
+    torch.testing.assert_close(net(x), wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_measured_numbers_of_a_table_are_known_where_they_are_scaled() -> None:
+    table = {
+        "a": [1.0, 2.0, None, 4.0] * 30,
+        "b": list("xyzx") * 30,
+        "c": [3.5, 1.0, 2.0, 8.0, 9.0, 7.0] * 20,
+        "label": [0, 1] * 60,
+    }
+    form = steepest.read_table(table, "label").form
+    columns = {"a": 0, "a is missing": 1, "c": form.shape[0] - 1}
+    assert form.numbers == (columns["a"], columns["c"])
+    assert Form.from_dict(form.to_dict()) == form
+    assert steepest.read_table(table, "label", scaling="none").form.numbers == ()
+
+
+def test_the_default_follows_the_rows_and_the_network() -> None:
+    from steepest.defaults import default_recipe
+    from steepest.models import default_model
+
+    for rows, words in ((100, "epochs=40"), (1_000, "epochs=15"), (5_000, "patience=5"), (50_000, "muon")):
+        assert words in repr(default_recipe(MEASURED, rows))
+        assert default_recipe(MEASURED, rows) == default_recipe(MEASURED, rows, default_model(MEASURED, rows))
+        assert "muon" not in repr(default_recipe(MEASURED, rows, steepest.linear_model()))
+    assert [default_model(MEASURED, rows).waves for rows in (1_000, 5_000, 50_000)] == [0, 16, 32]  # type: ignore[attr-defined]
+    many = Form("table", (100,), numbers=tuple(range(100)))
+    assert [default_model(many, rows).waves for rows in (5_000, 50_000)] == [0, 0]  # type: ignore[attr-defined]
+    assert "muon" not in repr(default_recipe(IMAGE, 500, steepest.additive_model()))
 
 
 PADDED = [(spec, form) for spec, form in BUILT if form.kind in ("text", "sound") and "residual_cnn" not in repr(spec)]

@@ -21,7 +21,7 @@ class Form:
             at most as long as that: a batch is as long as its longest row, and shorter rows end in zeros.
         vocabulary: how many different tokens there are, padding among them.
         codes: columns of a table that hold the numbers of categories: (column, how many categories).
-        numbers: columns of a table that hold numbers that were measured, not marks of zero and one.
+        numbers: columns of a table that hold scaled numbers that were measured, not marks of zero and one.
         spelled: whether a token of a text is a line of numbers that say how it is spelled too: (tokens, numbers).
     """
 

@@ -62,7 +62,8 @@ class TablePreprocessing:
         ends = list(accumulate(step.width for step in self.steps))
         placed = list(zip(self.steps, ends, strict=True))
         codes = tuple((end - 1, step.count) for step, end in placed if isinstance(step, CodeStep))
-        numbers = tuple(end - step.width for step, end in placed if isinstance(step, NumberStep))
+        measured = [end - step.width for step, end in placed if isinstance(step, NumberStep)]
+        numbers = tuple(measured) if self.scaling != "none" else ()
         return Form("table", (ends[-1],), codes=codes, numbers=numbers)
 
     def __call__(self, table: Table) -> np.ndarray:
@@ -168,7 +169,7 @@ class ArrayPreprocessing:
 
     @property
     def form(self) -> Form:
-        return Form("array", self.shape, numbers=tuple(range(self.shape[0])) if len(self.shape) == 1 else ())
+        return Form("array", self.shape)
 
     def __call__(self, arrays: Arrays) -> np.ndarray:
         return np.ascontiguousarray(arrays.values, dtype=self.dtype)

@@ -147,6 +147,10 @@ class Mlp(ModelSpec):
         from .networks import mlp
 
         _fixed(self, form)
+        if self.waves and form.kind != "table":
+            raise InputError(
+                f"{self!r} reads numbers of tables as waves; the data are of the kind {form.kind}, leave waves out"
+            )
         return mlp(
             form, self.hidden, num_outputs, activation=self.activation, dropout=self.dropout, norm=self.norm,
             residual=self.residual, init=self.init, waves=self.waves,
