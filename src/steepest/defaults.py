@@ -29,7 +29,7 @@ def default_recipe(form: Form, num_rows: int, model: Any = None) -> Recipe:
     if kind == "sound":
         return Recipe(_muon(0.01, model), batch=32, epochs=_epochs(SOUNDS_HEARD, num_rows), name="default")
     if kind == "series":
-        return Recipe(rules.adamw(0.001, schedule=schedules.cosine()), batch=128, epochs=20, patience=5, name="default")
+        return _series_recipe(model)
     if kind == "language":
         rule = rules.adamw(0.004, b2=0.99, weight_decay=0.01, schedule=schedules.one_cycle())
         return Recipe(rules.chain(rules.clip_global_norm(1.0), rule), batch=16, epochs=1.05, name="default")
@@ -56,6 +56,14 @@ def _table_recipe(num_rows: int, model: Any) -> Recipe:
     if num_rows >= SOME_ROWS:
         return Recipe(rule, batch=32, epochs=20, patience=5, name="default")
     return Recipe(rule, batch=32, epochs=min(40, max(15, round(10_000 / num_rows))), name="default")
+
+
+def _series_recipe(model: Any) -> Recipe:
+    """A linear model is drawn to what it begins with, the last value; other networks may stop early."""
+    if model is None or isinstance(model, models.linear_model):
+        rule = rules.adamw(0.01, weight_decay=1.0, schedule=schedules.cosine())
+        return Recipe(rule, batch=256, epochs=20, name="default")
+    return Recipe(rules.adamw(0.003, schedule=schedules.cosine()), batch=128, epochs=20, patience=5, name="default")
 
 
 def _image_recipe(shape: tuple[int, ...], num_rows: int, model: Any) -> Recipe:
