@@ -189,6 +189,26 @@ def test_spelling_is_read_by_networks_that_ask_for_it_alone(reviews: Path) -> No
                 steepest.gru(8).build(run.interface.preprocessing.form, 1)
 
 
+def test_a_network_of_ones_own_is_given_spelled_rows_where_the_data_are(reviews: Path) -> None:
+    shapes = []
+
+    class Own(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = torch.nn.Embedding(1_000, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            shapes.append(x.shape[2:])
+            return self.table(x % 1_000).flatten(1).sum(dim=1, keepdim=True)
+
+    quick = steepest.Recipe(steepest.sgd(0.001), batch=16, epochs=1)
+    data = steepest.read_texts(reviews)
+    for given, shape in ((data, ()), (data.spelled, (COLUMNS,))):
+        steepest.fit(steepest.Task(given, model=Own()), quick, record=False)
+        assert set(shapes) == {shape}
+        shapes.clear()
+
+
 def test_pieces_are_not_spelled(reviews: Path) -> None:
     data = steepest.read_texts(reviews)
     data.__dict__["preprocessing"] = replace(data.preprocessing, pieces="of a tokenizer")  # type: ignore[type-var]

@@ -189,6 +189,7 @@ def cross_validate(
             stop = (0.8, 0.2) if chosen.patience or chosen.plateau else (1.0,)
             parts = split_rows(rest, _of(codes, rest), stop, seed, _of(groups, rest))
             parts += [np.empty(0, dtype=np.int64)] * (2 - len(parts))
+            chosen = recipe or default_recipe(job.data.form, len(parts[0]), job.model)
             data = job.data.with_parts({"train": parts[0], "validation": parts[1], "test": held_out})
             run = fit(job.with_data(data), recipe=chosen, seed=seed, device=device, record=False, progress=False)
             found.append({name: run.metrics[name] for name in job.metric_names})

@@ -116,7 +116,7 @@ class Shift(Augmentation):
 
 @dataclass(frozen=True, repr=False)
 class Cutout(Augmentation):
-    """Set a square of each image, anywhere on it, to its mean over the training part (zero, when images are standardised).
+    """Set a square of each image, anywhere on it, to zero: the mean over the training part, as images are standardised.
 
     Args:
         pixels: side of the square, >= 1; at the edge it is cut off.

@@ -87,7 +87,7 @@ class SteepestClassifier(ClassifierMixin, _SteepestEstimator):
     Args:
         recipe: how to learn (a `Recipe`, a rule, or its text, such as `"adamw(0.003)"`); None: AdamW with a cosine schedule.
         model: the network: a value such as `mlp((64, 64))`, a function that returns an `nn.Module`, or a module, of which
-            every fit trains a copy; None: an MLP of 128 and 64 units.
+            every fit trains a copy; None: an MLP that suits the number of rows.
         objective: such as `cross_entropy(label_smoothing=0.1)`; None: chosen by the classes.
         epochs: passes over the rows, in place of the recipe's.
         batch: rows a step, or `"full"`, in place of the recipe's.

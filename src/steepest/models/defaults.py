@@ -16,7 +16,7 @@ SMALL_IMAGE = 12  # images no wider than this go to an MLP by default
 def default_model(form: Form, num_rows: int) -> ModelSpec:
     """Return the network that suits rows of this form, so many of them to train on.
 
-    That for images halves them until 4 to 7 pixels are left of the shorter side.
+    That for images halves them until 4 to 8 pixels are left of the shorter side.
 
     Few rows of a table go through an MLP with much dropout; from 2,000 rows on it reads numbers as waves, unless they are very
     many, and from 10,000 on it is wider.
@@ -44,7 +44,7 @@ def _image_model(height: int, width: int) -> ModelSpec:
 def _table_model(form: Form, num_rows: int) -> ModelSpec:
     if num_rows < SOME_ROWS:
         return mlp((128, 128), dropout=0.4)
-    few = len(form.numbers) <= FEW_NUMBERS
+    few = 0 < len(form.numbers) <= FEW_NUMBERS
     if num_rows < MANY_ROWS:
         return mlp((128, 128), dropout=0.3, waves=16 if few else 0)
     return mlp((192, 192), dropout=0.1, waves=32 if few else 0)

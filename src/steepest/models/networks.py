@@ -58,12 +58,12 @@ class Waves(nn.Module):
         self.numbers = list(numbers)
         self.frequency_NK = nn.Parameter(0.5 * torch.randn(len(numbers), waves))
         self.weight_NKD = nn.Parameter(torch.randn(len(numbers), 2 * waves, WAVE_WIDTH) / math.sqrt(2 * waves))
-        self.bias_ND = nn.Parameter(torch.zeros(len(numbers), WAVE_WIDTH))
+        self.bias = nn.Parameter(torch.zeros(len(numbers) * WAVE_WIDTH))
 
     def forward(self, x_BF: Tensor) -> Tensor:
         angle_BNK = 2 * math.pi * self.frequency_NK * x_BF[:, self.numbers, None]
         waves_BNK = torch.cat([angle_BNK.sin(), angle_BNK.cos()], dim=2)
-        return torch.relu(torch.einsum("bnk,nkd->bnd", waves_BNK, self.weight_NKD) + self.bias_ND).flatten(1)
+        return torch.relu(torch.einsum("bnk,nkd->bnd", waves_BNK, self.weight_NKD).flatten(1) + self.bias)
 
 
 def embedding_width(categories: int) -> int:
@@ -158,36 +158,3 @@ class Additive(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.parts(x).sum(dim=1) + self.bias_O
-
-
-class AsPicture(nn.Module):
-    """Rows of frames as pictures of one channel: (B, T, F) to (B, 1, T, F)."""
-
-    def forward(self, x_BTF: Tensor) -> Tensor:
-        return x_BTF[:, None]
-
-
-def residual_cnn(
-    channels: int, widths: Sequence[int], blocks: int, outputs: int, dropout: float, *, as_pictures: bool = False
-) -> nn.Sequential:
-    """Return `stem -> (conv -> max-pool -> residual blocks)* -> global average -> linear`; shapes (B, C, H, W) to (B, outputs).
-
-    The stages pool what they have seen at full size: convolutions of stride 2 took 0.7 of the time, and on CIFAR-10 reached in
-    that time what these reach in half of it.
-    """
-    layers: list[nn.Module] = [AsPicture()] if as_pictures else []
-    layers += _convolution(channels, widths[0])
-    for before, after in pairwise(widths):
-        # ceil_mode: a picture of one row, or column, keeps it
-        layers += _convolution(before, after, nn.MaxPool2d(2, ceil_mode=True))
-        layers += [Residual(*_convolution(after, after)) for _ in range(blocks)]
-    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-    if dropout:
-        layers.append(nn.Dropout(dropout))
-    network = nn.Sequential(*layers, nn.Linear(widths[-1], outputs))
-    return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    # a step took 0.7 of the time (28x28, batch 128, two CPU cores)
-
-
-def _convolution(inputs: int, outputs: int, *before_norm: nn.Module) -> list[nn.Module]:
-    return [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), *before_norm, nn.BatchNorm2d(outputs), nn.ReLU()]

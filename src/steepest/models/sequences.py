@@ -156,7 +156,7 @@ class BagOfWords(ModelSpec):
     `outputs = bias + sum over words of f / sqrt(number of words)`, and of a word
     `f = word[number] + sum over grams of gram[hash] / sqrt(number of grams) + sum over runs that end with it of run[hash]`,
     where grams are the runs of 3 to 5 characters of `<word>`. A word that training has not seen is known by its grams. Every
-    table begins at zero.
+    table begins at zero where there is no width.
 
     Args:
         width: numbers a word, which one linear layer reads; None: tables hold the outputs themselves, a linear model.

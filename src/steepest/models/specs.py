@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import InputError, between, one_of, whole
-from ..forms import Form
+from ..forms import PADDED, Form
 from ..values import printed_call
 
 if TYPE_CHECKING:
@@ -185,14 +185,15 @@ class ResidualCnn(ModelSpec):
         between("dropout", self.dropout, 0, 1, open_end=True)
 
     def network(self, form: Form, num_outputs: int) -> nn.Module:
-        from .networks import residual_cnn
+        from .convolutional import FramesCnn, residual_cnn
 
         as_pictures = len(form.shape) == 2 and not form.is_tokens
         if len(form.shape) != 3 and not as_pictures:
             raise InputError(f"residual_cnn reads images (channels, height, width); the data have shape {form.shape}")
-        channels = 1 if as_pictures else form.shape[0]
         widths = tuple(self.width * 2**stage for stage in range(self.stages + 1))
-        return residual_cnn(channels, widths, self.blocks, num_outputs, self.dropout, as_pictures=as_pictures)
+        if as_pictures:
+            return FramesCnn(widths, self.blocks, num_outputs, self.dropout, padded=form.kind in PADDED)
+        return residual_cnn(form.shape[0], widths, self.blocks, num_outputs, self.dropout)
 
 
 def _fixed(spec: ModelSpec, form: Form) -> None:

@@ -24,7 +24,7 @@ class BagOfWords(nn.Module):
         self.grams = nn.Embedding(subwords, numbers) if form.spelled else None
         for table in (self.words, *self.runs, *([] if self.grams is None else [self.grams])):
             nn.init.normal_(next(table.parameters()), std=0.1 * width**-0.5 if width else 0.0)
-        self.answer = Shift(outputs) if width is None else nn.Linear(width, outputs)
+        self.answer = Bias(outputs) if width is None else nn.Linear(width, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         words_BT, hashes_BT = (x, x) if self.grams is None else (x[..., 0], x[..., 1])
@@ -60,7 +60,7 @@ def bagged(table: Tensor, hashes: Tensor, given: Tensor, share: Tensor) -> Tenso
     )  # fmt: skip
 
 
-class Shift(nn.Module):
+class Bias(nn.Module):
     """What is added to every row, (B, D): it begins at zero."""
 
     def __init__(self, width: int) -> None:

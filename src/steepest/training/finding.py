@@ -97,13 +97,14 @@ def _sweep(t: Training, lrs: list[float]) -> list[float]:
     t.optimizer.ignore_schedules()
     mean, losses, parameters = 0.0, [], t.parameters
     t.model.train()
+    epoch = 0
     while len(losses) < len(lrs):
-        order = epoch_order(len(t.train), t.seed, len(losses)).to(t.device)
+        order = epoch_order(len(t.train), t.seed, epoch).to(t.device)
         for begin, end in batch_bounds(len(t.train), t.batch):
             step = len(losses)
             for group, share in zip(groups, shares, strict=True):
                 group["lr"] = lrs[step] * share
-            inputs, targets = t.batch_at(order[begin:end], epoch=0)
+            inputs, targets = t.batch_at(order[begin:end], epoch)
             loss = plain(StepContext(t.model, parameters, t.objective, t.loss, inputs, targets)).loss.item()
             t.optimizer.step()
             mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
@@ -113,6 +114,7 @@ def _sweep(t: Training, lrs: list[float]) -> list[float]:
             losses.append(smooth)
             if len(losses) == len(lrs):
                 return losses
+        epoch += 1
     return losses
 
 

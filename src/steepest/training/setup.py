@@ -101,8 +101,8 @@ def prepare(
     wanted = as_objective(recipe.objective or task.objective)
     if wanted is not None and not wanted.scales_targets:
         task = task.with_data(task.data.unscaled)
-    reads_spelling = isinstance(chosen, ModelSpec) and chosen.reads_spelling
-    task = task.with_data(task.data.spelled if reads_spelling else task.data.unspelled)
+    if isinstance(chosen, ModelSpec):
+        task = task.with_data(task.data.spelled if chosen.reads_spelling else task.data.unspelled)
     train = task.data.part("train", by="training", device=where)
     validation = task.data.part("validation", by="validation", device=where) if task.data.size("validation") else None
     with RandomStream(seed, where):
