@@ -183,8 +183,9 @@ def _table(
     )
     data.cleaning.findings[:0] = report.findings
     data.targets = _named(data.targets, feature)
-    trained = len(data) - sum(frame.height for _, frame in held)
-    where = np.repeat(["train", *(part for part, _ in held)], [trained, *(frame.height for _, frame in held)])
+    where = np.repeat([part for part, _ in held], [frame.height for _, frame in held])
+    where = where if data.cleaning.kept is None else where[data.cleaning.kept]  # some may have been skipped
+    where = np.concatenate([np.repeat("train", len(data) - len(where)), where])
     return _dealt(data, where, options["parts"], options["seed"])
 
 
