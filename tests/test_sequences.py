@@ -456,6 +456,56 @@ def test_an_archive_of_recordings(tmp_path: Path) -> None:
         steepest.task(tmp_path / "bad.npz", label="kind")
 
 
+def archive_of_tones(path: Path, convert: Any) -> Path:
+    recordings = [tone(300 if i % 2 else 2000, 0.1 + 0.01 * (i % 5)) for i in range(40)]
+    offsets = np.concatenate([[0], np.cumsum([len(one) for one in recordings])])
+    np.savez(path, audio=convert(np.concatenate(recordings)), offsets=offsets, kind=np.arange(40) % 2)
+    return path
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_an_archive_of_floats_is_read_as_its_new_rows_are(tmp_path: Path, dtype: str) -> None:
+    plain = steepest.task(archive_of_tones(tmp_path / "whole.npz", lambda audio: audio)).data
+    floats = steepest.task(archive_of_tones(tmp_path / "floats.npz", lambda audio: (audio / 32768).astype(dtype))).data
+    np.testing.assert_array_equal(floats.inputs.samples, plain.inputs.samples)  # type: ignore[attr-defined]
+    assert floats.inputs.samples.dtype == np.int16  # type: ignore[attr-defined]
+    run = steepest.fit(floats, steepest.Recipe(steepest.adamw(0.01), batch=8, epochs=6), record=False)
+    rows = [tone(300, 0.2), tone(2000, 0.2), (tone(300, 0.2) / 32768).astype(dtype)]
+    assert run.predict(rows).tolist() == [1, 0, 1]
+    with pytest.raises(steepest.InputError, match="a recording: expected samples of int16, or floats from -1 to 1"):
+        run.predict([tone(300, 0.2).astype(np.float32)])
+
+
+@pytest.mark.parametrize(
+    ("convert", "message"),
+    [
+        (lambda audio: audio.astype(np.float32), r"got float32 from -\d+ to \d+"),
+        (lambda audio: audio.astype(np.int32) << 16, "got int32"),
+        (lambda audio: ((audio >> 8) + 128).astype(np.uint8), "got uint8"),
+        (lambda audio: np.where(audio == 0, np.nan, audio / 32768), "got float64 from nan to nan"),
+        (lambda audio: np.stack([audio, audio], axis=1), r"of one channel \(got shape \(\d+, 2\)\)"),
+    ],
+)
+def test_an_archive_of_samples_that_cannot_be_read(tmp_path: Path, convert: Any, message: str) -> None:
+    path = archive_of_tones(tmp_path / "odd.npz", convert)
+    with pytest.raises(steepest.InputError, match=message) as error:
+        steepest.task(path)
+    assert "odd.npz, audio: expected samples" in str(error.value)
+
+
+def test_a_recording_that_fills_its_frames_exactly_is_not_cut() -> None:
+    from steepest.data.cleaning import CleaningReport
+    from steepest.data.recordings import joined
+    from steepest.data.sounds import MAX_FRAMES, fit_sounds
+
+    full = 256 + 80 * (MAX_FRAMES - 1)  # samples, at 8,000 a second
+    for lengths, cut in (((full, full + 79), 0), ((full, full + 80), 1)):
+        report = CleaningReport()
+        fitted = fit_sounds(joined([tone(300, length / 8_000) for length in lengths], 8_000), "standard", report)
+        assert fitted.longest == MAX_FRAMES
+        assert sum(finding.count for finding in report.findings) == cut
+
+
 # -- the command line -------------------------------------------------------------------------------------------------
 
 
