@@ -350,6 +350,19 @@ def test_a_forecast_beats_the_last_value_and_comes_back_in_units(load: Path, tmp
         run.predict(frame.head(10))
 
 
+@pytest.mark.parametrize("scaling", ["standard", "robust", "minmax", "none"])
+def test_a_label_is_forecast_in_the_units_in_which_it_is_seen(scaling: str) -> None:
+    rng = np.random.default_rng(0)
+    frame = pl.DataFrame({"walk": 100 + np.cumsum(rng.normal(size=1500)), "other": np.exp(rng.normal(size=1500))})
+    data = steepest.read_series(frame, "walk", horizon=6, window=24, scaling=scaling)
+    (seen, _), (_, ahead) = (data.part("test", by="x").take(torch.arange(i, i + 20)) for i in (1, 0))
+    torch.testing.assert_close(seen[:, -1, 0], ahead[:, 0], atol=1e-4, rtol=0)  # one step, seen and forecast
+    run = steepest.fit(data, record=False)
+    last = data.inputs.values[data.inputs.begins[data.parts["test"]] + 23, :1]  # type: ignore[attr-defined]
+    naive = float(np.sqrt(np.square(data.targets.values[data.parts["test"]] - last).mean()))
+    assert run.metrics["rmse"] < 1.15 * naive  # by robust and minmax it was four to fifteen times as much
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -98,7 +98,9 @@ class Data:
     @cached_property
     def target_scale(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and deviation of the training targets of a regression, (0, 1) where targets are kept as they are."""
-        values = self.targets.values
+        values, own = self.targets.values, getattr(self.preprocessing, "target_scale", None)
+        if own is not None:  # of a series, whose label is seen too
+            return own
         if self.targets.kind != "regression" or self.scaling == "none":
             return np.float64(0.0), np.float64(1.0)  # type: ignore[return-value]
         columns = values[self.parts["train"]].reshape(len(self.parts["train"]), -1)

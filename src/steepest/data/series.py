@@ -30,7 +30,10 @@ WINDOWS_SEEN = 4  # times the horizon, where the user does not say
 
 @dataclass(frozen=True)
 class SeriesPreprocessing:
-    """Windows of a series: `(x - shift) / scale` per feature, in rows of shape (window, features)."""
+    """Windows of a series: `(x - shift) / scale` per feature, in rows of shape (window, features).
+
+    What is forecast is scaled by the same two numbers as the label is where it is seen: networks give differences from its last value.
+    """
 
     names: tuple[str, ...]
     window: int
@@ -42,6 +45,11 @@ class SeriesPreprocessing:
     @property
     def form(self) -> Form:
         return Form("series", (self.window, len(self.names)))
+
+    @property
+    def target_scale(self) -> tuple[np.ndarray, np.ndarray]:
+        """The shift and scale of each step ahead: those of the label."""
+        return np.full(self.horizon, self.shift[self.label]), np.full(self.horizon, self.scale[self.label])
 
     def __call__(self, series: Series) -> Windows:
         import torch
@@ -60,10 +68,12 @@ class SeriesPreprocessing:
 
 
 def fit_series(series: Series, scaling: str, report: CleaningReport) -> SeriesPreprocessing:
-    """Fit shift and scale of every feature on the steps that the training windows see."""
+    """Fit shift and scale of every feature on the steps that the training windows see; mean and deviation of the label."""
     last = int(series.begins.max()) + series.window
     seen = series.values[int(series.begins.min()) : last]
     shift, scale = scaler_numbers(seen, scaling)
+    at = slice(series.label, series.label + 1)
+    shift[at], scale[at] = scaler_numbers(seen[:, at], "none" if scaling == "none" else "standard")
     constant = [name for name, spread in zip(series.names, np.ptp(seen, axis=0), strict=True) if spread == 0]
     for name in constant:
         report.add("constant column in the training part", 1, "kept, it says nothing", name)
@@ -105,7 +115,7 @@ def read_series(
         missing: marks of a missing cell; a missing value is the last one before it.
         header: whether line 1 names the columns.
         on_bad_row: `"stop"` at a row that cannot be right, or `"skip"` it.
-        scaling: of features, as in `read_table`.
+        scaling: of features, as in `read_table`; the label has mean 0 and deviation 1, unless it is `"none"`.
         parts: shares of train, validation, test and certificate, in this order in time.
         seed: not used: nothing is dealt out at random.
         name: what records call the data; None: the file's name.
