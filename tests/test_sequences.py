@@ -17,6 +17,7 @@ import steepest
 from steepest.cli import main
 from steepest.data import stored
 from steepest.data.inputs import Texts
+from steepest.data.recordings import read_wav
 from steepest.data.sounds import log_mel, mel_filters
 from steepest.data.spelling import COLUMNS, MAX_GRAMS, grams
 from steepest.data.texts import UNKNOWN, TextPreprocessing, words
@@ -364,6 +365,27 @@ def test_a_label_is_forecast_in_the_units_in_which_it_is_seen(scaling: str) -> N
 
 
 @pytest.mark.parametrize(
+    ("label", "horizon", "window", "message"),
+    [
+        ("wind", 6, 24, r"a series of names \('load', 'wind'\), other has \('wind', 'load'\)"),
+        ("load", 3, 24, "a series of horizon 6, other has 3"),
+        ("load", 6, 12, r"rows of shape \(24, 2\), other has \(12, 2\)"),
+        ("load", 6, 24, None),
+    ],
+)
+def test_other_data_are_measured_only_where_their_rows_mean_the_same(
+    load: Path, label: str, horizon: int, window: int, message: str | None
+) -> None:
+    run = steepest.fit(steepest.task(load, label="load", horizon=6, window=24), "adamw(0.003)", record=False)
+    other = steepest.task(steepest.read_series(load, label, horizon=horizon, window=window, name="other"))
+    if message is None:
+        assert steepest.evaluate(run, other).metrics["rmse"] == pytest.approx(run.metrics["rmse"])
+        return
+    with pytest.raises(steepest.InputError, match=message):
+        steepest.evaluate(run, other)
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda lines: [*lines[:50], lines[52], lines[51], *lines[53:]], "sort the rows by time"),
@@ -467,6 +489,15 @@ def test_an_archive_of_recordings(tmp_path: Path) -> None:
     np.savez(tmp_path / "bad.npz", **(arrays | {"offsets": offsets[::-1]}))
     with pytest.raises(steepest.InputError, match="offsets must rise from 0"):
         steepest.task(tmp_path / "bad.npz", label="kind")
+
+
+def test_recordings_of_another_rate_are_not_measured(tones: Path, tmp_path: Path) -> None:
+    run = steepest.fit(tones, steepest.Recipe(steepest.adamw(0.01), batch=8, epochs=1), record=False)
+    for file in tones.glob("*/*.wav"):
+        samples, _ = read_wav(file)
+        write_wav(tmp_path / "fast" / file.parent.name / file.name, samples, rate=16_000)
+    with pytest.raises(steepest.InputError, match="a sound of rate 8000, fast has 16000"):
+        steepest.evaluate(run, steepest.task(tmp_path / "fast"))
 
 
 def archive_of_tones(path: Path, convert: Any) -> Path:

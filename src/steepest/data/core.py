@@ -13,7 +13,7 @@ from ..errors import InputError, unknown
 from ..forms import Form
 from .cleaning import CleaningReport, Table
 from .inputs import Inputs, Stream
-from .preprocessing import Preprocessing, TablePreprocessing
+from .preprocessing import Preprocessing, TablePreprocessing, check_alike
 from .scaling import check_scaling, scaler_numbers
 from .splitting import PARTS
 from .targets import Targets
@@ -218,6 +218,7 @@ class Data:
             raise InputError(f"the model takes rows of the kind {preprocessing.form.kind}, {self.name} holds {self.kind}")
         elif self.kind in ("image", "array", "items", "series") and self.form.shape != preprocessing.form.shape:
             raise InputError(f"the model takes rows of shape {preprocessing.form.shape}, {self.name} has {self.form.shape}")
+        check_alike(self.inputs, preprocessing, self.name)
         copy = replace(self)
         copy.__dict__ |= {"preprocessing": preprocessing, "target_scale": target_scale}  # cached: fitted there
         return copy

@@ -32,7 +32,7 @@ WINDOWS_SEEN = 4  # times the horizon, where the user does not say
 class SeriesPreprocessing:
     """Windows of a series: `(x - shift) / scale` per feature, in rows of shape (window, features).
 
-    What is forecast is scaled by the same two numbers as the label is where it is seen: networks give differences from its last value.
+    What is forecast is scaled by the same two numbers as the label is where it is seen, for networks add to its last value.
     """
 
     names: tuple[str, ...]
