@@ -400,6 +400,41 @@ def test_a_series_that_cannot_be_right(load: Path, change: Any, message: str) ->
     assert "line 5" in str(error.value)
 
 
+def test_new_steps_are_read_as_the_training_steps_were(tmp_path: Path) -> None:
+    days = [f"{month:02d}/{day:02d}/2024" for month in range(1, 11) for day in range(1, 29)]
+    values = 20 + np.sin(np.arange(len(days)))
+    lines = [f"{day},{value:.3f}" for day, value in zip(days, values, strict=True)]
+    path = tmp_path / "load.csv"
+    path.write_text("\n".join(lines) + "\n")
+    task = steepest.task(steepest.read_series(path, "c2", horizon=2, window=6, missing=("", "-999"), header=False))
+    assert same_after_json(task.data)
+    run = steepest.fit(task, "adamw(0.003)", record=False)
+
+    def forecast(*changed: str) -> np.ndarray:
+        path.write_text("\n".join(changed) + "\n")
+        return run.predict(path)
+
+    assert forecast(*lines[6:12], *lines[28:34]).shape == (1, 2)  # 01/07 to 02/06: by themselves, days could be months
+    np.testing.assert_allclose(forecast(*lines[-6:]), run.predict(pl.DataFrame({"c2": values[-6:].round(3)})), rtol=1e-6)
+    with pytest.raises(
+        steepest.InputError, match="column 'c2': a forecast needs steps without missing values; fill them first"
+    ):
+        forecast(*lines[:9], lines[9].split(",")[0] + ",-999")
+    with pytest.raises(steepest.InputError, match=r"line 9.*'01/08/2024' comes after '01/09/2024'; sort the rows by time$"):
+        forecast(*lines[:7], lines[8], lines[7], lines[9])
+    with pytest.raises(
+        steepest.InputError, match="line 10, column 'c1': expected a date such as '01/01/2024', got '02/31/2024'"
+    ):
+        forecast(*lines[:9], "02/31/2024,20")
+
+
+def test_a_series_of_an_earlier_record_is_read_by_defaults() -> None:
+    data = steepest.read_series(pl.DataFrame({"y": np.sin(np.arange(100.0))}), "y", horizon=2, window=6)
+    now = data.preprocessing.to_dict()
+    before = {name: item for name, item in now.items() if name not in ("reading", "time", "pattern")}
+    assert stored.from_dict(before) == data.preprocessing
+
+
 def test_missing_values_of_a_series_are_the_last_ones_seen(load: Path) -> None:
     frame = pl.read_csv(load).with_columns(pl.when(pl.int_range(600) == 10).then(None).otherwise(pl.col("load")).alias("load"))
     data = steepest.read_series(frame, "load", horizon=6)

@@ -53,7 +53,7 @@ def check_alike(inputs: Inputs, preprocessing: Preprocessing, source: str) -> No
         expected, got = getattr(preprocessing, what), getattr(inputs, what)
         if expected != got:
             raise InputError(
-                f"the model was trained on a {inputs.kind} of {what} {expected!r}, {source} has {got!r}; read it in the same way"
+                f"the model was trained on a {inputs.kind} of {what} {expected!r}, {source} has {got!r}; read it alike"
             )
 
 

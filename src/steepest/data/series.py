@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +13,14 @@ import polars as pl
 from ..errors import InputError, whole
 from ..forms import Form
 from ..values import tupled
-from .cleaning import MISSING_MARKS, CleaningReport, Marks, find_label, typed_as
+from .cleaning import MISSING_MARKS, CleaningReport, Marks, Reading, find_label, typed_as
 from .core import Data
 from .inputs import Series
 from .reading import RawTable, read_frame
 from .scaling import scaler_numbers
 from .splitting import PARTS, SHARES, in_turn
 from .targets import Targets
-from .times import in_order, times
+from .times import date_pattern, in_order, times
 
 if TYPE_CHECKING:
     from .gathering import Windows
@@ -41,6 +41,9 @@ class SeriesPreprocessing:
     label: int
     shift: tuple[float, ...]
     scale: tuple[float, ...]
+    reading: Reading = field(default_factory=Reading)  # how new steps are to be read
+    time: str | None = None  # the column whose order they must have, and how text holds the time there
+    pattern: str | None = None
 
     @property
     def form(self) -> Form:
@@ -60,11 +63,12 @@ class SeriesPreprocessing:
         return Windows(torch.from_numpy(scaled.astype(np.float32)), torch.from_numpy(series.begins), self.window)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"kind": "series", **asdict(self)}
+        return {"kind": "series", **asdict(self), "reading": self.reading.to_dict()}
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> SeriesPreprocessing:
-        return cls(**tupled(value, "names", "shift", "scale"))
+        kept = {"reading": Reading.from_dict(value["reading"])} if "reading" in value else {}  # earlier records have none
+        return cls(**(tupled(value, "names", "shift", "scale") | kept))
 
 
 def fit_series(series: Series, scaling: str, report: CleaningReport) -> SeriesPreprocessing:
@@ -78,8 +82,9 @@ def fit_series(series: Series, scaling: str, report: CleaningReport) -> SeriesPr
     for name in constant:
         report.add("constant column in the training part", 1, "kept, it says nothing", name)
     return SeriesPreprocessing(
-        series.names, series.window, series.horizon, series.label, tuple(shift.tolist()), tuple(scale.tolist())
-    )
+        series.names, series.window, series.horizon, series.label, tuple(shift.tolist()), tuple(scale.tolist()),
+        series.reading, series.time, series.pattern,
+    )  # fmt: skip
 
 
 def read_series(
@@ -132,13 +137,16 @@ def read_series(
     for note in raw.notes:
         report.note(note)
     label = find_label(raw.frame.columns, label, raw.source)
-    stamps = times(raw, time)
+    stamps, pattern = times(raw, time), None
     if stamps is not None:
+        pattern = date_pattern(raw.frame[stamps.name])
         raw = in_order(raw, stamps, report, on_bad_row)
     names = _features(raw, label, stamps.name if stamps is not None else None, features, drop, missing, report)
     values = np.column_stack([_steps(raw, column, missing, report) for column in names])
     name = name or Path(raw.source).name.removesuffix(".gz").rsplit(".", 1)[0]
     series, dealt = _windows(values, tuple(names), names.index(label), window, horizon, in_turn(len(values), parts, name), name)
+    kept = Reading(Marks(tuple(missing)), header)
+    series = replace(series, reading=kept, time=None if stamps is None else stamps.name, pattern=pattern)
     ahead = series.begins[:, None] + window + np.arange(horizon)
     targets = values[ahead, names.index(label)]
     return Data(name, series, Targets("regression", targets), dealt, report, scaling)
