@@ -278,6 +278,16 @@ def test_characters_that_the_training_part_does_not_hold(tmp_path: Path) -> None
         steepest.read_characters(tmp_path / "a.txt", context=500)
 
 
+def test_a_text_that_holds_the_unknown_character_itself(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("ab\ufffdab" * 200 + "xyz" * 50)
+    data = steepest.read_characters(tmp_path / "a.txt", context=8)
+    assert data.preprocessing.alphabet == "ab\ufffd"  # type: ignore[attr-defined]
+    assert data.inputs.codes[-3:].tolist() == [2, 2, 2]  # type: ignore[attr-defined]
+    (tmp_path / "b.txt").write_text("\ufffd" * 500)
+    with pytest.raises(steepest.InputError, match="holds no character but '\ufffd'; expected a text in UTF-8"):
+        steepest.read_characters(tmp_path / "b.txt", context=8)
+
+
 @pytest.mark.parametrize("model", ["lstm(32, ngrams=2)", "rnn(32)", "transformer(width=32, layers=1, heads=2)"])
 def test_a_text_is_learned_and_continued(story: Path, model: str, tmp_path: Path) -> None:
     from steepest.recipes import read
@@ -441,6 +451,24 @@ def test_missing_values_of_a_series_are_the_last_ones_seen(load: Path) -> None:
     values = data.inputs.values  # type: ignore[attr-defined]
     assert values[10, 0] == values[9, 0]
     assert "1 missing values in load" in str(data.cleaning)
+
+
+def test_gaps_at_the_begin_of_a_series_are_not_filled_from_the_future(load: Path) -> None:
+    step, wind = pl.int_range(600), pl.col("wind")
+
+    def data(begin: int) -> steepest.Data:
+        hidden = pl.when((step < begin) | (step == 400)).then(None).otherwise(wind).alias("wind")
+        return steepest.read_series(pl.read_csv(load).with_columns(hidden), "load", horizon=6, window=24)
+
+    found = data(50)
+    values, given = found.inputs.values[:, 1], pl.read_csv(load)["wind"].to_numpy()  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(values[:50], np.median(given[50:360]))
+    assert values[400] == given[399]
+    assert "50 missing values before the first in wind: filled with the training median" in str(found.cleaning)
+    assert "1 missing values in wind: filled with the last value before them" in str(found.cleaning)
+    data(359)
+    with pytest.raises(steepest.InputError, match="the column 'wind' is empty over the training part, the first 360 steps"):
+        data(360)
 
 
 # -- sounds -----------------------------------------------------------------------------------------------------------

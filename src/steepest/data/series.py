@@ -67,8 +67,10 @@ class SeriesPreprocessing:
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> SeriesPreprocessing:
-        kept = {"reading": Reading.from_dict(value["reading"])} if "reading" in value else {}  # earlier records have none
-        return cls(**(tupled(value, "names", "shift", "scale") | kept))
+        kept = tupled(value, "names", "shift", "scale")
+        if "reading" in kept:  # earlier records have none
+            kept["reading"] = Reading.from_dict(kept["reading"])
+        return cls(**kept)
 
 
 def fit_series(series: Series, scaling: str, report: CleaningReport) -> SeriesPreprocessing:
@@ -117,7 +119,7 @@ def read_series(
         time: the column that holds the time; None: the first one that holds dates. Rows must be in its order.
         features: the columns that are seen; None: every column of numbers. `features=(label,)`: its own past alone.
         drop: columns to leave out.
-        missing: marks of a missing cell; a missing value is the last one before it.
+        missing: marks of a missing cell; a missing value is the last one before it, or the median of the training part.
         header: whether line 1 names the columns.
         on_bad_row: `"stop"` at a row that cannot be right, or `"skip"` it.
         scaling: of features, as in `read_table`; the label has mean 0 and deviation 1, unless it is `"none"`.
@@ -142,9 +144,10 @@ def read_series(
         pattern = date_pattern(raw.frame[stamps.name])
         raw = in_order(raw, stamps, report, on_bad_row)
     names = _features(raw, label, stamps.name if stamps is not None else None, features, drop, missing, report)
-    values = np.column_stack([_steps(raw, column, missing, report) for column in names])
     name = name or Path(raw.source).name.removesuffix(".gz").rsplit(".", 1)[0]
-    series, dealt = _windows(values, tuple(names), names.index(label), window, horizon, in_turn(len(values), parts, name), name)
+    cuts = in_turn(raw.frame.height, parts, name)
+    values = np.column_stack([_steps(raw, column, missing, cuts[0][1], report) for column in names])
+    series, dealt = _windows(values, tuple(names), names.index(label), window, horizon, cuts, name)
     kept = Reading(Marks(tuple(missing)), header)
     series = replace(series, reading=kept, time=None if stamps is None else stamps.name, pattern=pattern)
     ahead = series.begins[:, None] + window + np.arange(horizon)
@@ -176,15 +179,20 @@ def _features(
     return names
 
 
-def _steps(raw: RawTable, name: str, missing: Sequence[str], report: CleaningReport) -> np.ndarray:
-    """Return a column as numbers without gaps: a missing value is the last one before it, or the first one after."""
+def _steps(raw: RawTable, name: str, missing: Sequence[str], trained: int, report: CleaningReport) -> np.ndarray:
+    """Return a column as numbers without gaps: the last value before them, or the median of the first `trained` steps."""
     values = typed_as(raw, name, "number", Marks(tuple(missing)).of(name)).values
     absent = np.isnan(values)
-    if absent.all():
-        raise InputError(f"{raw.source}: the column {name!r} is empty; leave it out with --drop {name}")
-    report.add("missing values", int(absent.sum()), "filled with the last value before them", name)
+    if absent[:trained].all():
+        advice = f"leave it out with --drop {name}, or give other parts"
+        raise InputError(
+            f"{raw.source}: the column {name!r} is empty over the training part, the first {trained:,} steps; {advice}"
+        )
     last = np.maximum.accumulate(np.where(absent, -1, np.arange(len(values))))
-    return values[np.where(last < 0, int(np.flatnonzero(~absent)[0]), last)]
+    leading = last < 0
+    report.add("missing values before the first", int(leading.sum()), "filled with the training median", name)
+    report.add("missing values", int((absent & ~leading).sum()), "filled with the last value before them", name)
+    return np.where(leading, np.nanmedian(values[:trained]), values[last])
 
 
 def _windows(
