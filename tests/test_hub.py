@@ -152,6 +152,22 @@ def test_a_table() -> None:
     assert fitted.metrics
 
 
+def test_rows_that_are_skipped_leave_the_others_in_their_parts() -> None:
+    def numbered(begin: int, bad: tuple[int, ...] = ()) -> Any:
+        numbers = [float(begin + 10 * i + i % 2) for i in range(60)]
+        cells = ["oops" if i in bad else f"{number:g}" for i, number in enumerate(numbers)]
+        return made({"number": numbers, "cell": cells, "label": [i % 2 for i in range(60)]}, label=classes())
+
+    parts = datasets.DatasetDict(train=numbered(1000, (2,)), validation=numbered(2000, (3, 4, 5)), test=numbered(3000, (59,)))
+    data = load(parts, on_bad_row="skip")
+    numbers = data.inputs["number"].values  # type: ignore[index]
+    assert {part: set(numbers[rows] // 1000) for part, rows in data.parts.items()} == {
+        "train": {1}, "validation": {2}, "test": {3}, "certificate": {1},
+    }  # fmt: skip
+    assert (data.size("validation"), data.size("test"), len(data)) == (57, 59, 175)
+    np.testing.assert_array_equal(data.targets.values, numbers % 2)
+
+
 def test_a_table_of_many_classes_and_of_numbers() -> None:
     many = datasets.ClassLabel(names=[f"c{i}" for i in range(30)])
     codes = [i % 30 for i in range(120)]

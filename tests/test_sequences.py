@@ -17,6 +17,7 @@ import steepest
 from steepest.cli import main
 from steepest.data import stored
 from steepest.data.inputs import Texts
+from steepest.data.recordings import read_wav
 from steepest.data.sounds import log_mel, mel_filters
 from steepest.data.spelling import COLUMNS, MAX_GRAMS, grams
 from steepest.data.texts import UNKNOWN, TextPreprocessing, words
@@ -297,6 +298,16 @@ def test_characters_that_the_training_part_does_not_hold(tmp_path: Path) -> None
         steepest.read_characters(tmp_path / "a.txt", context=500)
 
 
+def test_a_text_that_holds_the_unknown_character_itself(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("ab\ufffdab" * 200 + "xyz" * 50)
+    data = steepest.read_characters(tmp_path / "a.txt", context=8)
+    assert data.preprocessing.alphabet == "ab\ufffd"  # type: ignore[attr-defined]
+    assert data.inputs.codes[-3:].tolist() == [2, 2, 2]  # type: ignore[attr-defined]
+    (tmp_path / "b.txt").write_text("\ufffd" * 500)
+    with pytest.raises(steepest.InputError, match="holds no character but '\ufffd'; expected a text in UTF-8"):
+        steepest.read_characters(tmp_path / "b.txt", context=8)
+
+
 @pytest.mark.parametrize("model", ["lstm(32, ngrams=2)", "rnn(32)", "transformer(width=32, layers=1, heads=2)"])
 def test_a_text_is_learned_and_continued(story: Path, model: str, tmp_path: Path) -> None:
     from steepest.recipes import read
@@ -370,6 +381,40 @@ def test_a_forecast_beats_the_last_value_and_comes_back_in_units(load: Path, tmp
         run.predict(frame.head(10))
 
 
+@pytest.mark.parametrize("scaling", ["standard", "robust", "minmax", "none"])
+def test_a_label_is_forecast_in_the_units_in_which_it_is_seen(scaling: str) -> None:
+    rng = np.random.default_rng(0)
+    frame = pl.DataFrame({"walk": 100 + np.cumsum(rng.normal(size=1500)), "other": np.exp(rng.normal(size=1500))})
+    data = steepest.read_series(frame, "walk", horizon=6, window=24, scaling=scaling)
+    (seen, _), (_, ahead) = (data.part("test", by="x").take(torch.arange(i, i + 20)) for i in (1, 0))
+    torch.testing.assert_close(seen[:, -1, 0], ahead[:, 0], atol=1e-4, rtol=0)  # one step, seen and forecast
+    run = steepest.fit(data, record=False)
+    last = data.inputs.values[data.inputs.begins[data.parts["test"]] + 23, :1]  # type: ignore[attr-defined]
+    naive = float(np.sqrt(np.square(data.targets.values[data.parts["test"]] - last).mean()))
+    assert run.metrics["rmse"] < 1.15 * naive  # by robust and minmax it was four to fifteen times as much
+
+
+@pytest.mark.parametrize(
+    ("label", "horizon", "window", "message"),
+    [
+        ("wind", 6, 24, r"a series of names \('load', 'wind'\), other has \('wind', 'load'\)"),
+        ("load", 3, 24, "a series of horizon 6, other has 3"),
+        ("load", 6, 12, r"rows of shape \(24, 2\), other has \(12, 2\)"),
+        ("load", 6, 24, None),
+    ],
+)
+def test_other_data_are_measured_only_where_their_rows_mean_the_same(
+    load: Path, label: str, horizon: int, window: int, message: str | None
+) -> None:
+    run = steepest.fit(steepest.task(load, label="load", horizon=6, window=24), "adamw(0.003)", record=False)
+    other = steepest.task(steepest.read_series(load, label, horizon=horizon, window=window, name="other"))
+    if message is None:
+        assert steepest.evaluate(run, other).metrics["rmse"] == pytest.approx(run.metrics["rmse"])
+        return
+    with pytest.raises(steepest.InputError, match=message):
+        steepest.evaluate(run, other)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -385,12 +430,65 @@ def test_a_series_that_cannot_be_right(load: Path, change: Any, message: str) ->
     assert "line 5" in str(error.value)
 
 
+def test_new_steps_are_read_as_the_training_steps_were(tmp_path: Path) -> None:
+    days = [f"{month:02d}/{day:02d}/2024" for month in range(1, 11) for day in range(1, 29)]
+    values = 20 + np.sin(np.arange(len(days)))
+    lines = [f"{day},{value:.3f}" for day, value in zip(days, values, strict=True)]
+    path = tmp_path / "load.csv"
+    path.write_text("\n".join(lines) + "\n")
+    task = steepest.task(steepest.read_series(path, "c2", horizon=2, window=6, missing=("", "-999"), header=False))
+    assert same_after_json(task.data)
+    run = steepest.fit(task, "adamw(0.003)", record=False)
+
+    def forecast(*changed: str) -> np.ndarray:
+        path.write_text("\n".join(changed) + "\n")
+        return run.predict(path)
+
+    assert forecast(*lines[6:12], *lines[28:34]).shape == (1, 2)  # 01/07 to 02/06: by themselves, days could be months
+    np.testing.assert_allclose(forecast(*lines[-6:]), run.predict(pl.DataFrame({"c2": values[-6:].round(3)})), rtol=1e-6)
+    with pytest.raises(
+        steepest.InputError, match="column 'c2': a forecast needs steps without missing values; fill them first"
+    ):
+        forecast(*lines[:9], lines[9].split(",")[0] + ",-999")
+    with pytest.raises(steepest.InputError, match=r"line 9.*'01/08/2024' comes after '01/09/2024'; sort the rows by time$"):
+        forecast(*lines[:7], lines[8], lines[7], lines[9])
+    with pytest.raises(
+        steepest.InputError, match="line 10, column 'c1': expected a date such as '01/01/2024', got '02/31/2024'"
+    ):
+        forecast(*lines[:9], "02/31/2024,20")
+
+
+def test_a_series_of_an_earlier_record_is_read_by_defaults() -> None:
+    data = steepest.read_series(pl.DataFrame({"y": np.sin(np.arange(100.0))}), "y", horizon=2, window=6)
+    now = data.preprocessing.to_dict()
+    before = {name: item for name, item in now.items() if name not in ("reading", "time", "pattern")}
+    assert stored.from_dict(before) == data.preprocessing
+
+
 def test_missing_values_of_a_series_are_the_last_ones_seen(load: Path) -> None:
     frame = pl.read_csv(load).with_columns(pl.when(pl.int_range(600) == 10).then(None).otherwise(pl.col("load")).alias("load"))
     data = steepest.read_series(frame, "load", horizon=6)
     values = data.inputs.values  # type: ignore[attr-defined]
     assert values[10, 0] == values[9, 0]
     assert "1 missing values in load" in str(data.cleaning)
+
+
+def test_gaps_at_the_begin_of_a_series_are_not_filled_from_the_future(load: Path) -> None:
+    step, wind = pl.int_range(600), pl.col("wind")
+
+    def data(begin: int) -> steepest.Data:
+        hidden = pl.when((step < begin) | (step == 400)).then(None).otherwise(wind).alias("wind")
+        return steepest.read_series(pl.read_csv(load).with_columns(hidden), "load", horizon=6, window=24)
+
+    found = data(50)
+    values, given = found.inputs.values[:, 1], pl.read_csv(load)["wind"].to_numpy()  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(values[:50], np.median(given[50:360]))
+    assert values[400] == given[399]
+    assert "50 missing values before the first in wind: filled with the training median" in str(found.cleaning)
+    assert "1 missing values in wind: filled with the last value before them" in str(found.cleaning)
+    data(359)
+    with pytest.raises(steepest.InputError, match="the column 'wind' is empty over the training part, the first 360 steps"):
+        data(360)
 
 
 # -- sounds -----------------------------------------------------------------------------------------------------------
@@ -474,6 +572,65 @@ def test_an_archive_of_recordings(tmp_path: Path) -> None:
     np.savez(tmp_path / "bad.npz", **(arrays | {"offsets": offsets[::-1]}))
     with pytest.raises(steepest.InputError, match="offsets must rise from 0"):
         steepest.task(tmp_path / "bad.npz", label="kind")
+
+
+def test_recordings_of_another_rate_are_not_measured(tones: Path, tmp_path: Path) -> None:
+    run = steepest.fit(tones, steepest.Recipe(steepest.adamw(0.01), batch=8, epochs=1), record=False)
+    for file in tones.glob("*/*.wav"):
+        samples, _ = read_wav(file)
+        write_wav(tmp_path / "fast" / file.parent.name / file.name, samples, rate=16_000)
+    with pytest.raises(steepest.InputError, match="a sound of rate 8000, fast has 16000"):
+        steepest.evaluate(run, steepest.task(tmp_path / "fast"))
+
+
+def archive_of_tones(path: Path, convert: Any) -> Path:
+    recordings = [tone(300 if i % 2 else 2000, 0.1 + 0.01 * (i % 5)) for i in range(40)]
+    offsets = np.concatenate([[0], np.cumsum([len(one) for one in recordings])])
+    np.savez(path, audio=convert(np.concatenate(recordings)), offsets=offsets, kind=np.arange(40) % 2)
+    return path
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_an_archive_of_floats_is_read_as_its_new_rows_are(tmp_path: Path, dtype: str) -> None:
+    plain = steepest.task(archive_of_tones(tmp_path / "whole.npz", lambda audio: audio)).data
+    floats = steepest.task(archive_of_tones(tmp_path / "floats.npz", lambda audio: (audio / 32768).astype(dtype))).data
+    np.testing.assert_array_equal(floats.inputs.samples, plain.inputs.samples)  # type: ignore[attr-defined]
+    assert floats.inputs.samples.dtype == np.int16  # type: ignore[attr-defined]
+    run = steepest.fit(floats, steepest.Recipe(steepest.adamw(0.01), batch=8, epochs=6), record=False)
+    rows = [tone(300, 0.2), tone(2000, 0.2), (tone(300, 0.2) / 32768).astype(dtype)]
+    assert run.predict(rows).tolist() == [1, 0, 1]
+    with pytest.raises(steepest.InputError, match="a recording: expected samples of int16, or floats from -1 to 1"):
+        run.predict([tone(300, 0.2).astype(np.float32)])
+
+
+@pytest.mark.parametrize(
+    ("convert", "message"),
+    [
+        (lambda audio: audio.astype(np.float32), r"got float32 from -\d+ to \d+"),
+        (lambda audio: audio.astype(np.int32) << 16, "got int32"),
+        (lambda audio: ((audio >> 8) + 128).astype(np.uint8), "got uint8"),
+        (lambda audio: np.where(audio == 0, np.nan, audio / 32768), "got float64 from nan to nan"),
+        (lambda audio: np.stack([audio, audio], axis=1), r"of one channel \(got shape \(\d+, 2\)\)"),
+    ],
+)
+def test_an_archive_of_samples_that_cannot_be_read(tmp_path: Path, convert: Any, message: str) -> None:
+    path = archive_of_tones(tmp_path / "odd.npz", convert)
+    with pytest.raises(steepest.InputError, match=message) as error:
+        steepest.task(path)
+    assert "odd.npz, audio: expected samples" in str(error.value)
+
+
+def test_a_recording_that_fills_its_frames_exactly_is_not_cut() -> None:
+    from steepest.data.cleaning import CleaningReport
+    from steepest.data.recordings import joined
+    from steepest.data.sounds import MAX_FRAMES, fit_sounds
+
+    full = 256 + 80 * (MAX_FRAMES - 1)  # samples, at 8,000 a second
+    for lengths, cut in (((full, full + 79), 0), ((full, full + 80), 1)):
+        report = CleaningReport()
+        fitted = fit_sounds(joined([tone(300, length / 8_000) for length in lengths], 8_000), "standard", report)
+        assert fitted.longest == MAX_FRAMES
+        assert sum(finding.count for finding in report.findings) == cut
 
 
 # -- the command line -------------------------------------------------------------------------------------------------

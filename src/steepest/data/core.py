@@ -13,7 +13,7 @@ from ..errors import InputError, unknown
 from ..forms import Form
 from .cleaning import CleaningReport, Table
 from .inputs import Inputs, Stream
-from .preprocessing import Preprocessing, TablePreprocessing
+from .preprocessing import Preprocessing, TablePreprocessing, check_alike
 from .scaling import check_scaling, scaler_numbers
 from .splitting import PARTS
 from .targets import Targets
@@ -98,7 +98,9 @@ class Data:
     @cached_property
     def target_scale(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and deviation of the training targets of a regression, (0, 1) where targets are kept as they are."""
-        values = self.targets.values
+        values, own = self.targets.values, getattr(self.preprocessing, "target_scale", None)
+        if own is not None:  # of a series, whose label is seen too
+            return own
         if self.targets.kind != "regression" or self.scaling == "none":
             return np.float64(0.0), np.float64(1.0)  # type: ignore[return-value]
         columns = values[self.parts["train"]].reshape(len(self.parts["train"]), -1)
@@ -216,6 +218,7 @@ class Data:
             raise InputError(f"the model takes rows of the kind {preprocessing.form.kind}, {self.name} holds {self.kind}")
         elif self.kind in ("image", "array", "items", "series") and self.form.shape != preprocessing.form.shape:
             raise InputError(f"the model takes rows of shape {preprocessing.form.shape}, {self.name} has {self.form.shape}")
+        check_alike(self.inputs, preprocessing, self.name)
         copy = replace(self)
         copy.__dict__ |= {"preprocessing": preprocessing, "target_scale": target_scale}  # cached: fitted there
         return copy

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import InputError
 from .archives import read_archive
-from .cleaning import MISSING_MARKS, Table, typed_as
+from .cleaning import Table, typed_as
 from .frames import is_frame, to_numbers, to_polars
 from .images import read_idx
 from .inputs import Arrays, Images, Series, Texts
@@ -22,6 +22,7 @@ from .series import SeriesPreprocessing
 from .sounds import SoundPreprocessing
 from .steps import DateStep
 from .texts import TextPreprocessing
+from .times import backwards, times
 
 if TYPE_CHECKING:
     from .gathering import Rows
@@ -96,17 +97,29 @@ def _last_window(rows: Any, preprocessing: SeriesPreprocessing) -> Series:
         begins = np.arange(len(values), dtype=np.int64) * window
         values = values.reshape(-1, len(names))
     else:
-        raw = read_frame(rows) if isinstance(rows, str | Path) else RawTable.taken(rows)
-        for name in names:
-            if name not in raw.frame.columns:
-                raise InputError(f"rows lack the column {name!r} that the model was trained on")
-        if raw.frame.height < window:
-            raise InputError(f"a forecast needs the last {window} steps (got {raw.frame.height})")
-        values = np.column_stack([typed_as(raw, name, "number", MISSING_MARKS).values for name in names])[-window:]
-        begins = np.zeros(1, dtype=np.int64)
-    if np.isnan(values).any():
-        raise InputError("a forecast needs steps without missing values; fill them first")
+        values, begins = _last_steps(rows, preprocessing), np.zeros(1, dtype=np.int64)
+    if (absent := np.isnan(values).any(axis=0)).any():
+        name = names[int(np.flatnonzero(absent)[0])]
+        raise InputError(f"column {name!r}: a forecast needs steps without missing values; fill them first")
     return Series(values, names, begins, window, preprocessing.horizon, preprocessing.label)
+
+
+def _last_steps(rows: Any, preprocessing: SeriesPreprocessing) -> np.ndarray:
+    """Return the last steps of a table, read and checked as the training table was; shape (window, features)."""
+    window, reading, time = preprocessing.window, preprocessing.reading, preprocessing.time
+    raw = read_frame(rows, header=reading.header) if isinstance(rows, str | Path) else RawTable.taken(rows)
+    for name in preprocessing.names:
+        if name not in raw.frame.columns:
+            raise InputError(f"rows lack the column {name!r} that the model was trained on")
+    if raw.frame.height < window:
+        raise InputError(f"a forecast needs the last {window} steps (got {raw.frame.height})")
+    if time in raw.frame.columns:
+        stamps = times(raw, time, preprocessing.pattern)
+        if stamps is not None and (wrong := backwards(raw, stamps)):
+            raise InputError(wrong)
+    return np.column_stack(
+        [typed_as(raw, name, "number", reading.marks.of(name)).values[-window:] for name in preprocessing.names]
+    )
 
 
 def channels_first(images: np.ndarray, shape: tuple[int, ...] | None = None) -> np.ndarray:

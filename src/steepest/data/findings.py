@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -22,11 +24,12 @@ class Finding:
 
 @dataclass
 class CleaningReport:
-    """Everything that cleaning did, in order."""
+    """Everything that cleaning did, in order; and which rows of a test file it kept, by their numbers there."""
 
     rows: int = 0
     columns: int = 0
     findings: list[Finding] = field(default_factory=list)
+    kept: np.ndarray | None = field(default=None, compare=False, repr=False)
 
     def add(self, what: str, count: int, action: str, column: str | None = None) -> None:
         """Add a finding unless there is nothing to tell."""

@@ -83,24 +83,32 @@ def from_hub(
     text = _text_column(frames["train"], features, others, text) if image is None else None
     if image is None and text is None:
         return _table(frames, label, report, {**options, "on_bad_row": on_bad_row}, features[label])
-    report.columns = 1
+    column = str(text if image is None else image)
     report.add("columns beside it", len(others) - 1, "left out")
-    where = np.repeat(list(frames), [frame.height for frame in frames.values()])
-    labels = np.concatenate([frame[label].to_numpy() for frame in frames.values()])
-    if image is not None:
-        cells = [cell for frame in frames.values() for cell in _cells(frame[image])]
-        names = [f"row {row} of {part}, column {image!r}," for part, frame in frames.items() for row in frame[ROW]]
-        values, kept = decode(cells, names, report, size=size, on_bad_row=on_bad_row)
-        inputs, labels, where = Images(values), labels[kept], where[kept]
-        report.columns = int(np.prod(values.shape[1:]))
-    else:
-        inputs = Texts(_texts(frames, str(text), report), check_tokens(tokens))
+    inputs, labels, where = _of_one_column(frames, label, column, report, size, tokens, on_bad_row, images=image is not None)
     names_of = getattr(features[label], "names", None)
     check_taught(labels if names_of is None else np.array(names_of)[labels], where, name)
     targets = encode(labels, name, f"label {label!r}", kind or kind_of_whole_numbers(labels))
     targets = _named(targets, features[label])
     report.rows = len(labels)
     return _dealt(Data(name, inputs, targets, {"train": where}, report, scaling), where, parts, seed)
+
+
+def _of_one_column(
+    frames: Mapping[str, pl.DataFrame], label: str, column: str, report: CleaningReport, size: Any, tokens: str,
+    on_bad_row: str, *, images: bool,
+) -> tuple[Images | Texts, np.ndarray, np.ndarray]:  # fmt: skip
+    """Return the images or texts of a column, their labels, and the part of each."""
+    where = np.repeat(list(frames), [frame.height for frame in frames.values()])
+    labels = np.concatenate([frame[label].to_numpy() for frame in frames.values()])
+    if not images:
+        report.columns = 1
+        return Texts(_texts(frames, column, report), check_tokens(tokens)), labels, where
+    cells = [cell for frame in frames.values() for cell in _cells(frame[column])]
+    names = [f"row {row} of {part}, column {column!r}," for part, frame in frames.items() for row in frame[ROW]]
+    values, kept = decode(cells, names, report, size=size, on_bad_row=on_bad_row)
+    report.columns = int(np.prod(values.shape[1:]))
+    return Images(values), labels[kept], where[kept]
 
 
 def _dealt(data: Data, where: np.ndarray, parts: tuple[float, ...], seed: int) -> Data:
@@ -183,8 +191,9 @@ def _table(
     )
     data.cleaning.findings[:0] = report.findings
     data.targets = _named(data.targets, feature)
-    trained = len(data) - sum(frame.height for _, frame in held)
-    where = np.repeat(["train", *(part for part, _ in held)], [trained, *(frame.height for _, frame in held)])
+    where = np.repeat([part for part, _ in held], [frame.height for _, frame in held])
+    where = where if data.cleaning.kept is None else where[data.cleaning.kept]  # some may have been skipped
+    where = np.concatenate([np.repeat("train", len(data) - len(where)), where])
     return _dealt(data, where, options["parts"], options["seed"])
 
 

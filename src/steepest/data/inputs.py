@@ -6,10 +6,12 @@ one for tables.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
+
+from .columns import Reading
 
 if TYPE_CHECKING:
     from .cleaning import CleaningReport
@@ -188,6 +190,9 @@ class Series:
     window: int
     horizon: int
     label: int  # the feature that is forecast
+    reading: Reading = field(default_factory=Reading)
+    time: str | None = None  # the column that holds the time, and how text holds it there
+    pattern: str | None = None
     kind: ClassVar[str] = "series"
 
     def __len__(self) -> int:

@@ -101,8 +101,10 @@ def read_characters(
     codes = encoded(text, alphabet)
     if (unknown := int((codes < 0).sum())) or len(alphabet) < 2:
         report.add("characters that the training part does not hold", unknown, "taken as one unknown character")
-        codes = np.where(codes < 0, len(alphabet), codes)
-        alphabet += UNKNOWN
+        alphabet += "" if UNKNOWN in alphabet else UNKNOWN  # the training part may hold it itself
+        codes = np.where(codes < 0, alphabet.index(UNKNOWN), codes)
+    if len(alphabet) < 2:
+        raise InputError(f"{path}: the training part holds no character but {UNKNOWN!r}; expected a text in UTF-8")
     rows = np.concatenate(begins).astype(np.int64)
     ends = np.cumsum([0, *map(len, begins)])
     dealt = {part: np.arange(ends[i], ends[i + 1]) for i, part in enumerate(PARTS)}

@@ -17,7 +17,7 @@ from ..forms import Form
 from ..values import tupled
 from .columns import Column, Reading, Table
 from .findings import CleaningReport
-from .inputs import Arrays, Images, Items
+from .inputs import Arrays, Images, Inputs, Items
 from .scaling import scaler_numbers
 from .steps import STEPS, CodeStep, NumberStep, Step, fit_categories, fit_dates, fit_words, step_from_dict
 
@@ -42,6 +42,19 @@ class Preprocessing(Protocol):
     def to_dict(self) -> dict[str, Any]:
         """Return its JSON form, with the kind of data as `kind`."""
         ...
+
+
+ALIKE = {"series": ("names", "label", "window", "horizon"), "sound": ("rate",), "language": ("alphabet",)}
+
+
+def check_alike(inputs: Inputs, preprocessing: Preprocessing, source: str) -> None:
+    """Raise unless rows mean what they meant to the model: the same columns, steps, samples a second, characters."""
+    for what in ALIKE.get(inputs.kind, ()):
+        expected, got = getattr(preprocessing, what), getattr(inputs, what)
+        if expected != got:
+            raise InputError(
+                f"the model was trained on a {inputs.kind} of {what} {expected!r}, {source} has {got!r}; read it alike"
+            )
 
 
 @dataclass(frozen=True)

@@ -60,12 +60,30 @@ def as_sounds(rows: Any, rate: int) -> Sounds:
             if other != rate:
                 raise InputError(f"{one}: expected {rate} samples a second (got {other}); resample it first")
         else:
-            samples = to_numpy(one, "a recording")
-            samples = (np.clip(samples, -1, 1) * 32767).astype(np.int16) if samples.dtype.kind == "f" else samples
-        found.append(np.asarray(samples, dtype=np.int16))
+            samples = as_int16(to_numpy(one, "a recording"), "a recording")
+        found.append(samples)
     if not found:
         raise InputError("expected recordings: wav files, or arrays of samples (got none)")
     return joined(found, rate)
+
+
+def as_int16(samples: np.ndarray, what: str) -> np.ndarray:
+    """Return samples of 16 bits: as they are, or from floats between -1 and 1, times 32,768; anything else is refused."""
+    if samples.ndim != 1:
+        raise InputError(
+            f"{what}: expected samples one after the other, of one channel (got shape {samples.shape}); average channels"
+        )
+    if samples.dtype == np.int16:
+        return samples
+    expected = f"{what}: expected samples of int16, or floats from -1 to 1"
+    if samples.dtype.kind != "f":
+        raise InputError(f"{expected} (got {samples.dtype}); convert them to int16")
+    low, high = (float(samples.min()), float(samples.max())) if len(samples) else (0.0, 0.0)
+    if not (low >= -1 and high <= 1):  # or NaN
+        raise InputError(
+            f"{expected} (got {samples.dtype} from {low:g} to {high:g}); divide by the largest a sample can be, or correct them"
+        )
+    return np.clip(np.rint(samples * np.float32(32768)), -32768, 32767).astype(np.int16)
 
 
 def joined(recordings: Sequence[np.ndarray], rate: int) -> Sounds:
@@ -101,7 +119,8 @@ def read_sounds(
     """Read labelled recordings from a folder (a folder a class, wav files in it) or an npz archive.
 
     Args:
-        path: the folder; or an archive with `audio` (all samples), `offsets` (where recordings begin) and arrays of labels.
+        path: the folder; or an archive with `audio` (all samples: int16, or floats from -1 to 1), `offsets` (where recordings
+            begin) and arrays of labels.
         label: of an archive, the array that is to be predicted; None: the only other one.
         rate: samples a second; None: as the wav files say, or the archive's `rate`, else 8,000.
         test_where: a condition on another array of the archive, such as `"index < 5"`: those recordings become the test part.
@@ -159,7 +178,7 @@ def _folder(path: Path, report: CleaningReport, on_bad_row: str) -> tuple[Sounds
 def _archive(
     path: Path, arrays: dict[str, np.ndarray], label: str | None, rate: int | None
 ) -> tuple[Sounds, np.ndarray, dict[str, np.ndarray]]:
-    audio, offsets = arrays["audio"], arrays["offsets"].astype(np.int64)
+    audio, offsets = as_int16(arrays["audio"], f"{path}, audio"), arrays["offsets"].astype(np.int64)
     if len(offsets) and offsets[0] == 0 and offsets[-1] != len(audio):
         offsets = np.append(offsets, len(audio))
     if len(offsets) < 2 or offsets[0] != 0 or offsets[-1] != len(audio) or (np.diff(offsets) < 0).any():

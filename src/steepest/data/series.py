@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +13,14 @@ import polars as pl
 from ..errors import InputError, whole
 from ..forms import Form
 from ..values import tupled
-from .cleaning import MISSING_MARKS, CleaningReport, Marks, find_label, typed_as
+from .cleaning import MISSING_MARKS, CleaningReport, Marks, Reading, find_label, typed_as
 from .core import Data
 from .inputs import Series
 from .reading import RawTable, read_frame
 from .scaling import scaler_numbers
 from .splitting import PARTS, SHARES, in_turn
 from .targets import Targets
-from .times import in_order, times
+from .times import date_pattern, in_order, times
 
 if TYPE_CHECKING:
     from .gathering import Windows
@@ -30,7 +30,10 @@ WINDOWS_SEEN = 4  # times the horizon, where the user does not say
 
 @dataclass(frozen=True)
 class SeriesPreprocessing:
-    """Windows of a series: `(x - shift) / scale` per feature, in rows of shape (window, features)."""
+    """Windows of a series: `(x - shift) / scale` per feature, in rows of shape (window, features).
+
+    What is forecast is scaled by the same two numbers as the label is where it is seen, for networks add to its last value.
+    """
 
     names: tuple[str, ...]
     window: int
@@ -38,10 +41,18 @@ class SeriesPreprocessing:
     label: int
     shift: tuple[float, ...]
     scale: tuple[float, ...]
+    reading: Reading = field(default_factory=Reading)  # how new steps are to be read
+    time: str | None = None  # the column whose order they must have, and how text holds the time there
+    pattern: str | None = None
 
     @property
     def form(self) -> Form:
         return Form("series", (self.window, len(self.names)))
+
+    @property
+    def target_scale(self) -> tuple[np.ndarray, np.ndarray]:
+        """The shift and scale of each step ahead: those of the label."""
+        return np.full(self.horizon, self.shift[self.label]), np.full(self.horizon, self.scale[self.label])
 
     def __call__(self, series: Series) -> Windows:
         import torch
@@ -52,24 +63,30 @@ class SeriesPreprocessing:
         return Windows(torch.from_numpy(scaled.astype(np.float32)), torch.from_numpy(series.begins), self.window)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"kind": "series", **asdict(self)}
+        return {"kind": "series", **asdict(self), "reading": self.reading.to_dict()}
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> SeriesPreprocessing:
-        return cls(**tupled(value, "names", "shift", "scale"))
+        kept = tupled(value, "names", "shift", "scale")
+        if "reading" in kept:  # earlier records have none
+            kept["reading"] = Reading.from_dict(kept["reading"])
+        return cls(**kept)
 
 
 def fit_series(series: Series, scaling: str, report: CleaningReport) -> SeriesPreprocessing:
-    """Fit shift and scale of every feature on the steps that the training windows see."""
+    """Fit shift and scale of every feature on the steps that the training windows see; mean and deviation of the label."""
     last = int(series.begins.max()) + series.window
     seen = series.values[int(series.begins.min()) : last]
     shift, scale = scaler_numbers(seen, scaling)
+    at = slice(series.label, series.label + 1)
+    shift[at], scale[at] = scaler_numbers(seen[:, at], "none" if scaling == "none" else "standard")
     constant = [name for name, spread in zip(series.names, np.ptp(seen, axis=0), strict=True) if spread == 0]
     for name in constant:
         report.add("constant column in the training part", 1, "kept, it says nothing", name)
     return SeriesPreprocessing(
-        series.names, series.window, series.horizon, series.label, tuple(shift.tolist()), tuple(scale.tolist())
-    )
+        series.names, series.window, series.horizon, series.label, tuple(shift.tolist()), tuple(scale.tolist()),
+        series.reading, series.time, series.pattern,
+    )  # fmt: skip
 
 
 def read_series(
@@ -102,10 +119,10 @@ def read_series(
         time: the column that holds the time; None: the first one that holds dates. Rows must be in its order.
         features: the columns that are seen; None: every column of numbers. `features=(label,)`: its own past alone.
         drop: columns to leave out.
-        missing: marks of a missing cell; a missing value is the last one before it.
+        missing: marks of a missing cell; a missing value is the last one before it, or the median of the training part.
         header: whether line 1 names the columns.
         on_bad_row: `"stop"` at a row that cannot be right, or `"skip"` it.
-        scaling: of features, as in `read_table`.
+        scaling: of features, as in `read_table`; the label has mean 0 and deviation 1, unless it is `"none"`.
         parts: shares of train, validation, test and certificate, in this order in time.
         seed: not used: nothing is dealt out at random.
         name: what records call the data; None: the file's name.
@@ -122,13 +139,17 @@ def read_series(
     for note in raw.notes:
         report.note(note)
     label = find_label(raw.frame.columns, label, raw.source)
-    stamps = times(raw, time)
+    stamps, pattern = times(raw, time), None
     if stamps is not None:
+        pattern = date_pattern(raw.frame[stamps.name])
         raw = in_order(raw, stamps, report, on_bad_row)
     names = _features(raw, label, stamps.name if stamps is not None else None, features, drop, missing, report)
-    values = np.column_stack([_steps(raw, column, missing, report) for column in names])
     name = name or Path(raw.source).name.removesuffix(".gz").rsplit(".", 1)[0]
-    series, dealt = _windows(values, tuple(names), names.index(label), window, horizon, in_turn(len(values), parts, name), name)
+    cuts = in_turn(raw.frame.height, parts, name)
+    values = np.column_stack([_steps(raw, column, missing, cuts[0][1], report) for column in names])
+    series, dealt = _windows(values, tuple(names), names.index(label), window, horizon, cuts, name)
+    kept = Reading(Marks(tuple(missing)), header)
+    series = replace(series, reading=kept, time=None if stamps is None else stamps.name, pattern=pattern)
     ahead = series.begins[:, None] + window + np.arange(horizon)
     targets = values[ahead, names.index(label)]
     return Data(name, series, Targets("regression", targets), dealt, report, scaling)
@@ -158,15 +179,20 @@ def _features(
     return names
 
 
-def _steps(raw: RawTable, name: str, missing: Sequence[str], report: CleaningReport) -> np.ndarray:
-    """Return a column as numbers without gaps: a missing value is the last one before it, or the first one after."""
+def _steps(raw: RawTable, name: str, missing: Sequence[str], trained: int, report: CleaningReport) -> np.ndarray:
+    """Return a column as numbers without gaps: the last value before them, or the median of the first `trained` steps."""
     values = typed_as(raw, name, "number", Marks(tuple(missing)).of(name)).values
     absent = np.isnan(values)
-    if absent.all():
-        raise InputError(f"{raw.source}: the column {name!r} is empty; leave it out with --drop {name}")
-    report.add("missing values", int(absent.sum()), "filled with the last value before them", name)
+    if absent[:trained].all():
+        advice = f"leave it out with --drop {name}, or give other parts"
+        raise InputError(
+            f"{raw.source}: the column {name!r} is empty over the training part, the first {trained:,} steps; {advice}"
+        )
     last = np.maximum.accumulate(np.where(absent, -1, np.arange(len(values))))
-    return values[np.where(last < 0, int(np.flatnonzero(~absent)[0]), last)]
+    leading = last < 0
+    report.add("missing values before the first", int(leading.sum()), "filled with the training median", name)
+    report.add("missing values", int((absent & ~leading).sum()), "filled with the last value before them", name)
+    return np.where(leading, np.nanmedian(values[:trained]), values[last])
 
 
 def _windows(

@@ -64,18 +64,28 @@ def fit_sounds(sounds: Sounds, scaling: str, report: CleaningReport) -> SoundPre
     """Fit shift and scale of every band on the frames of the training recordings."""
     frames, offsets = log_mel(sounds, BANDS, MAX_FRAMES)
     shift, scale = scaler_numbers(frames.double().numpy(), scaling)
-    lengths = np.diff(offsets)
-    report.add(f"recordings longer than {MAX_FRAMES * HOP_S:g} s", int((lengths == MAX_FRAMES).sum()), "cut there")
-    return SoundPreprocessing(sounds.rate, int(lengths.max()), tuple(shift.tolist()), tuple(scale.tolist()))
+    cut = int((frame_counts(sounds) > MAX_FRAMES).sum())
+    report.add(f"recordings longer than {MAX_FRAMES * HOP_S:g} s", cut, "cut there")
+    return SoundPreprocessing(sounds.rate, int(np.diff(offsets).max()), tuple(shift.tolist()), tuple(scale.tolist()))
+
+
+def frame_counts(sounds: Sounds) -> np.ndarray:
+    """Return how many frames each recording has; a recording shorter than a frame has one."""
+    size, hop = frame_size(sounds.rate)
+    return 1 + np.maximum(np.diff(sounds.offsets) - size, 0) // hop
+
+
+def frame_size(rate: int) -> tuple[int, int]:
+    """Return how many samples a frame has, and how many lie from one to the next."""
+    return round(FRAME_S * rate), max(1, round(HOP_S * rate))
 
 
 def log_mel(sounds: Sounds, bands: int, longest: int) -> tuple[Tensor, np.ndarray]:
     """Return the log-mel frames of all recordings, one after the other, and where each recording begins among them."""
     import torch
 
-    size, hop = round(FRAME_S * sounds.rate), max(1, round(HOP_S * sounds.rate))
-    lengths = np.diff(sounds.offsets)
-    counts = np.minimum(1 + np.maximum(lengths - size, 0) // hop, longest)
+    size, hop = frame_size(sounds.rate)
+    lengths, counts = np.diff(sounds.offsets), np.minimum(frame_counts(sounds), longest)
     offsets = np.concatenate([[0], np.cumsum(counts)])
     row = np.repeat(np.arange(len(lengths)), counts)
     within = (np.arange(offsets[-1]) - offsets[row]) * hop

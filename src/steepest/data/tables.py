@@ -86,7 +86,7 @@ def read_table(
     targets, table = encode(found.label.values, raw.source, f"label {label!r}", kind), found.inputs
     if test is not None:
         other = _raw(test, header, on_bad_row)
-        table, targets, binding = _with_test(other, found, targets, binding, report, group, on_bad_row)
+        table, targets, binding, report.kept = _with_test(other, found, targets, binding, report, group, on_bad_row)
     dealt = deal_bound(targets, binding, parts, seed, name, report)
     targets, dealt = learnable(targets, dealt, raw.source, label, report, on_bad_row)
     tell_suspicions(table, targets, dealt, label, report)
@@ -120,8 +120,8 @@ def _raw(source: Any, header: bool | None, on_bad_row: str) -> RawTable:
 def _with_test(
     raw: RawTable, found: Cleaned, targets: Targets, binding: Binding, report: CleaningReport, group: str | None,
     on_bad_row: str,
-) -> tuple[Table, Targets, Binding]:  # fmt: skip
-    """Return inputs, targets and binding with the rows of a test file below."""
+) -> tuple[Table, Targets, Binding, np.ndarray]:  # fmt: skip
+    """Return inputs, targets and binding with the rows of a test file below, and the numbers of those that were kept."""
     bad = BadRows(raw.frame.height) if on_bad_row == "skip" else None
     table, labels = _conform(raw, found.inputs, found.label, bad)
     groups = None
@@ -139,7 +139,7 @@ def _with_test(
         raise InputError(f"{raw.source}: every row of the test file was skipped; none are left to test on")
     table, groups = table.take(keep), None if groups is None else groups[keep]
     joined = Targets(targets.kind, np.concatenate([targets.values, codes]), targets.classes)
-    return found.inputs.joined(table), joined, binding.joined(codes, groups)
+    return found.inputs.joined(table), joined, binding.joined(codes, groups), keep
 
 
 def _conform(raw: RawTable, table: Table, target: Column, bad: BadRows | None) -> tuple[Table, np.ndarray]:

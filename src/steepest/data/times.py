@@ -66,7 +66,7 @@ def example_of(pattern: str) -> str:
     return datetime(2024, 12, 31, 23, 59).strftime((pattern or FORMATS[3]).replace("%.f", ".5"))
 
 
-def times(raw: RawTable, name: str | None) -> pl.Series | None:
+def times(raw: RawTable, name: str | None, pattern: str | None = None) -> pl.Series | None:
     """Return the column that holds the time, in microseconds: the one named, else the first of dates, else None."""
     if name is not None and name not in raw.frame.columns:
         raise InputError(f"{raw.source}: {unknown('time column', name, raw.frame.columns)}")
@@ -74,7 +74,7 @@ def times(raw: RawTable, name: str | None) -> pl.Series | None:
         cells = raw.frame[column]
         if name is not None and (cells.dtype.is_numeric() or cells.cast(pl.Float64, strict=False).null_count() == 0):
             return cells.cast(pl.Float64).alias(column)
-        found = as_times(cells)
+        found = as_times(cells, pattern)
         if found is None:
             continue
         wrong = np.flatnonzero((found.is_null()).to_numpy())
@@ -90,17 +90,25 @@ def times(raw: RawTable, name: str | None) -> pl.Series | None:
     return None
 
 
+def backwards(raw: RawTable, stamps: pl.Series) -> str:
+    """Return what to say of the first row that goes back in time, or nothing."""
+    back = np.flatnonzero(np.diff(stamps.cast(pl.Float64).to_numpy()) < 0)
+    if not back.size:
+        return ""
+    at, cells = int(back[0]) + 1, raw.frame[stamps.name]
+    return (
+        f"{raw.source}, {raw.place(at)}, column {stamps.name!r}: {cells[at]!r} comes after {cells[at - 1]!r}; "
+        "sort the rows by time"
+    )
+
+
 def in_order(raw: RawTable, stamps: pl.Series, report: CleaningReport, on_bad_row: str) -> RawTable:
     """Return the table if its rows are in the order of time; in it, where bad rows are to be skipped rather than stop."""
     ticks = stamps.cast(pl.Float64).to_numpy()
-    back = np.flatnonzero(np.diff(ticks) < 0)
-    if back.size and on_bad_row == "stop":
-        at = int(back[0]) + 1
-        raise InputError(
-            f"{raw.source}, {raw.place(at)}, column {stamps.name!r}: {raw.frame[stamps.name][at]!r} comes after "
-            f"{raw.frame[stamps.name][at - 1]!r}; sort the rows by time, or add --on-bad-row skip, which leaves such rows out"
-        )
-    if back.size:
+    wrong = backwards(raw, stamps)
+    if wrong and on_bad_row == "stop":
+        raise InputError(f"{wrong}, or add --on-bad-row skip, which leaves such rows out")
+    if wrong:
         late = ticks < np.maximum.accumulate(ticks)
         report.add("rows that go back in time", int(late.sum()), "left out", stamps.name)
         raw, ticks = raw.take(np.flatnonzero(~late)), ticks[~late]
