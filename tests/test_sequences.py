@@ -415,6 +415,12 @@ def test_other_data_are_measured_only_where_their_rows_mean_the_same(
         steepest.evaluate(run, other)
 
 
+def test_logarithms_of_counts_are_no_differences_from_the_last_value(load: Path) -> None:
+    task = steepest.Task(steepest.read_series(load, "load", horizon=4), objective=steepest.poisson())
+    with pytest.raises(steepest.InputError, match="forecast with mse"):
+        steepest.fit(task)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

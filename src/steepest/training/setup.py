@@ -100,6 +100,10 @@ def prepare(
     recipe = recipe.filled(default_recipe(task.data.form, task.data.size("train"), chosen))
     wanted = as_objective(recipe.objective or task.objective)
     if wanted is not None and not wanted.scales_targets:
+        if task.data.kind == "series":
+            raise InputError(
+                f"{wanted!r} cannot learn differences from the last value of a series; forecast with mse() or huber()"
+            )
         task = task.with_data(task.data.unscaled)
     if isinstance(chosen, ModelSpec):
         task = task.with_data(task.data.spelled if chosen.reads_spelling else task.data.unspelled)
