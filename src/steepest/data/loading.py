@@ -212,6 +212,10 @@ def _load_named(source: str, label: str | int | None, options: dict[str, Any]) -
     check_source(source)
     path = downloaded(source) if is_download(source) else Path(source)
     reader = _reader_of(path, label, options)
+    if options.get("kind") == "transcription" and reader is not read_sounds:
+        raise InputError(
+            f"{path}: kind='transcription' is for recordings: an npz archive of audio and offsets, or a folder with transcripts.csv"
+        )
     if reader in (read_table, read_series):
         if label is None:
             raise InputError(f"{path}: which column is to be predicted? add --label NAME (or a position; -1 is the last)")

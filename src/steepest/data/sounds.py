@@ -32,23 +32,26 @@ FRAMES_AT_ONCE = 2**13
 
 @dataclass(frozen=True)
 class SoundPreprocessing:
-    """Recordings to rows of frames, each a log-mel spectrum of `len(shift)` bands; at most `longest` frames."""
+    """Recordings to rows of frames, each a log-mel spectrum of `len(shift)` bands; at most `longest` frames,
+    unless each is to be answered.
+    """
 
     rate: int
     longest: int
     shift: tuple[float, ...]
     scale: tuple[float, ...]
+    each_step: bool = False
 
     @property
     def form(self) -> Form:
-        return Form("sound", (self.longest, len(self.shift)))
+        return Form("sound", (self.longest, len(self.shift)), each_step=self.each_step)
 
     def __call__(self, sounds: Sounds) -> Ragged:
         import torch
 
         from .gathering import Ragged
 
-        frames, offsets = log_mel(sounds, len(self.shift), self.longest)
+        frames, offsets = log_mel(sounds, len(self.shift), None if self.each_step else self.longest)
         shift, scale = (torch.tensor(numbers, dtype=torch.float32) for numbers in (self.shift, self.scale))
         return Ragged((frames - shift) / scale, torch.from_numpy(offsets))
 
@@ -62,20 +65,36 @@ class SoundPreprocessing:
 
 def fit_sounds(sounds: Sounds, scaling: str, report: CleaningReport) -> SoundPreprocessing:
     """Fit shift and scale of every band on the frames of the training recordings."""
-    frames, offsets = log_mel(sounds, BANDS, MAX_FRAMES)
+    most = None if sounds.each_step else MAX_FRAMES
+    frames, offsets = log_mel(sounds, BANDS, most)
     shift, scale = scaler_numbers(frames.double().numpy(), scaling)
     lengths = np.diff(offsets)
-    report.add(f"recordings longer than {MAX_FRAMES * HOP_S:g} s", int((lengths == MAX_FRAMES).sum()), "cut there")
-    return SoundPreprocessing(sounds.rate, int(lengths.max()), tuple(shift.tolist()), tuple(scale.tolist()))
+    report.add(f"recordings longer than {MAX_FRAMES * HOP_S:g} s", int((lengths == most).sum()), "cut there")
+    found = tuple(shift.tolist()), tuple(scale.tolist())
+    return SoundPreprocessing(sounds.rate, int(lengths.max()), *found, each_step=sounds.each_step)
 
 
-def log_mel(sounds: Sounds, bands: int, longest: int) -> tuple[Tensor, np.ndarray]:
-    """Return the log-mel frames of all recordings, one after the other, and where each recording begins among them."""
+def frame_counts(sounds: Sounds) -> np.ndarray:
+    """Return how many frames each recording has."""
+    size, hop = _frame_and_hop(sounds.rate)
+    return 1 + np.maximum(np.diff(sounds.offsets) - size, 0) // hop
+
+
+def _frame_and_hop(rate: int) -> tuple[int, int]:
+    return round(FRAME_S * rate), max(1, round(HOP_S * rate))
+
+
+def log_mel(sounds: Sounds, bands: int, longest: int | None) -> tuple[Tensor, np.ndarray]:
+    """Return the log-mel frames of all recordings, one after the other, and where each recording begins among them.
+
+    Of a recording at most the first `longest` frames are taken, or all.
+    """
     import torch
 
-    size, hop = round(FRAME_S * sounds.rate), max(1, round(HOP_S * sounds.rate))
+    size, hop = _frame_and_hop(sounds.rate)
     lengths = np.diff(sounds.offsets)
-    counts = np.minimum(1 + np.maximum(lengths - size, 0) // hop, longest)
+    counts = frame_counts(sounds)
+    counts = counts if longest is None else np.minimum(counts, longest)
     offsets = np.concatenate([[0], np.cumsum(counts)])
     row = np.repeat(np.arange(len(lengths)), counts)
     within = (np.arange(offsets[-1]) - offsets[row]) * hop

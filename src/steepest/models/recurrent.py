@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from ..forms import Form
-from .heads import Reader, averaged
+from .heads import Reader, averaged, blank_beyond
 
 CELLS: dict[str, type[nn.RNNBase]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
@@ -17,7 +17,7 @@ CELLS: dict[str, type[nn.RNNBase]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.
 class Recurrent(nn.Module):
     """`read -> recurrent layers -> dropout -> linear`; the linear layer reads the mean, the peak and the last of the states.
 
-    Shapes: (B, T) tokens or (B, T, features) to (B, outputs); of a language (B, T) to (B, T, outputs).
+    Shapes: (B, T) tokens or (B, T, features) to (B, outputs); where each step is answered, by its own state, to (B, T, outputs).
     """
 
     def __init__(
@@ -35,14 +35,14 @@ class Recurrent(nn.Module):
         buckets: int,
     ) -> None:
         super().__init__()
-        self.is_language = form.kind == "language"
+        self.each_step = form.each_step
         self.reader = Reader(form, embedding, ngrams, buckets)
         between = dropout if layers > 1 else 0.0
         made: Any = CELLS[cell]
         self.layers: nn.RNNBase = made(embedding, width, layers, batch_first=True, dropout=between, bidirectional=bidirectional)
         ways = 2 if bidirectional else 1
         self.dropout = nn.Dropout(dropout)
-        self.answer = nn.Linear(ways * width if self.is_language else 3 * ways * width, outputs)
+        self.answer = nn.Linear(ways * width if self.each_step else 3 * ways * width, outputs)
         self._initialise(cell, width)
 
     def _initialise(self, cell: str, width: int) -> None:
@@ -62,9 +62,6 @@ class Recurrent(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         steps, there = self.reader(x)
         steps = self.dropout(steps)
-        if self.is_language:
-            states, _ = self.layers(steps)
-            return self.answer(self.dropout(states))
         if there is None or bool(there.all()):
             states, last = self.layers(steps)
             there = None
@@ -72,6 +69,8 @@ class Recurrent(nn.Module):
             lengths = there.sum(dim=1).clamp(min=1).cpu()
             packed, last = self.layers(pack_padded_sequence(steps, lengths, batch_first=True, enforce_sorted=False))
             states, _ = pad_packed_sequence(packed, batch_first=True, total_length=x.shape[1])
+        if self.each_step:
+            return blank_beyond(self.answer(self.dropout(states)), there)
         last = last[0] if isinstance(last, tuple) else last
         ways = 2 if self.layers.bidirectional else 1
         ends = last[-ways:].transpose(0, 1).reshape(len(x), -1)
