@@ -7,7 +7,7 @@ scale `2595 log10(1 + f / 700)` (Stevens, Volkmann, Newman, 1937; the formula of
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .gathering import Ragged
 
 FRAME_S, HOP_S = 0.032, 0.010  # how long a frame is, and how far frames lie apart
+ANSWERED_S = 0.020  # how far they lie apart where each is answered: a syllable lasts ten times as long
 BANDS = 40
 FLOOR = 1e-6
 MAX_FRAMES = 1_000
@@ -51,7 +52,7 @@ class SoundPreprocessing:
 
         from .gathering import Ragged
 
-        frames, offsets = log_mel(sounds, len(self.shift), None if self.each_step else self.longest)
+        frames, offsets = log_mel(replace(sounds, each_step=self.each_step), len(self.shift), self.longest)
         shift, scale = (torch.tensor(numbers, dtype=torch.float32) for numbers in (self.shift, self.scale))
         return Ragged((frames - shift) / scale, torch.from_numpy(offsets))
 
@@ -65,36 +66,37 @@ class SoundPreprocessing:
 
 def fit_sounds(sounds: Sounds, scaling: str, report: CleaningReport) -> SoundPreprocessing:
     """Fit shift and scale of every band on the frames of the training recordings."""
-    most = None if sounds.each_step else MAX_FRAMES
-    frames, offsets = log_mel(sounds, BANDS, most)
+    frames, offsets = log_mel(sounds, BANDS, MAX_FRAMES)
     shift, scale = scaler_numbers(frames.double().numpy(), scaling)
     lengths = np.diff(offsets)
-    report.add(f"recordings longer than {MAX_FRAMES * HOP_S:g} s", int((lengths == most).sum()), "cut there")
+    cut = 0 if sounds.each_step else int((lengths == MAX_FRAMES).sum())
+    report.add(f"recordings longer than {MAX_FRAMES * HOP_S:g} s", cut, "cut there")
     found = tuple(shift.tolist()), tuple(scale.tolist())
     return SoundPreprocessing(sounds.rate, int(lengths.max()), *found, each_step=sounds.each_step)
 
 
 def frame_counts(sounds: Sounds) -> np.ndarray:
     """Return how many frames each recording has."""
-    size, hop = _frame_and_hop(sounds.rate)
+    size, hop = _frame_and_hop(sounds)
     return 1 + np.maximum(np.diff(sounds.offsets) - size, 0) // hop
 
 
-def _frame_and_hop(rate: int) -> tuple[int, int]:
-    return round(FRAME_S * rate), max(1, round(HOP_S * rate))
+def _frame_and_hop(sounds: Sounds) -> tuple[int, int]:
+    """Return how many samples a frame has, and how many lie between the begins of two."""
+    return round(FRAME_S * sounds.rate), max(1, round((ANSWERED_S if sounds.each_step else HOP_S) * sounds.rate))
 
 
-def log_mel(sounds: Sounds, bands: int, longest: int | None) -> tuple[Tensor, np.ndarray]:
+def log_mel(sounds: Sounds, bands: int, longest: int) -> tuple[Tensor, np.ndarray]:
     """Return the log-mel frames of all recordings, one after the other, and where each recording begins among them.
 
-    Of a recording at most the first `longest` frames are taken, or all.
+    Of a recording at most the first `longest` frames are taken, unless each is to be answered.
     """
     import torch
 
-    size, hop = _frame_and_hop(sounds.rate)
+    size, hop = _frame_and_hop(sounds)
     lengths = np.diff(sounds.offsets)
     counts = frame_counts(sounds)
-    counts = counts if longest is None else np.minimum(counts, longest)
+    counts = counts if sounds.each_step else np.minimum(counts, longest)
     offsets = np.concatenate([[0], np.cumsum(counts)])
     row = np.repeat(np.arange(len(lengths)), counts)
     within = (np.arange(offsets[-1]) - offsets[row]) * hop

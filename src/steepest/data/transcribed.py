@@ -14,7 +14,7 @@ from .cleaning import CleaningReport
 from .core import Data
 from .inputs import Sounds
 from .reading import RawTable, read_frame
-from .sounds import FRAME_S, HOP_S, frame_counts
+from .sounds import ANSWERED_S, FRAME_S, frame_counts
 from .splitting import deal_with_test
 from .targets import Targets
 
@@ -67,6 +67,7 @@ def transcribed(
     """
     said = [(text or "").strip() for text in texts]
     needed = frames_needed(spelled(said, (BLANK, *sorted(set().union(*said)))).values) if said else np.empty(0)
+    sounds = replace(sounds, each_step=True)
     frames = frame_counts(sounds)
     keep = np.ones(len(said), dtype=bool)
     for what, wrong, told in (
@@ -88,13 +89,13 @@ def transcribed(
     targets = spelled(said, (BLANK, *sorted(alphabet)))
     held_out = sum(character not in alphabet for text in said for character in text)
     report.add(f"characters that the training part lacks ({targets.strange})", held_out, "kept: each will count as an error")
-    return Data(name, replace(sounds.take(kept), each_step=True), targets, dealt, report, test_given=bool(tested.any()))
+    return Data(name, sounds.take(kept), targets, dealt, report, test_given=bool(tested.any()))
 
 
 def _too_long(text: str, needed: int, frames: int) -> str:
     shown = text if len(text) <= 30 else text[:30] + "..."
     return (
-        f"says {shown!r} in {FRAME_S + (frames - 1) * HOP_S:.2f} s: its {len(text)} characters need {needed} frames, "
+        f"says {shown!r} in {FRAME_S + (frames - 1) * ANSWERED_S:.2f} s: its {len(text)} characters need {needed} frames, "
         f"one a character and one between equal neighbours, but there are {frames}"
     )
 
