@@ -6,6 +6,7 @@ Class 0 is the blank, which stands for nothing said; what follows in `classes` a
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -72,12 +73,10 @@ def error_rate(truth: Sequence[Sequence[Hashable]], said: Sequence[Sequence[Hash
     return distance / symbols if symbols else float("nan")
 
 
-def frames_needed(codes: np.ndarray) -> np.ndarray:
-    """Return how many frames transcripts need at least, (rows, longest) to (rows,): one a character, and a blank between equal
-    neighbours.
+def frames_needed(text: str) -> int:
+    """Return how many frames a text needs at least: one a character, and a blank between equal neighbours.
 
-    >>> frames_needed(np.array([[1, 1, 2], [1, 2, 0]])).tolist()
-    [4, 2]
+    >>> frames_needed("hello")
+    6
     """
-    twice = (codes[:, 1:] == codes[:, :-1]) & (codes[:, 1:] != 0)
-    return (codes != 0).sum(axis=1) + twice.sum(axis=1)
+    return len(text) + sum(one == other for one, other in pairwise(text))

@@ -40,7 +40,7 @@ class Source:
     categorical: Annotated[list[str] | None, typer.Option(help="A column of categories, though numbers.")] = None
     drop: Annotated[list[str] | None, typer.Option(help="A column to leave out.")] = None
     on_bad_row: Annotated[str, typer.Option(help="At a row that cannot be right: stop or skip.")] = "stop"
-    kind: Annotated[str | None, typer.Option(help="classification, regression or transcription (of sounds), if not as guessed.")] = None
+    kind: Annotated[str | None, typer.Option(help="classification, regression, transcription [as guessed].")] = None
     horizon: Annotated[int | None, typer.Option(help="Of a series: steps ahead to forecast.")] = None
     window: Annotated[int | None, typer.Option(help="Of a series: steps seen [4 times the horizon].")] = None
     time: Annotated[str | None, typer.Option(help="Column that holds the time.")] = None

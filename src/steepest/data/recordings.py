@@ -154,7 +154,7 @@ def read_sounds(
     name = name or path.name.rsplit(".", 1)[0]
     if kind == "transcription" or written is not None:
         return transcribed(
-            found.sounds, found.labels, source=str(written or path), name=name, report=report, parts=parts, seed=seed,
+            found.sounds, found.labels.tolist(), source=str(written or path), name=name, report=report, parts=parts, seed=seed,
             tested=tested, on_bad_row=on_bad_row, places=found.places,
         )  # fmt: skip
     try:

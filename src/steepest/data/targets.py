@@ -20,8 +20,8 @@ MAX_CLASSES_OF_NUMBERS = 20  # whole numbers with more distinct values than this
 class Targets:
     """The labels of all rows, encoded: class numbers (int64) with `classes` naming them, or plain numbers (float64).
 
-    Of transcripts, `values` is (rows, longest): the numbers of their characters, then zeros; `classes` begins with the blank, and
-    what is below 0 is a character that training lacks.
+    Of transcripts, `values` is (rows, longest): the numbers of their characters, then zeros; `classes` begins with the blank,
+    and what is below 0 is a character that training lacks.
     """
 
     kind: str
@@ -84,10 +84,17 @@ def kind_of_whole_numbers(labels: np.ndarray) -> str | None:
     return "classification" if labels.ndim == 1 and labels.dtype.kind in "iub" else None
 
 
+def not_recorded(source: str) -> InputError:
+    """Return the error of data that cannot be transcribed."""
+    return InputError(
+        f"{source}: kind='transcription' is for recordings: a folder with transcripts.csv, or an npz of audio and offsets"
+    )
+
+
 def encode(labels: np.ndarray, source: str, name: str = "label", kind: str | None = None) -> Targets:
     """Encode labels; refuse those nothing can be learned from (constant, infinite, a class with a single row)."""
     if kind == "transcription":
-        raise InputError(f"{source}: kind='transcription' is for recordings: an npz archive, or a folder with transcripts.csv")
+        raise not_recorded(source)
     if kind is not None and kind not in KINDS:
         raise InputError(f"kind must be 'classification' or 'regression' (got {kind!r})")
     if labels.dtype.kind == "c" or labels.ndim > 2 or (labels.ndim == 2 and labels.dtype.kind not in "iuf"):

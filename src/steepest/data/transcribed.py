@@ -65,22 +65,15 @@ def transcribed(
         on_bad_row: `"stop"` at a recording without a text, or with more of it than its frames can hold, or `"skip"` it.
         places: what complaints call each; None: `recording 0` and so on.
     """
-    said = [(text or "").strip() for text in texts]
-    needed = frames_needed(spelled(said, (BLANK, *sorted(set().union(*said)))).values) if said else np.empty(0)
     sounds = replace(sounds, each_step=True)
-    frames = frame_counts(sounds)
-    keep = np.ones(len(said), dtype=bool)
-    for what, wrong, told in (
-        ("recordings without a text", np.array([not text for text in said], dtype=bool), lambda row: "has no text"),
-        ("transcripts too long for their recordings", needed > frames, lambda row: _too_long(said[row], needed[row], frames[row])),
-    ):  # fmt: skip
-        if wrong.any() and on_bad_row == "stop":
-            row = int(np.flatnonzero(wrong)[0])
-            place = places[row] if places is not None else f"recording {row}"
-            raise InputError(f"{source}, {place} {told(row)}; correct or remove it, or add --on-bad-row skip")
-        report.add(what, int(wrong.sum()), "left out")
-        keep &= ~wrong
-    kept = np.flatnonzero(keep)
+    said = [(text or "").strip() for text in texts]
+    wrong = [_wrong_text(text, frames) for text, frames in zip(said, frame_counts(sounds).tolist(), strict=True)]
+    bad = [row for row, why in enumerate(wrong) if why]
+    if bad and on_bad_row == "stop":
+        place = places[bad[0]] if places is not None else f"recording {bad[0]}"
+        raise InputError(f"{source}, {place}: {wrong[bad[0]]}; correct or remove it, or add --on-bad-row skip")
+    report.add("recordings without a text that fits them", len(bad), f"left out (first: {wrong[bad[0]] if bad else ''})")
+    kept = np.setdiff1d(np.arange(len(said)), bad)
     if not len(kept):
         raise InputError(f"{source}: no recording with a transcript is left to learn from")
     said = [said[row] for row in kept]
@@ -92,11 +85,16 @@ def transcribed(
     return Data(name, sounds.take(kept), targets, dealt, report, test_given=bool(tested.any()))
 
 
-def _too_long(text: str, needed: int, frames: int) -> str:
+def _wrong_text(text: str, frames: int) -> str | None:
+    """Return why a text cannot be that of so many frames, if so."""
+    if not text:
+        return "the text is empty"
+    if (needed := frames_needed(text)) <= frames:
+        return None
     shown = text if len(text) <= 30 else text[:30] + "..."
     return (
-        f"says {shown!r} in {FRAME_S + (frames - 1) * ANSWERED_S:.2f} s: its {len(text)} characters need {needed} frames, "
-        f"one a character and one between equal neighbours, but there are {frames}"
+        f"{shown!r} cannot be said in {FRAME_S + (frames - 1) * ANSWERED_S:.2f} s: its {len(text)} characters need {needed} "
+        f"frames, one each and one between equal neighbours, and there are {frames}"
     )
 
 
@@ -106,7 +104,9 @@ def transcripts_of(folder: Path) -> Path | None:
 
 
 def read_transcripts(path: Path, report: CleaningReport, on_bad_row: str) -> tuple[RawTable, list[Path]]:
-    """Return the rows of a file of transcripts, and where the recording of each lies; recordings must be there, and have a row."""
+    """Return the rows of a file of transcripts, and where the recording of each lies; recordings must be there, and
+    have a row.
+    """
     raw = read_frame(path, on_bad_row=on_bad_row)
     for note in raw.notes:
         report.note(note)

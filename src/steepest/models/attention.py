@@ -58,7 +58,7 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """`read -> blocks -> norm -> linear`; the mean of the steps is read, or every step is answered; of a language from those before it.
+    """`read -> blocks -> norm -> linear`; the mean of the steps is read, or every step is answered.
 
     Shapes: (B, T) tokens or (B, T, features) to (B, outputs); where each step is answered, to (B, T, outputs).
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from ..forms import Form
-from .sequences import bag_of_words, gru, lstm
+from .sequences import bag_of_words, gru
 from .specs import MAX_STAGES, ModelSpec, linear_model, mlp, residual_cnn
 
 SOME_ROWS, MANY_ROWS = 2_000, 10_000
@@ -25,7 +25,7 @@ def default_model(form: Form, num_rows: int) -> ModelSpec:
         case "image":
             return _image_model(*form.shape[-2:])
         case "sound" if form.each_step:
-            return lstm(bidirectional=True)
+            return gru(bidirectional=True, dropout=0.2)
         case "sound":
             return residual_cnn(width=16, stages=3)
         case "text":

@@ -68,8 +68,9 @@ def present(x: Tensor, is_tokens: bool) -> Tensor:
 
 
 def blank_beyond(scores_BTC: Tensor, there_BT: Tensor | None) -> Tensor:
-    """Return scores that say class 0, surely, at steps that are not there: what is decoded, and any loss over steps, then needs no
-    lengths, and gets no gradient from padding.
+    """Return scores that say class 0, surely, at steps that are not there.
+
+    What is decoded, and any loss over steps, then needs no lengths, and gets no gradient from padding.
     """
     if there_BT is None:
         return scores_BTC

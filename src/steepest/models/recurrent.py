@@ -18,7 +18,7 @@ READ: dict[str, Callable[..., Any]] = {"RNN_TANH": torch.rnn_tanh, "LSTM": torch
 class Recurrent(nn.Module):
     """`read -> recurrent layers -> dropout -> linear`; the linear layer reads the mean, the peak and the last of the states.
 
-    Shapes: (B, T) tokens or (B, T, features) to (B, outputs); where each step is answered, by its own state, to (B, T, outputs).
+    Shapes: (B, T) tokens or (B, T, features) to (B, outputs); where each step is answered, to (B, T, outputs).
     """
 
     def __init__(

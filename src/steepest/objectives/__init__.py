@@ -6,7 +6,7 @@ from .defaults import default_objective
 from .regression import Huber, Mse, Pinball, Poisson, huber, mse, pinball, poisson
 from .transcription import Ctc, ctc
 
-NAMES = ("mse", "huber", "poisson", "pinball", "cross_entropy", "binary_cross_entropy", "focal", "ctc")  # that a recipe may call
+NAMES = ("mse", "huber", "poisson", "pinball", "cross_entropy", "binary_cross_entropy", "focal", "ctc")  # for recipes
 
 __all__ = [
     "NAMES",

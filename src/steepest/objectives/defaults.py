@@ -9,7 +9,7 @@ from .transcription import ctc
 
 
 def default_objective(kind: str, num_outputs: int) -> Objective:
-    """Return mean squared error for numbers, CTC for transcripts, binary cross-entropy for one output, cross-entropy for more."""
+    """Return mean squared error for numbers, CTC for transcripts, binary cross-entropy for one output, else cross-entropy."""
     if kind == "transcription":
         return ctc()
     if kind == "regression":

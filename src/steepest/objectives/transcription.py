@@ -36,7 +36,7 @@ class Ctc(Objective):
 
     def check(self, targets: Targets, num_outputs: int) -> None:
         if targets.kind != "transcription":
-            raise InputError(f"{self!r} is for transcripts of recordings; the label is none (kind='transcription' makes it one)")
+            raise InputError(f"{self!r} is for transcripts of recordings (kind='transcription'); the label is none")
         if num_outputs != targets.num_classes:
             raise InputError(
                 f"the network gives {num_outputs} numbers a step; transcripts of {targets.num_classes - 1} characters need "
