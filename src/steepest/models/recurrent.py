@@ -83,7 +83,7 @@ class Recurrent(nn.Module):
         """Return the states at every step of rows that end in padding, which is never read before a step that is there.
 
         Layer by layer and way by way, each row turned round within its own length for the way back: rows packed by torch take
-        five times as long in the pass backward (32 rows of up to 425 steps, 128 units, both ways, one core).
+        four times as long in the pass backward (32 rows of up to 425 steps, 128 units, both ways, one core).
         """
         at = torch.arange(steps_BTD.shape[1], device=steps_BTD.device)
         last_B1 = lengths_B[:, None] - 1
