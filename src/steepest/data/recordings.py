@@ -160,7 +160,8 @@ def read_sounds(
     try:
         targets = encode(found.labels, str(path), f"label {label!r}" if label else "label", "classification")
     except InputError as error:
-        hint = "; if the labels are what is said, add --kind transcription" if found.labels.dtype.kind == "U" else ""
+        texts = found.labels.dtype.kind == "U" and not path.is_dir()
+        hint = "; if the labels are what is said, add --kind transcription" if texts else ""
         raise InputError(f"{error}{hint}") from None
     dealt = deal_with_test(targets, parts, seed, name, tested)
     return Data(name, found.sounds, targets, dealt, report, test_given=bool(tested.any()))
