@@ -122,9 +122,8 @@ def task(
     Args:
         source: `"digits"`, `"breast-cancer"`, `"wine"`, `"iris"`, `"diabetes"`; `"mnist"`, `"fashion-mnist"`, `"cifar-10"`
             once downloaded; a path to csv, parquet, idx or npz; a folder of folders of images or recordings, one a class,
-            or of recordings with `transcripts.csv`;
-            a pandas or polars frame; a PyTorch or Hugging Face Dataset; a `Data`; or `"file.py:function"`, a function that
-            returns a Task.
+            or of recordings with `transcripts.csv`; a pandas or polars frame; a PyTorch or Hugging Face Dataset; a `Data`;
+            or `"file.py:function"`, a function that returns a Task.
         label: of a table, the column to predict, by name or position.
         reach: the target, such as `"accuracy >= 0.97"`.
         model: see `Task`.
