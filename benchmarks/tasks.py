@@ -38,10 +38,10 @@ def spoken_numbers() -> steepest.Task:
 
     Those of the test part are made of recordings with an index below 5, all others of the rest.
     """
-    from steepest.data.inputs import Sounds
+    from steepest.data.findings import CleaningReport
     from steepest.data.recordings import joined
     from steepest.data.splitting import SHARES
-    from steepest.data.transcribed import CleaningReport, transcribed
+    from steepest.data.transcribed import transcribed
 
     path = Path(os.environ["STEEPEST_DATA"]) / "fsdd" / "fsdd_int16_8khz.npz"
     with np.load(path) as stored:
@@ -55,10 +55,9 @@ def spoken_numbers() -> steepest.Task:
             chosen = rng.choice(own, rng.integers(2, 6))
             recordings.append(np.concatenate([audio[offsets[i] : offsets[i + 1]] for i in chosen]))
             texts.append("".join(str(digit[i]) for i in chosen))
-    sounds: Sounds = joined(recordings, 8_000)
     tested = np.arange(sum(STRINGS)) >= STRINGS[0]
     data = transcribed(
-        sounds, texts, source="spoken_numbers", name="spoken_numbers", report=CleaningReport(len(texts), 1), parts=SHARES,
+        joined(recordings, 8_000), texts, source="spoken_numbers", name="spoken_numbers", report=CleaningReport(len(texts), 1), parts=SHARES,
         seed=0, tested=tested,
     )  # fmt: skip
     return steepest.Task(data, reach="cer <= 0.05")

@@ -437,6 +437,8 @@ def test_kinds_that_do_not_fit_the_data(archive: Path, folder: Path, tmp_path: P
         steepest.task(archive, kind="regression")
     with pytest.raises(steepest.InputError, match="if the labels are what is said, add --kind transcription"):
         steepest.task(archive)
+    with pytest.raises(steepest.InputError, match=r"stands in the column text of transcripts.csv; leave label out"):
+        steepest.task(folder, label="said")
     (folder / "transcripts.csv").unlink()
     with pytest.raises(steepest.InputError, match=r"expected transcripts.csv \(or .tsv\) in it"):
         steepest.task(folder, kind="transcription")

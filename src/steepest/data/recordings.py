@@ -174,6 +174,8 @@ def _read(
     """Read what a folder or archive holds; `written` is the file of a folder's transcripts."""
     if not path.is_dir():
         return _archive(path, read_archive(path), label, rate, kind)
+    if label is not None and written is not None:
+        raise InputError(f"{path}: what is said stands in the column text of {written.name}; leave label out")
     if label is not None or (test_where is not None and written is None):
         raise InputError(f"{path} is a folder of classes; label and test_where belong to archives")
     if written is None and kind == "transcription":
