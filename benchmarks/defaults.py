@@ -38,7 +38,7 @@ class Case:
 
 
 TASKS = str(Path(__file__).parent / "tasks.py")
-SMALLER_IS_BETTER = ("rmse", "mse", "loss")
+SMALLER_IS_BETTER = ("rmse", "mse", "loss", "cer")
 ZEROS = tuple(f"--missing=c{i}=0" for i in range(2, 7))
 LONG = ("--epochs", "2.4")
 CASES = (
@@ -58,6 +58,7 @@ CASES = (
     Case("fsdd, CNN", ("fsdd_int16_8khz.npz", "--label=digit", "--test-where=index<5"), {"accuracy": 0.98}),
     Case("fsdd, LSTM", ("fsdd_int16_8khz.npz", "--label=digit", "--test-where=index<5", "--model=lstm(128)"),
          {"accuracy": 0.95}),
+    Case("fsdd, spoken numbers", (f"{TASKS}:spoken_numbers",), {"cer": 0.05}),
     Case("etth1", ("ETTh1.csv", "--label=OT", "--horizon=24", "--window=96", "--feature=OT", "--parts=0.6,0.2,0.2,0"),
          {"mse": 0.0442}, beside=lambda folder: baselines.forecasts(folder / "ETTh1.csv", "OT", 96, 24),
          scale=lambda folder: {"mse": baselines.variance(folder / "ETTh1.csv", "OT")}),

@@ -147,6 +147,11 @@ CASES: dict[str, tuple[Callable[[Path], str], list[str], list[str]]] = {
     "image network on a table": (lambda _: "iris", ["--model", "residual_cnn()"], ["residual_cnn reads images"]),
     "unknown kind": (lambda f: table(f, ROWS), [*LABEL, "--kind", "clasification"], ["did you mean 'classification'?"]),
     "text as quantity": (lambda f: table(f, ROWS), [*LABEL, "--kind", "regression"], ["regression needs numbers"]),
+    "transcripts of a table": (
+        lambda f: table(f, ROWS),
+        [*LABEL, "--kind", "transcription"],
+        ["t.csv: kind='transcription' is for recordings: a folder with transcripts.csv, or an npz"],
+    ),
     "unknown column": (lambda f: table(f, ROWS), [*LABEL, "--drop", "aa"], ["unknown column 'aa'", "did you mean 'a'?"]),
     "table options for a built-in": (lambda _: "iris", ["--drop", "a"], ["--drop: only for tables in files"]),
     "huge value": (with_row(9, "1,1e200,yes"), LABEL, ["expected a finite number, got 1e+200 (beyond 1e+100)"]),

@@ -20,7 +20,7 @@ FLOORS = (
     ("kernels",),
     ("own",),
     ("rules", "schedules", "models", "data", "objectives", "metrics", "records", "sources", "downloads"),
-    ("reach", "forms"),
+    ("reach", "forms", "transcripts"),
     ("errors", "values", "clock", "progress"),
 )
 # On one floor, who may look at whom; anything else on the same floor is a stranger.

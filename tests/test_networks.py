@@ -21,9 +21,10 @@ MEASURED = Form("table", (5,), codes=((1, 7),), numbers=(0, 3))
 ARRAY, IMAGE, ITEMS = Form("array", (6,)), Form("image", (3, 12, 12)), Form("items", (6,))
 TEXT, LANGUAGE = Form("text", (20,), vocabulary=50), Form("language", (20,), vocabulary=50)
 SPELLED = Form("text", (20, 9), vocabulary=50, spelled=True)
+SAID = Form("sound", (20, 8), each_step=True)
 SERIES, SOUND, STEPS = Form("series", (20, 4)), Form("sound", (20, 8)), Form("array", (20, 4))
 FLAT = (TABLE, CODED, MEASURED, ARRAY, ITEMS, IMAGE, SERIES, STEPS)
-IN_TIME = (TEXT, LANGUAGE, SERIES, SOUND, STEPS)
+IN_TIME = (TEXT, LANGUAGE, SERIES, SOUND, SAID, STEPS)
 CLAIMS: dict[steepest.ModelSpec, tuple[Form, ...]] = {
     steepest.linear_model(): (*FLAT, TEXT),
     steepest.additive_model(width=8): FLAT,
@@ -34,7 +35,7 @@ CLAIMS: dict[steepest.ModelSpec, tuple[Form, ...]] = {
     steepest.rnn(width=12): IN_TIME,
     steepest.lstm(width=12, layers=2, dropout=0.1): IN_TIME,
     steepest.gru(width=12): IN_TIME,
-    steepest.gru(width=12, layers=2, bidirectional=True): (TEXT, SERIES, SOUND, STEPS),
+    steepest.gru(width=12, layers=2, bidirectional=True): (TEXT, SERIES, SOUND, SAID, STEPS),
     steepest.transformer(width=16, layers=2, heads=2, dropout=0.1): IN_TIME,
     steepest.lstm(width=12, embedding=8, ngrams=3, buckets=64): (TEXT, LANGUAGE),
     steepest.transformer(width=16, layers=1, heads=2, ngrams=3, buckets=64): (TEXT, LANGUAGE),
@@ -74,7 +75,7 @@ def rows(form: Form, count: int = 4, seed: int = 0) -> Tensor:
 def test_networks_give_what_is_asked_for_and_learn_in_every_parameter(spec: steepest.ModelSpec, form: Form) -> None:
     net, x = built(spec, form), rows(form)
     answer = net(x)
-    assert answer.shape == ((4, 20, 3) if form.kind == "language" else (4, 3))
+    assert answer.shape == ((4, 20, 3) if form.each_step else (4, 3))
     answer.square().sum().backward()
     for name, p in net.named_parameters():
         assert p.grad is not None, name
@@ -149,7 +150,7 @@ def test_the_default_follows_the_rows_and_the_network() -> None:
     assert "muon" not in repr(default_recipe(IMAGE, 500, steepest.additive_model()))
 
 
-PADDED = [(spec, form) for spec, form in BUILT if form.kind in ("text", "sound")]
+PADDED = [(spec, form) for spec, form in BUILT if form in (TEXT, SPELLED, SOUND)]
 
 
 @pytest.mark.parametrize(("spec", "form"), PADDED, ids=kind_or_repr)

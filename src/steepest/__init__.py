@@ -40,7 +40,7 @@ _PUBLIC = {
     ),
     "models.cost": ("Cost", "cost"),
     "objectives": (
-        "Objective", "binary_cross_entropy", "cross_entropy", "focal", "huber", "mse", "pinball", "poisson",
+        "Objective", "binary_cross_entropy", "cross_entropy", "ctc", "focal", "huber", "mse", "pinball", "poisson",
     ),
     "augmentations": ("cutout", "flip", "shift"),
     "downloads": ("download",),

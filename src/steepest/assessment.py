@@ -175,7 +175,7 @@ def cross_validate(
     recipe = as_recipe(recipe)
     names = ("train", "validation") if job.data.test_given else ("train", "validation", "test")
     rows = np.concatenate([job.data.parts[name] for name in names])
-    codes = job.data.targets.values if job.data.targets.classes else None
+    codes = job.data.targets.codes
     groups = job.data.groups
     found = []
     whole("folds", folds, 2)

@@ -26,6 +26,8 @@ def default_recipe(form: Form, num_rows: int, model: Any = None) -> Recipe:
     if kind == "text":
         rule = rules.adamw(0.003, weight_decay=0.1, schedule=schedules.cosine(warmup=0.1))
         return Recipe(rule, batch=32, epochs=6, name="default")
+    if kind == "sound" and form.each_step:
+        return Recipe(_muon(0.01, model), batch=16, epochs=_epochs(SPEECH_HEARD, num_rows), name="default")
     if kind == "sound":
         return Recipe(_muon(0.01, model), batch=32, epochs=_epochs(SOUNDS_HEARD, num_rows), name="default")
     if kind == "series":
@@ -37,7 +39,7 @@ def default_recipe(form: Form, num_rows: int, model: Any = None) -> Recipe:
 
 
 # Altogether: within 3 and 40 epochs, so many passes were enough.
-ROWS_READ, IMAGES_SEEN, SOUNDS_HEARD = 150_000, 160_000, 20_000
+ROWS_READ, IMAGES_SEEN, SOUNDS_HEARD, SPEECH_HEARD = 150_000, 160_000, 20_000, 12_000
 
 
 def _epochs(altogether: int, num_rows: int) -> int:

@@ -19,6 +19,7 @@ from .forms import Form
 from .metrics import Measure, Predictions
 from .objectives import Focal, LossFunction, Objective
 from .own import OwnObjective
+from .transcripts import collapsed, written
 
 NUMBERS_AT_ONCE = 2**18  # of input; larger pieces ran a small CNN four times as slowly, out of cache
 
@@ -57,6 +58,8 @@ def predict(
     """Return what a network predicts for a part, beside the truth; the objective says what its outputs stand for."""
     if data.targets.kind == "language":
         return _next_tokens(model, part, data.form, loss if isinstance(objective, OwnObjective | Focal) else None)
+    if data.targets.kind == "transcription":
+        return _transcripts(model, part, data, loss)
     return as_predictions(outputs(model, part.inputs, data.form), part, data, loss, objective)
 
 
@@ -75,6 +78,32 @@ def _next_tokens(model: nn.Module, part: Part, form: Form, loss: LossFunction | 
     each = torch.cat(found).double().numpy()
     mean_loss = float(-each.mean()) if loss is None else lost / len(part)
     return Predictions(torch.cat(truth).numpy(), log_likelihood=each, right=torch.cat(right).numpy(), loss=mean_loss)
+
+
+def _transcripts(model: nn.Module, part: Part, data: Data, loss: LossFunction | None) -> Predictions:
+    """Return what a network reads in each recording, piece by piece: their frames differ in number."""
+    said, truth, lost = [], [], 0.0 if loss is not None else float("nan")
+    with evaluating(model):
+        for inputs, targets in part.in_order(rows_at_once(data.form)):
+            raw = model(inputs)
+            said += _read_off(raw, data.targets.symbols)
+            truth += [written(codes, data.targets.symbols) for codes in targets.tolist()]
+            if loss is not None:
+                lost += float(loss(raw, targets)) * len(targets) / len(part)
+    found, texts = np.array(truth, dtype=object), np.array(said, dtype=object)
+    return Predictions(found, texts=texts, right=found == texts, loss=lost)
+
+
+def transcribe(model: nn.Module, inputs: Rows, form: Form, classes: Sequence[str]) -> np.ndarray:
+    """Return the text that a network reads in each row, an array of str."""
+    with evaluating(model):
+        found = [text for piece in pieces(inputs, rows_at_once(form)) for text in _read_off(model(piece), classes)]
+    return np.array(found, dtype=object)
+
+
+def _read_off(raw_BTC: Tensor, symbols: Sequence[str]) -> list[str]:
+    """Return what the most probable path spells: the surest class of every step, runs made one, blanks left out."""
+    return [written(codes.tolist(), symbols) for codes in collapsed(raw_BTC.argmax(dim=-1).cpu().numpy())]
 
 
 def probabilities(raw: Tensor, num_classes: int) -> np.ndarray:

@@ -22,6 +22,7 @@ class Form:
         vocabulary: how many different tokens there are, padding among them.
         codes: columns of a table that hold the numbers of categories: (column, how many categories).
         numbers: columns of a table that hold scaled numbers that were measured, not marks of zero and one.
+        each_step: whether a network answers at every step, as it always does of a language; class 0 where there is padding.
         spelled: whether a token of a text is a line of numbers that say how it is spelled too: (tokens, numbers).
     """
 
@@ -31,6 +32,11 @@ class Form:
     codes: tuple[tuple[int, int], ...] = ()
     spelled: bool = False
     numbers: tuple[int, ...] = ()
+    each_step: bool = False
+
+    def __post_init__(self) -> None:
+        if self.kind == "language":
+            object.__setattr__(self, "each_step", True)
 
     @classmethod
     def of(cls, value: Form | tuple[int, ...]) -> Form:
@@ -42,7 +48,8 @@ class Form:
         """Read a form back from its JSON form."""
         codes = tuple((int(column), int(count)) for column, count in value["codes"])
         numbers = tuple(value.get("numbers", ()))
-        return cls(value["kind"], tuple(value["shape"]), value["vocabulary"], codes, value.get("spelled", False), numbers)
+        told = value.get("spelled", False), numbers, value.get("each_step", False)
+        return cls(value["kind"], tuple(value["shape"]), value["vocabulary"], codes, *told)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from .reach import metric
+from .transcripts import error_rate
 
 CALIBRATION_BINS = 10
 
@@ -19,7 +20,7 @@ class Predictions:
 
     Of a text whose next tokens were predicted, nothing is kept but the logarithm of the probability that each true token was
     given, and whether it was the most probable one. Where quantiles were predicted, `quantiles` holds them, (rows, ...,
-    levels), and `values` the one nearest to the median.
+    levels), and `values` the one nearest to the median. Of transcripts, `truth` and `texts` hold texts.
     """
 
     truth: np.ndarray
@@ -29,6 +30,7 @@ class Predictions:
     levels: tuple[float, ...] = ()
     log_likelihood: np.ndarray | None = None
     right: np.ndarray | None = None
+    texts: np.ndarray | None = None
     loss: float = float("nan")
 
     @property
@@ -75,7 +77,7 @@ def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
 
 
 def accuracy(p: Predictions) -> float:
-    """The share of rows whose most probable class is the true one."""
+    """The share of rows whose most probable class is the true one; of transcripts, of those that are entirely right."""
     return float((p.classes == p.truth if p.right is None else p.right).mean())
 
 
@@ -90,6 +92,18 @@ def perplexity(p: Predictions) -> float:
     assert p.log_likelihood is not None
     with np.errstate(over="ignore"):
         return float(np.exp(-p.log_likelihood.mean()))
+
+
+def cer(p: Predictions) -> float:
+    """The character error rate: insertions, deletions and substitutions, as a share of the true characters; may exceed 1."""
+    assert p.texts is not None
+    return error_rate(p.truth.tolist(), p.texts.tolist())
+
+
+def wer(p: Predictions) -> float:
+    """The word error rate: as `cer`, of the words between white space."""
+    assert p.texts is not None
+    return error_rate([text.split() for text in p.truth], [text.split() for text in p.texts])
 
 
 def precision(p: Predictions) -> float:
@@ -263,7 +277,7 @@ FUNCTIONS: dict[str, Callable[[Predictions], float]] = {
     function.__name__: function
     for function in (
         accuracy, precision, recall, f1, balanced_accuracy, mcc, auc, average_precision, log_loss, calibration_error, bits,
-        perplexity, mse, mae, rmse, r2, mape, pinball, poisson_deviance, loss,
+        perplexity, cer, wer, mse, mae, rmse, r2, mape, pinball, poisson_deviance, loss,
     )
 }  # fmt: skip
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import InputError, blaming
 from .objectives import LossFunction, Objective
-from .reach import CLASSIFICATION, LANGUAGE, METRICS, REGRESSION, Metric, check_kind
+from .reach import CLASSIFICATION, LANGUAGE, METRICS, REGRESSION, TRANSCRIPTION, Metric, check_kind
 
 if TYPE_CHECKING:
     import numpy as np
@@ -130,7 +130,7 @@ class OwnMetric:
     @property
     def facts(self) -> Metric:
         """What targets have to know of it."""
-        kinds = (CLASSIFICATION, REGRESSION, LANGUAGE)
+        kinds = (CLASSIFICATION, REGRESSION, LANGUAGE, TRANSCRIPTION)
         return Metric(self.name, kinds, self.larger_is_better, -math.inf, math.inf)
 
     def __call__(self, predictions: Predictions) -> float:
@@ -158,6 +158,8 @@ class OwnMetric:
 
     def _arrays(self, p: Predictions, scores: bool) -> tuple[np.ndarray, np.ndarray]:
         """Truth, then predicted classes or numbers, or probabilities (of the second class, where there are two)."""
+        if p.texts is not None:
+            return p.truth, p.texts
         if p.probabilities is None and p.values is None:
             raise InputError(f"the metric {self.name} needs probabilities, which are not kept of a text; take (predictions)")
         if p.probabilities is None:
@@ -167,12 +169,14 @@ class OwnMetric:
             return p.truth, p.classes
         return p.truth, p.probabilities[:, 1] if p.probabilities.shape[1] == 2 else p.probabilities
 
-    def _tensors(self, p: Predictions) -> tuple[Tensor, Tensor]:
-        """Predictions, then truth, as torchmetrics takes them: probabilities where there are classes."""
+    def _tensors(self, p: Predictions) -> tuple[Tensor | list[str], Tensor | list[str]]:
+        """Predictions, then truth, as torchmetrics takes them: probabilities where there are classes, lists of texts."""
         import numpy as np
         import torch
 
         truth, predicted = self._arrays(p, scores=True)
+        if p.texts is not None:
+            return predicted.tolist(), truth.tolist()
         return torch.from_numpy(np.ascontiguousarray(predicted)), torch.from_numpy(np.ascontiguousarray(truth))
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from .errors import InputError, unknown
 
-CLASSIFICATION, REGRESSION, LANGUAGE = "classification", "regression", "language"
+CLASSIFICATION, REGRESSION, LANGUAGE, TRANSCRIPTION = "classification", "regression", "language", "transcription"
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,11 @@ class Metric:
     high: float
 
 
-_C, _R, _L, _INF = (CLASSIFICATION,), (REGRESSION,), (LANGUAGE,), float("inf")
+_C, _R, _L, _T, _INF = (CLASSIFICATION,), (REGRESSION,), (LANGUAGE,), (TRANSCRIPTION,), float("inf")
 METRICS = {
     metric.name: metric
     for metric in (
-        Metric("accuracy", (*_C, *_L), True, 0, 1),
+        Metric("accuracy", (*_C, *_L, *_T), True, 0, 1),
         Metric("precision", _C, True, 0, 1),
         Metric("recall", _C, True, 0, 1),
         Metric("f1", _C, True, 0, 1),
@@ -41,6 +41,8 @@ METRICS = {
         Metric("calibration_error", _C, False, 0, 1),
         Metric("perplexity", _L, False, 1, _INF),
         Metric("bits", _L, False, 0, _INF),
+        Metric("cer", _T, False, 0, _INF),
+        Metric("wer", _T, False, 0, _INF),
         Metric("mse", _R, False, 0, _INF),
         Metric("mae", _R, False, 0, _INF),
         Metric("rmse", _R, False, 0, _INF),
@@ -48,13 +50,14 @@ METRICS = {
         Metric("pinball", _R, False, 0, _INF),
         Metric("poisson_deviance", _R, False, 0, _INF),
         Metric("r2", _R, True, -_INF, 1),
-        Metric("loss", (*_C, *_R, *_L), False, -_INF, _INF),
+        Metric("loss", (*_C, *_R, *_L, *_T), False, -_INF, _INF),
     )
 }
 DEFAULTS = {
     CLASSIFICATION: ("accuracy", "precision", "recall", "f1", "auc", "log_loss"),
     REGRESSION: ("mae", "rmse", "r2"),
     LANGUAGE: ("loss", "perplexity", "bits", "accuracy"),
+    TRANSCRIPTION: ("cer", "wer", "accuracy"),
 }
 
 

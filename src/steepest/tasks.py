@@ -65,7 +65,7 @@ class Task:
 
     @property
     def kind(self) -> str:
-        """What is predicted: "classification" or "regression"."""
+        """What is predicted: "classification", "regression", "language" (what comes next) or "transcription"."""
         return self.data.targets.kind
 
     @property
@@ -121,9 +121,9 @@ def task(
 
     Args:
         source: `"digits"`, `"breast-cancer"`, `"wine"`, `"iris"`, `"diabetes"`; `"mnist"`, `"fashion-mnist"`, `"cifar-10"`
-            once downloaded; a path to csv, parquet, idx or npz; a folder of folders of images or recordings, one a class;
-            a pandas or polars frame; a PyTorch or Hugging Face Dataset; a `Data`; or `"file.py:function"`, a function that
-            returns a Task.
+            once downloaded; a path to csv, parquet, idx or npz; a folder of folders of images or recordings, one a class,
+            or of recordings with `transcripts.csv`; a pandas or polars frame; a PyTorch or Hugging Face Dataset; a `Data`;
+            or `"file.py:function"`, a function that returns a Task.
         label: of a table, the column to predict, by name or position.
         reach: the target, such as `"accuracy >= 0.97"`.
         model: see `Task`.

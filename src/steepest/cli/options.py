@@ -40,7 +40,7 @@ class Source:
     categorical: Annotated[list[str] | None, typer.Option(help="A column of categories, though numbers.")] = None
     drop: Annotated[list[str] | None, typer.Option(help="A column to leave out.")] = None
     on_bad_row: Annotated[str, typer.Option(help="At a row that cannot be right: stop or skip.")] = "stop"
-    kind: Annotated[str | None, typer.Option(help="classification or regression, if not as guessed.")] = None
+    kind: Annotated[str | None, typer.Option(help="classification, regression, transcription [as guessed].")] = None
     horizon: Annotated[int | None, typer.Option(help="Of a series: steps ahead to forecast.")] = None
     window: Annotated[int | None, typer.Option(help="Of a series: steps seen [4 times the horizon].")] = None
     time: Annotated[str | None, typer.Option(help="Column that holds the time.")] = None
@@ -59,7 +59,7 @@ class Source:
             check_source(self.test)
         for name, value, known in (
             ("--on-bad-row", self.on_bad_row, ("stop", "skip")),
-            ("--kind", self.kind, ("classification", "regression", None)),
+            ("--kind", self.kind, ("classification", "regression", "transcription", None)),
         ):
             if value not in known:
                 raise unknown(name, value, [str(item) for item in known if item])

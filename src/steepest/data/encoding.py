@@ -12,12 +12,12 @@ from .archives import read_archive
 from .cleaning import Table, typed_as
 from .frames import is_frame, to_numbers, to_polars
 from .images import read_idx
-from .inputs import Arrays, Images, Series, Texts
+from .inputs import Arrays, Images, Series, Sounds, Texts
 from .language import CharacterPreprocessing
 from .pictures import as_pictures
 from .preprocessing import ArrayPreprocessing, ImagePreprocessing, Preprocessing, TablePreprocessing
 from .reading import RawTable, read_frame, read_text
-from .recordings import as_sounds
+from .recordings import as_sounds, sounds_of
 from .series import SeriesPreprocessing
 from .sounds import SoundPreprocessing
 from .steps import DateStep
@@ -67,7 +67,7 @@ def rows_of_file(path: str | Path, preprocessing: Preprocessing) -> Any:
         content, _ = read_text(path)
         return [line for line in content.split("\n") if line.strip()]
     if isinstance(preprocessing, SoundPreprocessing):
-        return sorted(path.glob("**/*.wav")) if path.is_dir() else path
+        return sorted(path.glob("**/*.wav")) if path.is_dir() else _archived(path) if path.suffix == ".npz" else path
     if path.suffix == ".npz":
         arrays = read_archive(path)
         name = next((name for name in ("X", "x", "images", "x_test", "X_test") if name in arrays), None)
@@ -75,6 +75,10 @@ def rows_of_file(path: str | Path, preprocessing: Preprocessing) -> Any:
             raise InputError(f"{path}: expected an array X of new rows; it holds {', '.join(arrays)}")
         return arrays[name]
     return read_idx(path)
+
+
+def _archived(path: Path) -> Sounds:
+    return sounds_of(path, read_archive(path))
 
 
 def _texts(rows: Any) -> list[str]:

@@ -229,6 +229,7 @@ class Sounds:
     samples: np.ndarray  # of all recordings, in [-1, 1) or int16
     offsets: np.ndarray  # where each begins, and where the last ends
     rate: int  # samples a second
+    each_step: bool = False  # whether every frame is to be answered; then a recording is read to its end
     kind: ClassVar[str] = "sound"
 
     def __len__(self) -> int:
@@ -237,7 +238,7 @@ class Sounds:
     def take(self, rows: np.ndarray) -> Sounds:
         pieces = [self.samples[self.offsets[row] : self.offsets[row + 1]] for row in rows]
         offsets = np.concatenate([[0], np.cumsum([len(piece) for piece in pieces], dtype=np.int64)])
-        return Sounds(np.concatenate(pieces) if pieces else self.samples[:0], offsets, self.rate)
+        return replace(self, samples=np.concatenate(pieces) if pieces else self.samples[:0], offsets=offsets)
 
     def describe(self) -> str:
         seconds = np.diff(self.offsets) / self.rate

@@ -29,7 +29,7 @@ from .recordings import is_sound_source, read_sounds
 from .series import read_series
 from .splitting import SHARES, deal
 from .tables import frame_columns, read_table
-from .targets import Targets, encode, kind_of_whole_numbers
+from .targets import Targets, encode, kind_of_whole_numbers, not_recorded
 from .texts import labelled_lines
 
 
@@ -212,6 +212,8 @@ def _load_named(source: str, label: str | int | None, options: dict[str, Any]) -
     check_source(source)
     path = downloaded(source) if is_download(source) else Path(source)
     reader = _reader_of(path, label, options)
+    if options.get("kind") == "transcription" and reader is not read_sounds:
+        raise not_recorded(str(path))
     if reader in (read_table, read_series):
         if label is None:
             raise InputError(f"{path}: which column is to be predicted? add --label NAME (or a position; -1 is the last)")

@@ -7,7 +7,7 @@ scale `2595 log10(1 + f / 700)` (Stevens, Volkmann, Newman, 1937; the formula of
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .gathering import Ragged
 
 FRAME_S, HOP_S = 0.032, 0.010  # how long a frame is, and how far frames lie apart
+ANSWERED_S = 0.020  # how far they lie apart where each is answered: a syllable lasts ten times as long
 BANDS = 40
 FLOOR = 1e-6
 MAX_FRAMES = 1_000
@@ -32,23 +33,26 @@ FRAMES_AT_ONCE = 2**13
 
 @dataclass(frozen=True)
 class SoundPreprocessing:
-    """Recordings to rows of frames, each a log-mel spectrum of `len(shift)` bands; at most `longest` frames."""
+    """Recordings to rows of frames, each a log-mel spectrum of `len(shift)` bands; at most `longest` frames,
+    unless each is to be answered.
+    """
 
     rate: int
     longest: int
     shift: tuple[float, ...]
     scale: tuple[float, ...]
+    each_step: bool = False
 
     @property
     def form(self) -> Form:
-        return Form("sound", (self.longest, len(self.shift)))
+        return Form("sound", (self.longest, len(self.shift)), each_step=self.each_step)
 
     def __call__(self, sounds: Sounds) -> Ragged:
         import torch
 
         from .gathering import Ragged
 
-        frames, offsets = log_mel(sounds, len(self.shift), self.longest)
+        frames, offsets = log_mel(replace(sounds, each_step=self.each_step), len(self.shift), self.longest)
         shift, scale = (torch.tensor(numbers, dtype=torch.float32) for numbers in (self.shift, self.scale))
         return Ragged((frames - shift) / scale, torch.from_numpy(offsets))
 
@@ -64,28 +68,33 @@ def fit_sounds(sounds: Sounds, scaling: str, report: CleaningReport) -> SoundPre
     """Fit shift and scale of every band on the frames of the training recordings."""
     frames, offsets = log_mel(sounds, BANDS, MAX_FRAMES)
     shift, scale = scaler_numbers(frames.double().numpy(), scaling)
-    cut = int((frame_counts(sounds) > MAX_FRAMES).sum())
+    cut = 0 if sounds.each_step else int((frame_counts(sounds) > MAX_FRAMES).sum())
     report.add(f"recordings longer than {MAX_FRAMES * HOP_S:g} s", cut, "cut there")
-    return SoundPreprocessing(sounds.rate, int(np.diff(offsets).max()), tuple(shift.tolist()), tuple(scale.tolist()))
+    found = tuple(shift.tolist()), tuple(scale.tolist())
+    return SoundPreprocessing(sounds.rate, int(np.diff(offsets).max()), *found, each_step=sounds.each_step)
 
 
 def frame_counts(sounds: Sounds) -> np.ndarray:
     """Return how many frames each recording has; a recording shorter than a frame has one."""
-    size, hop = frame_size(sounds.rate)
+    size, hop = frame_size(sounds)
     return 1 + np.maximum(np.diff(sounds.offsets) - size, 0) // hop
 
 
-def frame_size(rate: int) -> tuple[int, int]:
+def frame_size(sounds: Sounds) -> tuple[int, int]:
     """Return how many samples a frame has, and how many lie from one to the next."""
-    return round(FRAME_S * rate), max(1, round(HOP_S * rate))
+    return round(FRAME_S * sounds.rate), max(1, round((ANSWERED_S if sounds.each_step else HOP_S) * sounds.rate))
 
 
 def log_mel(sounds: Sounds, bands: int, longest: int) -> tuple[Tensor, np.ndarray]:
-    """Return the log-mel frames of all recordings, one after the other, and where each recording begins among them."""
+    """Return the log-mel frames of all recordings, one after the other, and where each recording begins among them.
+
+    Of a recording at most the first `longest` frames are taken, unless each is to be answered.
+    """
     import torch
 
-    size, hop = frame_size(sounds.rate)
-    lengths, counts = np.diff(sounds.offsets), np.minimum(frame_counts(sounds), longest)
+    size, hop = frame_size(sounds)
+    lengths, counts = np.diff(sounds.offsets), frame_counts(sounds)
+    counts = counts if sounds.each_step else np.minimum(counts, longest)
     offsets = np.concatenate([[0], np.cumsum(counts)])
     row = np.repeat(np.arange(len(lengths)), counts)
     within = (np.arange(offsets[-1]) - offsets[row]) * hop

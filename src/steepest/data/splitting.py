@@ -149,7 +149,7 @@ def deal_around(
     check_seed(seed)
     rows = np.setdiff1d(np.arange(len(targets.values)), np.concatenate([np.empty(0, dtype=np.int64), *given.values()]))
     shares = without(given, shares)
-    codes = targets.values[rows] if targets.classes else None
+    codes = None if targets.codes is None else targets.codes[rows]
     own = None if groups is None else groups[rows]
     parts = dict(zip(PARTS, split_rows(rows, codes, shares, seed, own), strict=True))
     for name, share in zip(PARTS, shares, strict=True):

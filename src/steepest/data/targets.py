@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ..errors import InputError
+from ..transcripts import written
 from .findings import CleaningReport
 from .kinds import LARGEST
 
-KINDS = ("classification", "regression")  # and "language": what follows each token
+KINDS = ("classification", "regression")  # and "language": what follows each token; and "transcription"
 MAX_CLASSES_OF_NUMBERS = 20  # whole numbers with more distinct values than this are taken for quantities
 
 
 @dataclass(frozen=True)
 class Targets:
-    """The labels of all rows, encoded: class numbers (int64) with `classes` naming them, or plain numbers (float64)."""
+    """The labels of all rows, encoded: class numbers (int64) with `classes` naming them, or plain numbers (float64).
+
+    Of transcripts, `values` is (rows, longest): the numbers of their characters, then zeros; `classes` begins with the blank,
+    and what is below 0 is a character that training lacks.
+    """
 
     kind: str
     values: np.ndarray
     classes: tuple[Any, ...] | None = None
+    strange: str = ""  # of transcripts, the characters that are no classes, numbered -1, -2, ...
 
     @property
     def num_classes(self) -> int:
@@ -30,20 +36,37 @@ class Targets:
     @property
     def num_outputs(self) -> int:
         """How many numbers a network must give: one for two classes, one each for more, one a target for regression."""
-        if self.kind == "language":
+        if self.kind in ("language", "transcription"):
             return self.num_classes
         if self.classes is not None:
             return 1 if len(self.classes) == 2 else len(self.classes)
         return 1 if self.values.ndim == 1 else self.values.shape[1]
 
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """What the numbers of transcripts stand for, those below 0 counted from the end."""
+        return (*(self.classes or ()), *reversed(self.strange))
+
+    @property
+    def texts(self) -> list[str]:
+        """The transcripts as they were given."""
+        return [written(row, self.symbols) for row in self.values.tolist()]
+
+    @property
+    def codes(self) -> np.ndarray | None:
+        """The class of each row, where rows have one: what they are dealt out by, each class in proportion."""
+        return self.values if self.classes is not None and self.values.ndim == 1 else None
+
     def describe(self) -> str:
         """Return what is predicted: `10 classes`, `regression`, ..."""
         if self.kind == "language":
             return "what comes next"
+        if self.kind == "transcription":
+            return f"transcripts of {self.num_classes - 1} characters"
         return f"{self.num_classes} classes" if self.classes else "regression"
 
     def take(self, rows: np.ndarray) -> Targets:
-        return Targets(self.kind, self.values[rows], self.classes)
+        return replace(self, values=self.values[rows])
 
 
 def guess_kind(labels: np.ndarray) -> str:
@@ -61,8 +84,17 @@ def kind_of_whole_numbers(labels: np.ndarray) -> str | None:
     return "classification" if labels.ndim == 1 and labels.dtype.kind in "iub" else None
 
 
+def not_recorded(source: str) -> InputError:
+    """Return the error of data that cannot be transcribed."""
+    return InputError(
+        f"{source}: kind='transcription' is for recordings: a folder with transcripts.csv, or an npz of audio and offsets"
+    )
+
+
 def encode(labels: np.ndarray, source: str, name: str = "label", kind: str | None = None) -> Targets:
     """Encode labels; refuse those nothing can be learned from (constant, infinite, a class with a single row)."""
+    if kind == "transcription":
+        raise not_recorded(source)
     if kind is not None and kind not in KINDS:
         raise InputError(f"kind must be 'classification' or 'regression' (got {kind!r})")
     if labels.dtype.kind == "c" or labels.ndim > 2 or (labels.ndim == 2 and labels.dtype.kind not in "iuf"):

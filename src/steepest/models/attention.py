@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..forms import Form
-from .heads import Reader, averaged
+from .heads import Reader, averaged, blank_beyond
 
 
 class Attention(nn.Module):
@@ -58,9 +58,9 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """`read -> blocks -> norm -> linear`; the mean of the steps is read, or of a language every step.
+    """`read -> blocks -> norm -> linear`; the mean of the steps is read, or every step is answered.
 
-    Shapes: (B, T) tokens or (B, T, features) to (B, outputs); of a language (B, T) to (B, T, outputs).
+    Shapes: (B, T) tokens or (B, T, features) to (B, outputs); where each step is answered, to (B, T, outputs).
     """
 
     def __init__(
@@ -76,9 +76,10 @@ class Transformer(nn.Module):
         buckets: int,
     ) -> None:
         super().__init__()
-        self.is_language, self.of_a_head = form.kind == "language", width // heads
+        self.each_step, self.of_a_head = form.each_step, width // heads
+        causal = form.kind == "language"
         self.reader = Reader(form, width, ngrams, buckets)
-        self.blocks = nn.ModuleList(Block(width, heads, self.is_language, dropout) for _ in range(layers))
+        self.blocks = nn.ModuleList(Block(width, heads, causal, dropout) for _ in range(layers))
         self.norm, self.dropout = nn.LayerNorm(width), nn.Dropout(dropout)
         self.answer = nn.Linear(width, outputs)
         for module in self.modules():
@@ -97,4 +98,6 @@ class Transformer(nn.Module):
         for block in self.blocks:
             steps = block(steps, mask, turn)
         steps = self.norm(steps)
-        return self.answer(self.dropout(steps if self.is_language else averaged(steps, there)))
+        if self.each_step:
+            return blank_beyond(self.answer(self.dropout(steps)), None if mask is None else there)
+        return self.answer(self.dropout(averaged(steps, there)))

@@ -24,6 +24,8 @@ def default_model(form: Form, num_rows: int) -> ModelSpec:
     match form.kind:
         case "image":
             return _image_model(*form.shape[-2:])
+        case "sound" if form.each_step:
+            return gru(bidirectional=True, dropout=0.2)
         case "sound":
             return residual_cnn(width=16, stages=3)
         case "text":

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor, nn
 
 from ..forms import PADDED, Form
 
 PRIME = 1_000_003
+SURELY = 1e4  # a logit beyond which nothing is left for other classes, and that half precision holds
 
 
 def hashed_runs(x_BT: Tensor, longest: int) -> Iterator[Tensor]:
@@ -63,6 +65,18 @@ def present(x: Tensor, is_tokens: bool) -> Tensor:
     """Return which steps of rows are there, (B, T): those before the zeros that rows end in."""
     given = x != 0 if is_tokens else (x != 0).any(dim=-1)
     return given.flip(1).cummax(dim=1).values.flip(1)  # a step of zeros in the middle is one
+
+
+def blank_beyond(scores_BTC: Tensor, there_BT: Tensor | None) -> Tensor:
+    """Return scores that say class 0, surely, at steps that are not there.
+
+    What is decoded, and any loss over steps, then needs no lengths, and gets no gradient from padding.
+    """
+    if there_BT is None:
+        return scores_BTC
+    blank_C = scores_BTC.new_zeros(scores_BTC.shape[-1])
+    blank_C[0] = SURELY
+    return torch.where(there_BT[..., None], scores_BTC, blank_C)
 
 
 class FromLast(nn.Module):

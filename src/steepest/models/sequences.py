@@ -19,7 +19,7 @@ WORD_RUNS = 2**17
 
 @dataclass(frozen=True, repr=False)
 class _Recurrent(ModelSpec):
-    """A recurrent network: it reads step after step, and gives an answer for the whole row, or after every token of a language.
+    """A recurrent network: it reads step after step, and gives an answer for the whole row, or at every step.
 
     Args:
         width: of the state.
@@ -39,6 +39,10 @@ class _Recurrent(ModelSpec):
     ngrams: int = 1
     buckets: int = BUCKETS
     cell: ClassVar[str]
+
+    @property
+    def answers_each_step(self) -> bool:
+        return True
 
     def __post_init__(self) -> None:
         for name in ("width", "layers", "ngrams", "buckets"):
@@ -131,6 +135,10 @@ class Transformer(ModelSpec):
     dropout: float = 0.0
     ngrams: int = 1
     buckets: int = BUCKETS
+
+    @property
+    def answers_each_step(self) -> bool:
+        return True
 
     def __post_init__(self) -> None:
         for name in ("width", "layers", "heads", "ngrams", "buckets"):

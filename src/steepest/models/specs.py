@@ -38,6 +38,11 @@ class ModelSpec:
         """Whether words of a text come to it with the way they are spelled."""
         return False
 
+    @property
+    def answers_each_step(self) -> bool:
+        """Whether it can answer at every step of a row."""
+        return False
+
     def build(self, form: Form | tuple[int, ...], num_outputs: int) -> nn.Module:
         """Return a freshly initialised network for rows of this form, or of this shape (without the batch dimension)."""
         from .heads import from_last
@@ -45,6 +50,9 @@ class ModelSpec:
         form = Form.of(form)
         if form.spelled and not self.reads_spelling:
             raise InputError(f"{self!r} reads words by their numbers alone; build it for the form of data.unspelled")
+        if form.each_step and not self.answers_each_step:
+            what = "what comes next" if form.kind == "language" else "a transcript"
+            raise InputError(f"{self!r} answers once a row; {what} needs lstm(), gru(), rnn() or transformer()")
         network = self.network(form, num_outputs)
         return from_last(network) if form.kind == "series" else network
 
@@ -198,7 +206,7 @@ class ResidualCnn(ModelSpec):
 
 def _fixed(spec: ModelSpec, form: Form) -> None:
     """Raise where rows differ in length, and the network needs them equal."""
-    if form.kind in ("sound", "language"):
+    if form.kind == "sound":
         raise InputError(f"{spec!r} reads rows of equal length; for {form.kind} use lstm(), gru(), rnn() or transformer()")
 
 

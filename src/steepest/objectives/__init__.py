@@ -4,13 +4,15 @@ from .classification import BinaryCrossEntropy, CrossEntropy, Focal, binary_cros
 from .core import LossFunction, Objective, as_targets
 from .defaults import default_objective
 from .regression import Huber, Mse, Pinball, Poisson, huber, mse, pinball, poisson
+from .transcription import Ctc, ctc
 
-NAMES = ("mse", "huber", "poisson", "pinball", "cross_entropy", "binary_cross_entropy", "focal")  # that a recipe may call
+NAMES = ("mse", "huber", "poisson", "pinball", "cross_entropy", "binary_cross_entropy", "focal", "ctc")  # for recipes
 
 __all__ = [
     "NAMES",
     "BinaryCrossEntropy",
     "CrossEntropy",
+    "Ctc",
     "Focal",
     "Huber",
     "LossFunction",
@@ -21,6 +23,7 @@ __all__ = [
     "as_targets",
     "binary_cross_entropy",
     "cross_entropy",
+    "ctc",
     "default_objective",
     "focal",
     "huber",

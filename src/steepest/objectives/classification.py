@@ -29,6 +29,8 @@ class _OfClasses(Objective):
     def check(self, targets: Targets, num_outputs: int) -> None:
         if targets.kind == "regression":
             raise InputError(f"{self!r} is for classes, but the label is a number; use mse()")
+        if targets.kind == "transcription":
+            raise InputError(f"{self!r} is for one class a row, but the label is a transcript; use ctc()")
         super().check(targets, num_outputs)
 
 
@@ -83,7 +85,7 @@ class BinaryCrossEntropy(_Smoothed):
     """
 
     def check(self, targets: Targets, num_outputs: int) -> None:
-        if targets.kind != "regression" and (targets.num_classes != 2 or num_outputs != 1):
+        if targets.kind not in ("regression", "transcription") and (targets.num_classes != 2 or num_outputs != 1):
             raise InputError(
                 f"binary_cross_entropy needs two classes and one output "
                 f"(got {targets.num_classes} classes and {num_outputs} outputs)"
@@ -130,7 +132,7 @@ class Focal(_OfClasses):
         at_least("gamma", self.gamma, 0)
 
     def check(self, targets: Targets, num_outputs: int) -> None:
-        if targets.num_classes != 2 or num_outputs != targets.num_classes:
+        if targets.kind == "transcription" or targets.num_classes != 2 or num_outputs != targets.num_classes:
             super().check(targets, num_outputs)
 
     def loss(self, data: Data, device: Any = "cpu") -> LossFunction:

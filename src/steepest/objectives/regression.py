@@ -21,6 +21,8 @@ class _OfNumbers(Objective):
     """What objectives over numbers share. Abstract."""
 
     def check(self, targets: Targets, num_outputs: int) -> None:
+        if targets.kind == "transcription":
+            raise InputError(f"{self!r} is for numbers, but the label is a transcript; use ctc()")
         if targets.kind != "regression":
             raise InputError(f"{self!r} is for numbers, but the label has classes; use cross_entropy(), or kind='regression'")
         super().check(targets, num_outputs)

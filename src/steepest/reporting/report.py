@@ -259,7 +259,7 @@ def _data_section(data: Document) -> str:
     )
     return section(
         "Data",
-        paragraph(f"{data['name']}: {data['rows']:,} rows, {data['target']}" + _classes(data["classes"])),
+        paragraph(f"{data['name']}: {data['rows']:,} rows, {_target(data)}"),
         table(["part", "rows"], parts, numbers=(1,)),
         paragraph("Readings of the parts, in order (the certificate part is read only to certify an artifact):"),
         table(["part", "read by", "rows"], reads, numbers=(2,)) if reads else "",
@@ -267,10 +267,14 @@ def _data_section(data: Document) -> str:
     )
 
 
-def _classes(classes: list[Any] | None) -> str:
+def _target(data: Document) -> str:
+    """Return what is predicted, and into which classes or characters."""
+    kind, classes = data["target"], data["classes"]
     if not classes:
-        return ""
-    return f" into {len(classes)} classes" + (f" ({', '.join(map(str, classes))})" if len(classes) <= 12 else "")
+        return kind
+    if kind == "transcription":
+        return f"transcripts of {len(classes) - 1} characters: {''.join(classes)}"
+    return f"{kind} into {len(classes)} classes" + (f" ({', '.join(map(str, classes))})" if len(classes) <= 12 else "")
 
 
 def _reproduce(document: Document) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from ..data.language import CharacterPreprocessing
 from ..data.preprocessing import Preprocessing
 from ..data.series import SeriesPreprocessing
 from ..data.stored import from_dict
+from ..data.transcribed import spelled
 from ..errors import InputError
 from ..forms import Form
 from ..objectives import Objective, mse
@@ -32,6 +33,7 @@ from ..tasks import Task, task
 from .generation import generate
 
 if TYPE_CHECKING:
+    from ..data.gathering import Rows
     from .setup import Training
 
 WEIGHTS = "weights.safetensors"
@@ -96,6 +98,8 @@ class Interface:
 
     def applied_to(self, data: Data) -> Data:
         """Return data prepared as the training data were: by numbers fitted there, never on the rows to be measured."""
+        if data.targets.kind == "transcription" and self.preprocessing.form.each_step:
+            data = replace(data, targets=spelled(data.targets.texts, self.classes or ()))
         if data.targets.classes != self.classes:
             raise InputError(f"the model tells apart the classes {self.classes}, the data hold {data.targets.classes}")
         return data.prepared_by(self.preprocessing, (self.shift, self.scale))
@@ -165,12 +169,15 @@ class Run:
         return dict(self.facts)
 
     def predict(self, rows: Any) -> np.ndarray:
-        """Return the predicted label (or number) of each row.
+        """Return the predicted label (or number, or transcript) of each row.
 
         Args:
             rows: as the training data came: a frame, dicts or a csv path for a table; an array for arrays and images; paths
                 of image files, or Pillow's images.
         """
+        if self._transcribes:
+            form = self.interface.preprocessing.form
+            return evaluation.transcribe(self.model, self._inputs(rows), form, self.interface.classes or ())
         raw = self._outputs(rows)
         if self.interface.classes is None:
             return self.interface.values(raw)
@@ -181,11 +188,16 @@ class Run:
         """Return the probability of each class (in the order of `run.interface.classes`), shape (rows, classes)."""
         if self.interface.classes is None:
             raise InputError("predict_proba is for classes; this run predicts numbers, use predict")
+        if self._transcribes:
+            raise InputError("predict_proba is for one class a row; this run writes transcripts, use predict")
         return evaluation.probabilities(self._outputs(rows), len(self.interface.classes))
 
     def predict_file(self, path: str | Path) -> pl.DataFrame:
         """Return predictions for the rows of a file: of classes with their probabilities, of a series a line a step ahead."""
-        raw = self._outputs(rows_of_file(path, self.interface.preprocessing))
+        rows = rows_of_file(path, self.interface.preprocessing)
+        if self._transcribes:
+            return pl.DataFrame({"prediction": self.predict(rows).tolist()}, schema={"prediction": pl.String})
+        raw = self._outputs(rows)
         if self.interface.classes is None:
             values = np.atleast_1d(self.interface.values(raw))
             if isinstance(self.interface.preprocessing, SeriesPreprocessing):
@@ -217,13 +229,22 @@ class Run:
         dimensions = 1 if np.ndim(self.interface.scale) == 0 else 2
         return evaluation.quantiles(self._outputs(rows), len(levels), dimensions, self.interface.shift, self.interface.scale)
 
+    @property
+    def _transcribes(self) -> bool:
+        """Whether rows are recordings whose text is read, frame by frame."""
+        return self.interface.preprocessing.form.each_step and self.interface.preprocessing.form.kind != "language"
+
     def _outputs(self, rows: Any) -> torch.Tensor:
+        return evaluation.outputs(self.model, self._inputs(rows), self.interface.preprocessing.form)
+
+    def _inputs(self, rows: Any) -> Rows:
+        """Return new rows as the network reads them, where it lies."""
         prepared = encode_rows(rows, self.interface.preprocessing)
         first = next(self.model.parameters(), torch.zeros(0))
         inputs = torch.from_numpy(prepared) if isinstance(prepared, np.ndarray) else prepared
         if isinstance(inputs, torch.Tensor) and inputs.is_floating_point():
             inputs = inputs.to(first.dtype)
-        return evaluation.outputs(self.model, inputs.to(first.device), self.interface.preprocessing.form)
+        return inputs.to(first.device)
 
     def __repr__(self) -> str:
         shown = "  ".join(f"{name} {value:.4g}" for name, value in self.metrics.items() if isinstance(value, float))

@@ -189,13 +189,15 @@ def _probe(model: nn.Module, train: Part, form: Form) -> tuple[Tensor, Tensor]:
         raise InputError(f"the network must return a tensor with one row per input (got {got} for {len(inputs)} inputs)")
     if not result.is_floating_point():
         raise InputError(f"the network must return real numbers (got {result.dtype})")
-    if form.kind != "language" and train.targets.dtype == torch.int64 and result.ndim > 2:
+    if form.each_step and result.ndim != 3:
+        raise InputError(f"the network must answer every step, (rows, steps, classes) (got shape {tuple(result.shape)})")
+    if not form.each_step and train.targets.dtype == torch.int64 and result.ndim > 2:
         raise InputError(f"the network must return one number a class, (rows, classes) (got shape {tuple(result.shape)})")
     return result, targets
 
 
 def _width(outputs: Tensor, form: Form) -> int:
-    """Return how many numbers a network gives a row, or a token of a language."""
-    if form.kind == "language":
+    """Return how many numbers a network gives a row, or a step where each is answered."""
+    if form.each_step:
         return outputs.shape[-1]
     return 1 if outputs.ndim == 1 else math.prod(outputs.shape[1:])
