@@ -57,7 +57,7 @@ def spoken_numbers() -> steepest.Task:
             texts.append("".join(str(digit[i]) for i in chosen))
     tested = np.arange(sum(STRINGS)) >= STRINGS[0]
     data = transcribed(
-        joined(recordings, 8_000), texts, source="spoken_numbers", name="spoken_numbers", report=CleaningReport(len(texts), 1), parts=SHARES,
-        seed=0, tested=tested,
+        joined(recordings, 8_000), texts, source="spoken_numbers", name="spoken_numbers", parts=SHARES, seed=0, tested=tested,
+        report=CleaningReport(len(texts), 1),
     )  # fmt: skip
     return steepest.Task(data, reach="cer <= 0.05")
