@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import InputError
-from .archives import read_archive
 from .cleaning import MISSING_MARKS, Table, typed_as
-from .frames import is_frame, to_numbers, to_polars
-from .images import read_idx
+from .frames import is_frame, is_records, to_numbers, to_polars
 from .inputs import Arrays, Images, Series, Texts
 from .language import CharacterPreprocessing
 from .pictures import as_pictures
 from .preprocessing import ArrayPreprocessing, ImagePreprocessing, Preprocessing, TablePreprocessing
-from .reading import RawTable, read_frame, read_text
+from .reading import RawTable, read_frame
 from .recordings import as_sounds
 from .series import SeriesPreprocessing
 from .sounds import SoundPreprocessing
@@ -32,7 +31,7 @@ def encode_rows(rows: Any, preprocessing: Preprocessing) -> np.ndarray | Rows:
     if isinstance(preprocessing, TablePreprocessing):
         return preprocessing(_table_like(rows, preprocessing))
     if isinstance(preprocessing, TextPreprocessing):
-        return preprocessing(Texts(np.array(_texts(rows), dtype=object)))
+        return preprocessing(Texts(np.array(_texts(rows, preprocessing), dtype=object)))
     if isinstance(preprocessing, CharacterPreprocessing):
         raise InputError("a model of what comes next has no rows to predict; it continues a text: run.generate(prompt)")
     if isinstance(preprocessing, SoundPreprocessing):
@@ -57,33 +56,33 @@ def encode_rows(rows: Any, preprocessing: Preprocessing) -> np.ndarray | Rows:
     return preprocessing(Arrays(values)) if isinstance(preprocessing, ArrayPreprocessing) else values.astype(np.float32)
 
 
-def rows_of_file(path: str | Path, preprocessing: Preprocessing) -> Any:
-    """Return what a file of new rows holds, for `encode_rows`: a table, texts, images, recordings, steps of a series."""
-    path = Path(path)
-    if isinstance(preprocessing, TablePreprocessing | SeriesPreprocessing | CharacterPreprocessing):
-        return path
-    if isinstance(preprocessing, TextPreprocessing):
-        content, _ = read_text(path)
-        return [line for line in content.split("\n") if line.strip()]
-    if isinstance(preprocessing, SoundPreprocessing):
-        return sorted(path.glob("**/*.wav")) if path.is_dir() else path
-    if path.suffix == ".npz":
-        arrays = read_archive(path)
-        name = next((name for name in ("X", "x", "images", "x_test", "X_test") if name in arrays), None)
-        if name is None:
-            raise InputError(f"{path}: expected an array X of new rows; it holds {', '.join(arrays)}")
-        return arrays[name]
-    return read_idx(path)
-
-
-def _texts(rows: Any) -> list[str]:
-    """Return texts given one by one, or in a list, array or column."""
-    if is_frame(rows) and len(rows.columns) == 1:
-        rows = to_polars(rows).to_series().fill_null("")
-    found = [rows] if isinstance(rows, str) else list(rows)
+def _texts(rows: Any, preprocessing: TextPreprocessing) -> list[str]:
+    """Return texts given one by one, in a list or array, or in a column of a frame."""
+    if isinstance(rows, Path):
+        raise InputError(f"this model reads texts, and {rows} is a path; of a file of texts: run.predict_file(path)")
+    if is_frame(rows) or is_records(rows):
+        return texts_of_column(RawTable.of(to_polars(rows), "rows"), preprocessing)
+    found = [rows] if isinstance(rows, str) else list(rows) if isinstance(rows, Iterable) else []
     if not found or not all(isinstance(text, str) for text in found):
         raise InputError("this model reads texts: a list of str, one a row")
     return found
+
+
+def texts_of_column(raw: RawTable, preprocessing: TextPreprocessing) -> list[str]:
+    """Return the texts of the column that the model was trained on; missing cells are empty texts, as in training."""
+    names, name = raw.frame.columns, preprocessing.column
+    if name is None and len(names) == 1:
+        name = names[0]
+    if name is None:
+        raise InputError(
+            f"{raw.source}: which column holds the texts is not known of this run; give a table of that column alone"
+        )
+    if name not in names:
+        raise InputError(f"{raw.source}: lacks the column {name!r} that the model was trained on (it has {', '.join(names)})")
+    if not raw.frame.height:
+        raise InputError(f"{raw.source}: the column {name!r} has no rows")
+    cells = typed_as(raw, name, "text", preprocessing.reading.marks.of(name)).values
+    return [text or "" for text in cells]
 
 
 def _last_window(rows: Any, preprocessing: SeriesPreprocessing) -> Series:

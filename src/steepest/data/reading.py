@@ -231,6 +231,11 @@ def _csv(lines: Lines, notes: list[str], header: bool | None, on_bad_row: str) -
     if not keep.size:
         raise InputError(f"{path} has column names but no rows")
     kept = rows.take(keep)
+    if width == 1 and (blank := np.flatnonzero(kept.begins[1:] != kept.ends[:-1])).size:  # a row, or none?
+        raise InputError(
+            f"{path}, line {kept.ends[blank[0]] + 1} is blank, and in a table of one column that may be an empty cell; "
+            'write "" where it is one, or remove the line'
+        )
     return RawTable(_cells(lines, kept, columns, delimiter), kept.begins + 1, str(path), notes)
 
 

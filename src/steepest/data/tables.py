@@ -108,7 +108,7 @@ def _as_inputs(table: Table, tokens: str) -> Inputs:
     if others or first.kind != "text":
         return table
     values = np.array([text or "" for text in first.values], dtype=object)
-    return Texts(values, tokens)
+    return Texts(values, tokens, first.name, table.reading)
 
 
 def _raw(source: Any, header: bool | None, on_bad_row: str) -> RawTable:

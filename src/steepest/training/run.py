@@ -16,8 +16,9 @@ import torch
 from torch import nn
 
 from .. import evaluation
+from ..data.arriving import rows_of_file
 from ..data.core import Data
-from ..data.encoding import encode_rows, rows_of_file
+from ..data.encoding import encode_rows
 from ..data.language import CharacterPreprocessing
 from ..data.preprocessing import Preprocessing
 from ..data.series import SeriesPreprocessing
@@ -185,7 +186,7 @@ class Run:
 
     def predict_file(self, path: str | Path) -> pl.DataFrame:
         """Return predictions for the rows of a file: of classes with their probabilities, of a series a line a step ahead."""
-        raw = self._outputs(rows_of_file(path, self.interface.preprocessing))
+        raw = self._outputs(rows_of_file(path, self.interface.preprocessing, self.interface.classes))
         if self.interface.classes is None:
             values = np.atleast_1d(self.interface.values(raw))
             if isinstance(self.interface.preprocessing, SeriesPreprocessing):

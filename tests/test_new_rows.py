@@ -1,0 +1,118 @@
+"""New rows for a trained model: files and values read as the training data came, and what cannot be predicted said in a line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+import steepest
+from steepest.cli import main
+from steepest.data import stored
+
+QUICK = steepest.Recipe(steepest.adamw(0.02), batch=16, epochs=4)
+PHRASES = {"good": ("a fine, warm film", "warm and funny\nthroughout"), "bad": ("a dull, cold film", "cold and\nloud indeed")}
+
+
+def told(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    capsys.readouterr()
+    code = main(arguments)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def refused(arguments: list[str], capsys: pytest.CaptureFixture[str], *expected: str) -> None:
+    """Check that a command is answered by one line, and by nothing else."""
+    code, out, err = told(arguments, capsys)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    for piece in expected:
+        assert piece in err
+    assert len(err) < 1_000
+
+
+def texts(count: int = 120) -> pl.DataFrame:
+    labels = [("good", "bad")[i % 2] for i in range(count)]
+    words = [f"{PHRASES[label][i % 4 // 2]} of {i % 5} or {i}" for i, label in enumerate(labels)]
+    return pl.DataFrame({"number": range(1, count + 1), "review": words, "verdict": labels})
+
+
+# -- texts ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def reviewer() -> steepest.Run:
+    texts().write_csv("reviews.csv")
+    run = steepest.fit(steepest.task("reviews.csv", label="verdict"), QUICK)
+    assert run.interface.preprocessing.form.kind == "text"
+    return steepest.load_run(str(run.id))
+
+
+@pytest.mark.parametrize("name", ["new.csv", "new.parquet"])
+def test_texts_of_a_table_are_read_from_their_column(
+    name: str, reviewer: steepest.Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new = pl.DataFrame({"author": ["good"] * 4, "review": ['dull, cold\nand "loud"', "a fine, warm film", None, "NA"]})
+    new.write_csv(name) if name.endswith("csv") else new.write_parquet(name)
+    expected = reviewer.predict_proba(['dull, cold\nand "loud"', "a fine, warm film", "", ""])
+    found = reviewer.predict_file(name)
+    assert found["prediction"].to_list()[:2] == ["bad", "good"]
+    np.testing.assert_allclose(found["probability of bad"], expected[:, 0])
+    code, out, _ = told(["predict", "last", name], capsys)
+    assert (code, len(out.splitlines())) == (0, 5)
+    for rows in (new, {"review": new["review"].to_list()}, new.to_dicts()):
+        np.testing.assert_array_equal(reviewer.predict_proba(rows), expected)
+    with pytest.raises(steepest.InputError, match="lacks the column 'review'"):
+        reviewer.predict({"text": ["fine"]})
+    new.drop("review").write_csv("other.csv")
+    refused(["predict", "last", "other.csv"], capsys, "other.csv: lacks the column 'review' that the model was trained on")
+
+
+def test_a_blank_line_in_a_table_of_one_column_is_asked_about(
+    reviewer: steepest.Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("new.csv").write_text("review\nfine\n\ndull\n")
+    refused(["predict", "last", "new.csv"], capsys, "new.csv, line 3 is blank", 'write "" where it is one')
+    Path("new.csv").write_text('review\nfine\n""\ndull\n\n')
+    assert reviewer.predict_file("new.csv").height == 3
+
+
+def test_records_of_before_do_not_name_the_column(reviewer: steepest.Run) -> None:
+    kept = reviewer.interface.preprocessing.to_dict()
+    assert stored.from_dict(kept) == reviewer.interface.preprocessing
+    del kept["column"], kept["reading"]
+    reviewer.interface.preprocessing = stored.from_dict(kept)
+    with pytest.raises(steepest.InputError, match="give a table of that column alone"):
+        reviewer.predict_file("reviews.csv")
+    texts(6).select("review").write_csv("new.csv")
+    assert reviewer.predict_file("new.csv")["prediction"].to_list() == ["good", "bad"] * 3
+
+
+def test_new_lines_may_have_labels_as_those_of_training(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [
+        f"{label} {text} {i % 5}".replace("\n", " ") for i in range(30) for label, both in PHRASES.items() for text in both
+    ]
+    Path("reviews.txt").write_text("\n".join(lines) + "\n")
+    run = steepest.fit(steepest.task("reviews.txt"), QUICK)
+    expected = run.predict_proba(["a dull film", "", "so warm", ""])
+    for content in (
+        "a dull film\n\nso warm\n\n",
+        "good a dull film\n\nbad so warm\n\n",
+        "good a dull film\r\n\r\ngood so warm\n\n",
+    ):
+        Path("new.txt").write_bytes(content.encode())
+        np.testing.assert_array_equal(run.predict_file("new.txt")["probability of bad"], expected[:, 0])
+    Path("new.txt").write_text("good a film\nbad one\n\nbad\ngood x\n")
+    refused(["predict", "last", "new.txt"], capsys, "new.txt, line 4: expected a label and a text, as on 3 of 4 lines")
+    Path("new.txt").write_text("\n \n")
+    refused(["predict", "last", "new.txt"], capsys, "new.txt is empty (only blank lines)")
+
+
+@pytest.mark.parametrize("rows", [None, 3, b"fine", Path("reviews.csv"), [None], [["fine"]], [], {}, {"review": []}])
+def test_what_is_no_text_is_one_line(rows: Any, reviewer: steepest.Run) -> None:
+    with pytest.raises(steepest.InputError) as caught:
+        reviewer.predict(rows)
+    assert "\n" not in str(caught.value)
