@@ -1,8 +1,7 @@
-"""New rows for a trained model: files and values read as the training data came, and what cannot be predicted said in a line."""
+"""New rows for a trained model: read as the training data came, and what cannot be predicted said in a line."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 

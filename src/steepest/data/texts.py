@@ -92,8 +92,10 @@ class TextPreprocessing:
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> TextPreprocessing:
-        reading = {"reading": Reading.from_dict(value["reading"])} if "reading" in value else {}  # older records have none
-        return cls(**(tupled(value, "vocabulary") | reading))
+        made = tupled(value, "vocabulary")
+        if "reading" in made:  # which older records lack
+            made["reading"] = Reading.from_dict(made["reading"])
+        return cls(**made)
 
 
 def _ragged(rows: Sequence[Sequence[int]]) -> Ragged:
