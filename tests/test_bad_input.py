@@ -186,6 +186,7 @@ CASES: dict[str, tuple[Callable[[Path], str], list[str], list[str]]] = {
     ),
     "a label for images": (npz(X=np.zeros((60, 4, 4)), y=np.arange(60) % 2), LABEL, ["holds images with labels of their own"]),
     "a name too long": (lambda _: "x" * 5000, [], ["expected the name of a task or file"]),
+    "shares that are no numbers": (lambda _: "iris", ["--parts", "nan,0,0,0"], ["sum to 1, train above 0 (got (nan, 0.0"]),
     "seed too large": (lambda _: "iris", ["--seed", str(2**40)], ["seed must be a whole number from 0 to 4294967295"]),
     "weights of nothing": (
         lambda _: "iris",
@@ -293,6 +294,8 @@ def test_control_characters_in_names_stay_on_one_line(tmp_path: Path, capsys: py
         (lambda: steepest.arrays(np.random.rand(60, 3), np.arange(60) % 2, scaling="z"), "scaling must be one of"),
         (lambda: steepest.arrays(np.random.rand(60, 3), np.arange(60) % 2, parts=(1, 1, 0, 0)), "four shares"),
         (lambda: steepest.arrays(np.array([[1j]] * 60), np.arange(60) % 2), "complex numbers are not supported"),
+        (lambda: steepest.arrays(np.random.rand(60, 3), np.arange(60) % 2, parts=(float("nan"), 0, 0, 0)), "four shares"),
+        (lambda: steepest.arrays(np.random.rand(60, 3), np.arange(60) % 2, parts=(float("nan"),) * 4), "four shares"),
         (lambda: steepest.Task("iris", metrics=("rmse",)), "is not for classification"),
         (lambda: steepest.Task("iris", objective="mse"), "objective must be one such as"),
         (
