@@ -115,3 +115,29 @@ def test_what_is_no_text_is_one_line(rows: Any, reviewer: steepest.Run) -> None:
     with pytest.raises(steepest.InputError) as caught:
         reviewer.predict(rows)
     assert "\n" not in str(caught.value)
+
+
+# -- tables -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("label", ["kind", "amount"])
+def test_a_number_that_float32_does_not_hold_once_scaled(label: str, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [f"{i % 9},{i % 7},{'yes' if i % 2 else 'no'},{i * 0.37}" for i in range(90)]
+    Path("t.csv").write_text("\n".join(["a,b,kind,amount", *rows]))
+    steepest.fit(steepest.task("t.csv", label=label), QUICK)
+    Path("new.csv").write_text("a,b,kind,amount\n1,2,yes,3\n1e99,2,no,3\n")
+    beyond = "column 'a': 1e+99 is beyond what float32 holds after scaling; correct or remove the row"
+    refused(["predict", "last", "new.csv"], capsys, f"new.csv, line 3, {beyond}")
+    with pytest.raises(steepest.InputError, match=r"rows, row 1, column 'a': 1e\+99 is beyond"):
+        steepest.load_run("last").predict(pl.read_csv("new.csv"))
+    Path("new.csv").write_text("a,b,kind,amount\n1,2,yes,3\n1e38,-3e38,no,3\n")
+    code, out, err = told(["predict", "last", "new.csv"], capsys)
+    assert "nan" not in out.lower()
+    assert code == 0 or "row 1 (from 0) is so far from the training data" in err
+
+
+def test_a_run_that_diverged_predicts_nothing() -> None:
+    run = steepest.fit("iris", steepest.Recipe(steepest.sgd(1e30), epochs=2))
+    assert run.status == "diverged"
+    with pytest.raises(steepest.InputError, match="has diverged: its weights are no numbers"):
+        run.predict(np.zeros((2, 4)))

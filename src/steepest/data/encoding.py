@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 def encode_rows(rows: Any, preprocessing: Preprocessing) -> np.ndarray | Rows:
     """Return new rows as network inputs, with the columns, categories, words and numbers of the training data."""
     if isinstance(preprocessing, TablePreprocessing):
-        return preprocessing(_table_like(rows, preprocessing))
+        raw = _table_like(rows, preprocessing)
+        return preprocessing(_typed(raw, preprocessing), lambda row: f"{raw.source}, {raw.place(row)}")
     if isinstance(preprocessing, TextPreprocessing):
         return preprocessing(Texts(np.array(_texts(rows, preprocessing), dtype=object)))
     if isinstance(preprocessing, CharacterPreprocessing):
@@ -123,18 +124,22 @@ def channels_first(images: np.ndarray, shape: tuple[int, ...] | None = None) -> 
     raise InputError(f"images must have shape (rows, height, width[, channels]); got {images.shape}")
 
 
-def _table_like(rows: Any, preprocessing: TablePreprocessing) -> Table:
+def _table_like(rows: Any, preprocessing: TablePreprocessing) -> RawTable:
+    """Return a file, frame or array of new rows as it is read."""
     names = [step.name for step in preprocessing.steps]
     if isinstance(rows, np.ndarray) or hasattr(rows, "detach"):
         values = to_numbers(rows, "rows")
         if values.ndim != 2:
             raise InputError(f"rows must have shape (n, {len(names)}); got {values.shape}")
         taken = names if len(names) == values.shape[1] else [f"c{i + 1}" for i in range(values.shape[1])]  # in their order
-        raw = RawTable.of(to_polars({name: values[:, i] for i, name in enumerate(taken)}), "rows")
-    elif isinstance(rows, str) or hasattr(rows, "__fspath__"):
-        raw = read_frame(rows, header=preprocessing.reading.header)
-    else:
-        raw = RawTable.of(to_polars(rows), "rows")
+        return RawTable.of(to_polars({name: values[:, i] for i, name in enumerate(taken)}), "rows")
+    if isinstance(rows, str) or hasattr(rows, "__fspath__"):
+        return read_frame(rows, header=preprocessing.reading.header)
+    return RawTable.of(to_polars(rows), "rows")
+
+
+def _typed(raw: RawTable, preprocessing: TablePreprocessing) -> Table:
+    """Return the columns that the model reads, each of the kind that it was in training."""
     columns = []
     for step in preprocessing.steps:
         if step.name not in raw.frame.columns:

@@ -224,7 +224,19 @@ class Run:
         inputs = torch.from_numpy(prepared) if isinstance(prepared, np.ndarray) else prepared
         if isinstance(inputs, torch.Tensor) and inputs.is_floating_point():
             inputs = inputs.to(first.dtype)
-        return evaluation.outputs(self.model, inputs.to(first.device), self.interface.preprocessing.form)
+        found = evaluation.outputs(self.model, inputs.to(first.device), self.interface.preprocessing.form)
+        if found.isnan().any():
+            row = int(found.isnan().reshape(len(found), -1).any(dim=1).nonzero()[0])
+            raise InputError(self._why_nothing(row))
+        return found
+
+    def _why_nothing(self, row: int) -> str:
+        """Return why the network has no answer for a row (from 0)."""
+        if all(bool(p.isfinite().all()) for p in self.model.parameters()):
+            return (
+                f"row {row} (from 0) is so far from the training data that the network's outputs are no numbers; leave it out"
+            )
+        return f"run {self.id} has diverged: its weights are no numbers; train again with a lower learning rate"
 
     def __repr__(self) -> str:
         shown = "  ".join(f"{name} {value:.4g}" for name, value in self.metrics.items() if isinstance(value, float))
