@@ -187,6 +187,7 @@ CASES: dict[str, tuple[Callable[[Path], str], list[str], list[str]]] = {
     "a label for images": (npz(X=np.zeros((60, 4, 4)), y=np.arange(60) % 2), LABEL, ["holds images with labels of their own"]),
     "a name too long": (lambda _: "x" * 5000, [], ["expected the name of a task or file"]),
     "shares that are no numbers": (lambda _: "iris", ["--parts", "nan,0,0,0"], ["sum to 1, train above 0 (got (nan, 0.0"]),
+    "a name that is not UTF-8": (write("n\udcff.csv", b"a,label\n" + b"1,x\n2,y\n" * 40), LABEL, ["is not UTF-8", "rename it"]),
     "seed too large": (lambda _: "iris", ["--seed", str(2**40)], ["seed must be a whole number from 0 to 4294967295"]),
     "weights of nothing": (
         lambda _: "iris",

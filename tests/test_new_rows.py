@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import polars as pl
 import pytest
 
 import steepest
+from steepest import records
 from steepest.cli import main
 from steepest.data import stored
 
@@ -141,3 +143,18 @@ def test_a_run_that_diverged_predicts_nothing() -> None:
     assert run.status == "diverged"
     with pytest.raises(steepest.InputError, match="has diverged: its weights are no numbers"):
         run.predict(np.zeros((2, 4)))
+
+
+# -- names of files ---------------------------------------------------------------------------------------------------
+
+
+def test_names_that_are_not_utf_8(capsys: pytest.CaptureFixture[str]) -> None:
+    name = os.fsdecode(b"n\xff")
+    steepest.fit("iris", QUICK)
+    Path(f"{name}.csv").write_text("a\n1\n")
+    refused(["predict", "last", f"{name}.csv"], capsys, "'n\\udcff.csv' is not UTF-8")
+    with pytest.raises(steepest.InputError, match="is not UTF-8"):
+        steepest.read_table(f"{name}.csv", "a")
+    book = records.create("run")
+    book.append("start", task=f"{name}.csv")
+    assert book.first("start") == {"event": "start", "at": book.first("start")["at"], "task": f"{name}.csv"}  # type: ignore[index]
