@@ -67,6 +67,7 @@ def pair(images: tuple[int, ...], labels: tuple[int, ...]) -> Callable[[Path], s
 
 GZIP = gzip.compress(b"a,b,label\n" + b"1,2,yes\n" * 50)
 LABEL = ["--label", "label"]
+LONG = "x" * 1_000_000
 WITH_MSE = steepest.Recipe(steepest.sgd(), objective=steepest.mse())
 WITH_CROSS_ENTROPY = steepest.Recipe(steepest.sgd(), objective=steepest.cross_entropy())
 
@@ -188,6 +189,25 @@ CASES: dict[str, tuple[Callable[[Path], str], list[str], list[str]]] = {
     "a name too long": (lambda _: "x" * 5000, [], ["expected the name of a task or file"]),
     "shares that are no numbers": (lambda _: "iris", ["--parts", "nan,0,0,0"], ["sum to 1, train above 0 (got (nan, 0.0"]),
     "a name that is not UTF-8": (write("n\udcff.csv", b"a,label\n" + b"1,x\n2,y\n" * 40), LABEL, ["is not UTF-8", "rename it"]),
+    "a label of a million characters": (with_row(9, f"1,2,{LONG}"), LABEL, ["line 11, column 'label'", "…' of 1,000,000"]),
+    "a cell of a million characters": (with_row(9, f"1,{LONG},yes"), LABEL, ["line 11, column 'b': expected a number", "x…'"]),
+    "a date of a million characters": (
+        lambda f: table(
+            f, [*(f"2024-01-{i % 28 + 1:02},{row}" for i, row in enumerate(ROWS)), f"{LONG},1,2,no"], "d,a,b,label"
+        ),
+        LABEL,
+        ["line 62, column 'd': expected a date such as", "x…'"],
+    ),
+    "a column name of a million characters": (
+        lambda f: table(f, ROWS, f"a,{LONG},label"),
+        LABEL,
+        ["line 1: expected column names", "…' of 1,000,000 characters"],
+    ),
+    "a test file with a label of a million characters": (
+        lambda f: (f / "u.csv").write_text(f"a,b,label\n1,2,{LONG}\n") and table(f, ROWS),
+        [*LABEL, "--test", "u.csv"],
+        ["u.csv, line 2, column 'label'", "…' of 1,000,000 characters"],
+    ),
     "seed too large": (lambda _: "iris", ["--seed", str(2**40)], ["seed must be a whole number from 0 to 4294967295"]),
     "weights of nothing": (
         lambda _: "iris",
@@ -219,6 +239,7 @@ def test_the_command_line_says_one_line_and_exits_with_2(
     assert out == ""
     assert err.startswith("steepest: ")
     assert err.count("\n") == 1
+    assert len(err) < 1_000
     for piece in expected:
         assert piece in err
     assert sorted(path.name for path in tmp_path.iterdir()) == before

@@ -145,6 +145,37 @@ def test_a_run_that_diverged_predicts_nothing() -> None:
         run.predict(np.zeros((2, 4)))
 
 
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("d,a,b\n2024-13-01,1,2\n", "line 2, column 'd': expected a date such as '2024-12-31', got '2024-13-01'; correct it\n"),
+        ("d,a,b\n2024-01-01,1\n", "line 2: expected 3 fields, got 2; correct the line\n"),
+        (
+            "1,2,3\n2024-01-01,1,2\n",
+            "expected column names, got numbers (1, 2, 3, ...); write those of the training data there\n",
+        ),
+        ("d,a,a\n2024-01-01,1,2\n", "two columns are called 'a'; rename one\n"),
+        ("d,a,b\n2024-01-01,x,2\n", "column 'a': expected a number, got 'x'; correct it\n"),
+        (f"d,a,b\n2024-01-01,{'x' * 10**6},2\n", f"expected a number, got '{'x' * 40}…'; correct it\n"),
+        ("d,b\n2024-01-01,2\n", "lack the column 'a' that the model was trained on (they have d, b)\n"),
+    ],
+)
+def test_what_is_wrong_in_new_rows_is_said_without_options_of_training(
+    content: str, expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"2024-01-{i % 28 + 1:02},{i % 9},{i % 7},{'yes' if i % 2 else 'no'}" for i in range(90)]
+    Path("t.csv").write_text("\n".join(["d,a,b,kind", *rows]))
+    steepest.fit(steepest.task("t.csv", label="kind"), QUICK)
+    Path("new.csv").write_text(content)
+    refused(["predict", "last", "new.csv"], capsys, expected)
+
+
+def test_a_cell_may_be_longer_than_the_csv_module_likes() -> None:
+    rows = [f'{i},{i % 7} "odd" quote,{"yes" if i % 2 else "no"}' for i in range(60)]
+    Path("t.csv").write_text("\n".join(["a,b,label", *rows, f"1,{'x' * 200_000},yes"]))
+    assert len(steepest.read_table("t.csv", "label")) == 61
+
+
 # -- names of files ---------------------------------------------------------------------------------------------------
 
 

@@ -42,6 +42,6 @@ def rows_of_file(path: str | Path, preprocessing: Preprocessing, classes: Iterab
 def _texts(path: Path, preprocessing: TextPreprocessing, classes: Iterable[Any]) -> list[str]:
     """Return the texts of a table's column, or of lines, whichever the model was trained on."""
     if preprocessing.column is not None or path.name.endswith(TABLE_SUFFIXES):
-        return texts_of_column(read_frame(path, header=preprocessing.reading.header), preprocessing)
+        return texts_of_column(read_frame(path, header=preprocessing.reading.header, on_bad_row=None), preprocessing)
     content, _ = read_text(path)
     return texts_of_lines(content, classes, str(path))

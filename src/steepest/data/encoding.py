@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, listed
 from .cleaning import MISSING_MARKS, Table, typed_as
 from .frames import is_frame, is_records, to_numbers, to_polars
 from .inputs import Arrays, Images, Series, Texts
@@ -79,7 +79,7 @@ def texts_of_column(raw: RawTable, preprocessing: TextPreprocessing) -> list[str
             f"{raw.source}: which column holds the texts is not known of this run; give a table of that column alone"
         )
     if name not in names:
-        raise InputError(f"{raw.source}: lacks the column {name!r} that the model was trained on (it has {', '.join(names)})")
+        raise InputError(f"{raw.source}: lacks the column {name!r} that the model was trained on (it has {listed(names)})")
     if not raw.frame.height:
         raise InputError(f"{raw.source}: the column {name!r} has no rows")
     cells = typed_as(raw, name, "text", preprocessing.reading.marks.of(name)).values
@@ -134,7 +134,7 @@ def _table_like(rows: Any, preprocessing: TablePreprocessing) -> RawTable:
         taken = names if len(names) == values.shape[1] else [f"c{i + 1}" for i in range(values.shape[1])]  # in their order
         return RawTable.of(to_polars({name: values[:, i] for i, name in enumerate(taken)}), "rows")
     if isinstance(rows, str) or hasattr(rows, "__fspath__"):
-        return read_frame(rows, header=preprocessing.reading.header)
+        return read_frame(rows, header=preprocessing.reading.header, on_bad_row=None)
     return RawTable.of(to_polars(rows), "rows")
 
 
@@ -144,7 +144,7 @@ def _typed(raw: RawTable, preprocessing: TablePreprocessing) -> Table:
     for step in preprocessing.steps:
         if step.name not in raw.frame.columns:
             raise InputError(
-                f"rows lack the column {step.name!r} that the model was trained on (they have {', '.join(raw.frame.columns)})"
+                f"rows lack the column {step.name!r} that the model was trained on (they have {listed(raw.frame.columns)})"
             )
         pattern = step.pattern if isinstance(step, DateStep) else ""
         columns.append(typed_as(raw, step.name, step.kind, preprocessing.reading.marks.of(step.name), pattern))

@@ -11,7 +11,7 @@ import polars as pl
 
 from ..errors import InputError
 from .binding import Binding, bound, deal_bound, group_cells, in_order, learnable
-from .cleaning import Cleaned, clean, find_label
+from .cleaning import Cleaned, check_labels, clean, find_label
 from .columns import MISSING_MARKS, Column, Marks, Reading, Table
 from .core import Data
 from .findings import CleaningReport
@@ -147,6 +147,7 @@ def _conform(raw: RawTable, table: Table, target: Column, bad: BadRows | None) -
     for column in (*table.columns, target):
         if column.name not in raw.frame.columns:
             raise InputError(f"{raw.source}: lacks the column {column.name!r} of the training file")
+    check_labels(raw, target.name, bad)
     marks = table.reading.marks
     columns = tuple(
         typed_as(raw, column.name, column.kind, marks.of(column.name), column.pattern, bad) for column in table.columns

@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import InputError, needs
 from ..forms import Form
 from ..values import tupled
-from .cleaning import CleaningReport, Reading
+from .cleaning import LONGEST_LABEL, CleaningReport, Reading
 from .inputs import Texts
 from .spelling import COLUMNS, spelled
 
@@ -156,7 +156,7 @@ def labelled_lines(text: str) -> tuple[list[str], list[str]] | None:
     if len(found) < 2 or not all(found):
         return None
     labels = [match[1] for match in found if match]
-    if not 2 <= len(set(labels)) <= max(2, MAX_LABEL_SHARE * len(labels)):
+    if max(map(len, labels)) > LONGEST_LABEL or not 2 <= len(set(labels)) <= max(2, MAX_LABEL_SHARE * len(labels)):
         return None
     return labels, [match[2] for match in found if match]
 

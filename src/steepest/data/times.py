@@ -7,7 +7,7 @@ from datetime import datetime
 import numpy as np
 import polars as pl
 
-from ..errors import InputError, unknown
+from ..errors import InputError, shown, unknown
 from .findings import CleaningReport
 from .reading import RawTable
 
@@ -81,8 +81,8 @@ def times(raw: RawTable, name: str | None) -> pl.Series | None:
         if len(wrong):
             at = int(wrong[0])
             raise InputError(
-                f"{raw.source}, {raw.place(at)}, column {column!r}: expected a date such as {cells[0]!r}, got {cells[at]!r}; "
-                "correct or remove the row"
+                f"{raw.source}, {raw.place(at)}, column {column!r}: expected a date such as {shown(cells[0])}, "
+                f"got {shown(cells[at])}; correct or remove the row"
             )
         return found.alias(column)
     if name is not None:
@@ -97,8 +97,9 @@ def in_order(raw: RawTable, stamps: pl.Series, report: CleaningReport, on_bad_ro
     if back.size and on_bad_row == "stop":
         at = int(back[0]) + 1
         raise InputError(
-            f"{raw.source}, {raw.place(at)}, column {stamps.name!r}: {raw.frame[stamps.name][at]!r} comes after "
-            f"{raw.frame[stamps.name][at - 1]!r}; sort the rows by time, or add --on-bad-row skip, which leaves such rows out"
+            f"{raw.source}, {raw.place(at)}, column {stamps.name!r}: {shown(raw.frame[stamps.name][at])} comes after "
+            f"{shown(raw.frame[stamps.name][at - 1])}; sort the rows by time, or add --on-bad-row skip, which leaves such "
+            "rows out"
         )
     if back.size:
         late = ticks < np.maximum.accumulate(ticks)
