@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +176,53 @@ def test_a_cell_may_be_longer_than_the_csv_module_likes() -> None:
     rows = [f'{i},{i % 7} "odd" quote,{"yes" if i % 2 else "no"}' for i in range(60)]
     Path("t.csv").write_text("\n".join(["a,b,label", *rows, f"1,{'x' * 200_000},yes"]))
     assert len(steepest.read_table("t.csv", "label")) == 61
+
+
+# -- a text that is continued -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def teller() -> steepest.Run:
+    Path("story.txt").write_text("the cat sat on the mat.\nthe dog ran to the cat.\n" * 60)
+    return steepest.fit(
+        steepest.task("story.txt", context=16, model=steepest.lstm(8)), steepest.Recipe(steepest.adamw(0.01), epochs=1)
+    )
+
+
+def test_prompts_that_cannot_be_continued(teller: steepest.Run, capsys: pytest.CaptureFixture[str]) -> None:
+    for prompt, expected in (("the Q", "without 'Q'"), ("\udcff", "without '\\udcff'")):
+        refused(["predict", "last", "--prompt", prompt], capsys, expected)
+    for prompt in (3, b"the", ["the"], None):
+        with pytest.raises(steepest.InputError, match="a prompt is a text to continue"):
+            teller.generate(prompt)  # type: ignore[arg-type]
+    assert told(["predict", "last", "--prompt", "the", "--length", "3"], capsys)[0] == 0
+    code, out, _ = told(["predict", "last", "--length", "7"], capsys)
+    assert (code, len(out)) == (0, 8)
+    refused(["predict", "last", "--prompt", "the", "--out", "f.txt"], capsys, "--out is for predictions of the rows of a file")
+    assert not Path("f.txt").exists()
+
+
+def test_options_of_a_text_beside_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    run = steepest.fit("iris", QUICK)
+    Path("new.csv").write_text("a,b\n1,2\n")
+    refused(["predict", "last", "new.csv", "--prompt", "x"], capsys, "--prompt: for a text that is continued")
+    refused(
+        ["predict", "last", "new.csv", "--length", "5", "--temperature", "1"], capsys, "--length, --temperature: for a text"
+    )
+    refused(
+        ["predict", "last"],
+        capsys,
+        "predicts rows, not what comes next in a text; give it rows",
+        f"steepest predict {run.id} FILE",
+    )
+
+
+def test_a_prompt_that_the_terminal_cannot_show(teller: steepest.Run) -> None:
+    told = subprocess.run(
+        [sys.executable, "-m", "steepest", "predict", str(teller.id), "--prompt", b"\xff"], capture_output=True, check=False,
+        env=os.environ | {"PYTHONIOENCODING": "utf-8:strict"},
+    )  # fmt: skip
+    assert (told.returncode, told.stdout, told.stderr.count(b"\n")) == (2, b"", 1)
 
 
 # -- names of files ---------------------------------------------------------------------------------------------------

@@ -205,10 +205,13 @@ class Run:
         return "".join(self.stream(prompt, length=length, temperature=temperature, seed=seed))
 
     def stream(self, prompt: str = "", **how: Any) -> Iterator[str]:
-        """Yield the characters of `generate` one by one, as they are drawn."""
+        """Return what yields the characters of `generate` one by one, as they are drawn; the prompt is checked here."""
         if not isinstance(self.interface.preprocessing, CharacterPreprocessing):
-            raise InputError("this run predicts rows, not what comes next in a text; use predict")
-        yield from generate(self.model, self.interface.preprocessing, prompt, **how)
+            raise InputError(
+                "this run predicts rows, not what comes next in a text; give it rows: run.predict(rows), or "
+                f"steepest predict {self.id} FILE"
+            )
+        return generate(self.model, self.interface.preprocessing, prompt, **how)
 
     def predict_quantiles(self, rows: Any) -> np.ndarray:
         """Return the quantiles that `pinball` taught, in its order: (rows, quantiles), or (rows, targets, quantiles)."""
