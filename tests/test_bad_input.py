@@ -318,6 +318,9 @@ def test_control_characters_in_names_stay_on_one_line(tmp_path: Path, capsys: py
         (lambda: steepest.arrays(np.array([[1j]] * 60), np.arange(60) % 2), "complex numbers are not supported"),
         (lambda: steepest.arrays(np.random.rand(60, 3), np.arange(60) % 2, parts=(float("nan"), 0, 0, 0)), "four shares"),
         (lambda: steepest.arrays(np.random.rand(60, 3), np.arange(60) % 2, parts=(float("nan"),) * 4), "four shares"),
+        (lambda: steepest.task({"a": [1, 2], "y": [1]}, label="y"), "equally many rows (got 2 in a, 1 in y)"),
+        (lambda: steepest.task({"a": "xy", "y": [1, 2]}, label="y"), "the column 'a' must be a list or an array"),
+        (lambda: steepest.task({"a": 3, "y": [1, 2]}, label="y"), "the column 'a' must be a list or an array"),
         (lambda: steepest.Task("iris", metrics=("rmse",)), "is not for classification"),
         (lambda: steepest.Task("iris", objective="mse"), "objective must be one such as"),
         (
