@@ -225,6 +225,59 @@ def test_a_prompt_that_the_terminal_cannot_show(teller: steepest.Run) -> None:
     assert (told.returncode, told.stdout, told.stderr.count(b"\n")) == (2, b"", 1)
 
 
+# -- images, arrays, sounds -------------------------------------------------------------------------------------------
+
+
+def test_images_in_files_are_predicted(capsys: pytest.CaptureFixture[str]) -> None:
+    Image = pytest.importorskip("PIL.Image")
+    for name, grey in (("night", 20), ("day", 200)):
+        Path("photos", name).mkdir(parents=True)
+        for i in range(20):
+            Image.new("L", (8, 8), grey + i).save(f"photos/{name}/{i}.png")
+    run = steepest.fit(steepest.read_images("photos"), QUICK)
+    Image.new("RGB", (16, 20), (210, 210, 210)).save("photo.PNG")
+    code, out, _ = told(["predict", "last", "photo.PNG"], capsys)
+    assert (code, out.splitlines()[1].split(",")[0]) == (0, "day")
+    found = run.predict_file("photos")
+    assert found["file"].to_list() == sorted(str(path) for path in Path("photos").rglob("*.png"))
+    assert found["prediction"].to_list() == ["day"] * 20 + ["night"] * 20
+    np.savez("new.npz", X=np.full((2, 8, 8), 20, dtype=np.uint8))
+    assert run.predict_file("new.npz")["prediction"].to_list() == ["night"] * 2
+    Path("empty").mkdir()
+    refused(["predict", "last", "empty"], capsys, "empty holds no image; expected png, jpeg")
+    Path("photo.png").write_bytes(b"junk")
+    refused(["predict", "last", "photo.png"], capsys, "photo.png is not a readable image")
+
+
+def test_arrays_of_an_archive_are_predicted(capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    for X in (rng.random((60, 3)), rng.random((60, 4, 5))):
+        np.savez("t.npz", X=X, y=np.arange(60) % 2)
+        run = steepest.fit("t.npz", QUICK)
+        np.savez("new.npz", X=X[:7])
+        np.testing.assert_array_equal(run.predict_file("new.npz")["prediction"].cast(int), run.predict(X[:7]))
+        assert told(["predict", "last", "new.npz"], capsys)[0] == 0
+        np.savez("new.npz", Z=X)
+        refused(["predict", "last", "new.npz"], capsys, "expected an array X of new rows; it holds Z")
+
+
+def test_recordings_of_an_archive_are_predicted(capsys: pytest.CaptureFixture[str]) -> None:
+    t = np.arange(1600) / 8000
+    tones = [(9_000 * np.sin(2 * np.pi * (300, 2000)[i % 2] * (1 + i / 500) * t)).astype(np.int16) for i in range(40)]
+    offsets = np.arange(0, 40 * 1600, 1600)
+    np.savez("t.npz", audio=np.concatenate(tones), offsets=offsets, kind=np.array(["low", "high"] * 20))
+    run = steepest.fit(steepest.task("t.npz", label="kind", model=steepest.lstm(8)), QUICK)
+    for ends in (offsets[:6], np.append(offsets[:6], 6 * 1600)):
+        np.savez("new.npz", audio=np.concatenate(tones[:6]), offsets=ends)
+        assert run.predict_file("new.npz")["prediction"].to_list() == run.predict(tones[:6]).tolist()
+    np.savez("new.npz", audio=np.concatenate(tones), offsets=offsets, rate=16_000)
+    refused(["predict", "last", "new.npz"], capsys, "expected 8000 samples a second (got 16000)")
+    np.savez("new.npz", audio=np.concatenate(tones), offsets=offsets[::-1])
+    refused(["predict", "last", "new.npz"], capsys, "offsets must rise from 0")
+    np.savez("new.npz", X=np.zeros(3))
+    refused(["predict", "last", "new.npz"], capsys, "expected arrays audio and offsets; it lacks audio (it holds X)")
+
+
 # -- names of files ---------------------------------------------------------------------------------------------------
 
 

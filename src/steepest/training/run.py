@@ -185,20 +185,26 @@ class Run:
         return evaluation.probabilities(self._outputs(rows), len(self.interface.classes))
 
     def predict_file(self, path: str | Path) -> pl.DataFrame:
-        """Return predictions for the rows of a file: of classes with their probabilities, of a series a line a step ahead."""
-        raw = self._outputs(rows_of_file(path, self.interface.preprocessing, self.interface.classes))
+        """Return predictions for the rows of a file: of classes with their probabilities, of a series a line a step ahead; of
+        the files of a folder with their names.
+        """
+        rows = rows_of_file(path, self.interface.preprocessing, self.interface.classes)
+        answers = pl.DataFrame(self._answers(self._outputs(rows)))
+        if Path(path).is_dir():
+            answers.insert_column(0, pl.Series("file", [str(file) for file in rows]))
+        return answers
+
+    def _answers(self, raw: torch.Tensor) -> dict[str, Any]:
+        """Return the columns of a table of predictions."""
         if self.interface.classes is None:
             values = np.atleast_1d(self.interface.values(raw))
             if isinstance(self.interface.preprocessing, SeriesPreprocessing):
-                return pl.DataFrame({"step": np.arange(1, values.size + 1), "prediction": values.reshape(-1)})
-            columns = (
-                {"prediction": values} if values.ndim == 1 else {f"c{i + 1}": values[:, i] for i in range(values.shape[1])}
-            )
-            return pl.DataFrame(columns)
+                return {"step": np.arange(1, values.size + 1), "prediction": values.reshape(-1)}
+            return {"prediction": values} if values.ndim == 1 else {f"c{i + 1}": values[:, i] for i in range(values.shape[1])}
         shares = evaluation.probabilities(raw, len(self.interface.classes))
         names = [str(name) for name in self.interface.classes]
         chosen = [names[i] for i in shares.argmax(axis=1)]
-        return pl.DataFrame({"prediction": chosen} | {f"probability of {name}": shares[:, i] for i, name in enumerate(names)})
+        return {"prediction": chosen} | {f"probability of {name}": shares[:, i] for i, name in enumerate(names)}
 
     def generate(self, prompt: str = "", *, length: int = 500, temperature: float = 0.8, seed: int = 0) -> str:
         """Return what follows a prompt, as a network of what comes next has it: `length` characters; see `generation`."""
