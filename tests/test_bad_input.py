@@ -52,6 +52,11 @@ def npz(**arrays: object) -> Callable[[Path], str]:
     return make
 
 
+def labelled(labels: str, at: int = -1, line: str = "") -> Callable[[Path], str]:
+    lines = [f"{labels[i % len(labels)]} film number {i}" if i != at else line for i in range(60)]
+    return write("t.txt", "\n".join(lines).encode())
+
+
 def idx(shape: tuple[int, ...]) -> bytes:
     return bytes([0, 0, 8, len(shape)]) + np.array(shape, dtype=">u4").tobytes() + bytes(int(np.prod(shape)))
 
@@ -208,6 +213,21 @@ CASES: dict[str, tuple[Callable[[Path], str], list[str], list[str]]] = {
         [*LABEL, "--test", "u.csv"],
         ["u.csv, line 2, column 'label'", "…' of 1,000,000 characters"],
     ),
+    "a line without its text": (
+        labelled("pn", 7, "p"),
+        [],
+        ["t.txt: line 8: expected a label and a text, as on 59 of 60", "'p'"],
+    ),
+    "a first line without its text": (labelled("pn", 0, "title"), [], ["line 1: expected a label and a text", "--context 256"]),
+    "lines of one label": (labelled("p"), [], ["t.txt: one class only: every line begins with 'p'", "--tokens words"]),
+    "lines of many labels": (
+        labelled("pnqrs"),
+        [],
+        ["5 different labels (p, n, q and 2 more) on 60 lines are many for classes"],
+    ),
+    "lines of a label once": (labelled("pn", 7, "pp a film"), [], ["class 'pp' of label has a single row"]),
+    "lines of one label, said to be labels": (labelled("p"), ["--tokens", "words"], ["label is constant ('p' in all 60 rows)"]),
+    "a line without its text, said to be labels": (labelled("pn", 7, "p"), ["--tokens", "words"], ["t.txt: line 8: expected"]),
     "seed too large": (lambda _: "iris", ["--seed", str(2**40)], ["seed must be a whole number from 0 to 4294967295"]),
     "weights of nothing": (
         lambda _: "iris",

@@ -264,7 +264,10 @@ def story(tmp_path: Path) -> Path:
 
 def test_windows_of_a_text_and_what_follows_them(story: Path) -> None:
     text = story.read_text()
-    assert steepest.task(story).data.kind == "language"
+    with pytest.raises(steepest.InputError, match="one class only: every line begins with 'the'"):
+        steepest.task(story)
+    (story.parent / "song.txt").write_text("".join(f"verse{i} goes on and on\n" for i in range(400)))
+    assert steepest.task(story.parent / "song.txt").data.kind == "language"
     data = steepest.task(story, context=16).data
     assert data.targets.describe() == "what comes next"
     alphabet = data.preprocessing.alphabet  # type: ignore[attr-defined]

@@ -30,7 +30,7 @@ from .series import read_series
 from .splitting import SHARES, deal
 from .tables import frame_columns, read_table
 from .targets import Targets, encode, kind_of_whole_numbers
-from .texts import labelled_lines
+from .texts import labelled_lines, nearly_labelled
 
 
 def read_images(
@@ -241,7 +241,14 @@ def _reader_of(path: Path, label: str | int | None, options: dict[str, Any]) -> 
     if "context" in options or "tokens" in options:
         return read_characters if "context" in options else read_texts
     content, _ = read_text(path)
-    return read_texts if labelled_lines(content) else read_characters
+    if labelled_lines(content):
+        return read_texts
+    if odd := nearly_labelled(content):
+        raise InputError(
+            f"{path}: {odd}; correct it, or say what it is: --tokens words (a label and a text a line), --context 256 (a plain "
+            "text)"
+        )
+    return read_characters
 
 
 _HOLDS: dict[Callable[..., Data], str] = {

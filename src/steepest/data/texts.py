@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import InputError, needs
+from ..errors import InputError, listed, needs, shown
 from ..forms import Form
 from ..values import tupled
 from .cleaning import LONGEST_LABEL, CleaningReport, Reading
@@ -150,15 +150,43 @@ LABEL_AND_TEXT = re.compile(r"(\S+)[ \t]+(.*)")
 MAX_LABEL_SHARE = 0.05  # of the lines: first words that are labels are few and come again
 
 
-def labelled_lines(text: str) -> tuple[list[str], list[str]] | None:
-    """Return labels and texts, if every line of a text is a label and a text; lines end at line feeds alone."""
+def labelled_lines(text: str, *, few: bool = True) -> tuple[list[str], list[str]] | None:
+    """Return labels and texts, if every line of a text is a label and a text; lines end at line feeds alone.
+
+    `few`: only if the labels are two or more, and few, as classes are; not where somebody says that they are labels.
+    """
     found = [LABEL_AND_TEXT.fullmatch(line.rstrip("\r")) for line in text.split("\n") if line.strip()]
-    if len(found) < 2 or not all(found):
+    if not found or not all(found):
         return None
     labels = [match[1] for match in found if match]
-    if max(map(len, labels)) > LONGEST_LABEL or not 2 <= len(set(labels)) <= max(2, MAX_LABEL_SHARE * len(labels)):
+    if max(map(len, labels)) > LONGEST_LABEL or (few and not 2 <= len(set(labels)) <= max(2, MAX_LABEL_SHARE * len(labels))):
         return None
     return labels, [match[2] for match in found if match]
+
+
+MANY_LINES = 10  # that begin alike: fewer may do so by chance
+NEARLY_ALL = 0.9
+MAX_NEARLY_SHARE = 0.25  # different first words of the lines: beyond, they are words of a text
+
+
+def nearly_labelled(text: str) -> str | None:
+    """Return what keeps a text from being labelled lines where most lines look like it; None: it is a plain text."""
+    lines = [line.rstrip("\r") for line in text.split("\n")]
+    filled = [i for i, line in enumerate(lines) if line.strip()]
+    found = {i: match[1] for i in filled if (match := LABEL_AND_TEXT.fullmatch(lines[i])) and len(match[1]) <= LONGEST_LABEL}
+    counts = Counter(found.values())
+    often = {label for label, count in counts.items() if count > 1}
+    alike = sum(counts[label] for label in often)
+    if len(found) < MANY_LINES or alike < NEARLY_ALL * len(filled) or len(often) > MAX_NEARLY_SHARE * len(filled):
+        return None
+    odd = next((i for i in filled if i not in found), None)
+    if odd is not None:
+        return (
+            f"line {odd + 1}: expected a label and a text, as on {len(found)} of {len(filled)} lines (got {shown(lines[odd])})"
+        )
+    if len(counts) == 1:
+        return f"one class only: every line begins with {shown(*counts)}"
+    return f"{len(counts)} different labels ({listed(counts, 3)}) on {len(filled)} lines are many for classes"
 
 
 def texts_of_lines(text: str, classes: Iterable[Any], source: str) -> list[str]:
