@@ -188,7 +188,7 @@ CASES: dict[str, tuple[Callable[[Path], str], list[str], list[str]]] = {
     "table options for images": (
         npz(X=np.zeros((60, 4, 4)), y=np.arange(60) % 2),
         ["--no-header"],
-        ["unknown option of read_images 'header'"],
+        ["--header: only for tables, series (those with --horizon), not for images such as t.npz"],
     ),
     "a label for images": (npz(X=np.zeros((60, 4, 4)), y=np.arange(60) % 2), LABEL, ["holds images with labels of their own"]),
     "a name too long": (lambda _: "x" * 5000, [], ["expected the name of a task or file"]),
@@ -228,6 +228,43 @@ CASES: dict[str, tuple[Callable[[Path], str], list[str], list[str]]] = {
     "lines of a label once": (labelled("pn", 7, "pp a film"), [], ["class 'pp' of label has a single row"]),
     "lines of one label, said to be labels": (labelled("p"), ["--tokens", "words"], ["label is constant ('p' in all 60 rows)"]),
     "a line without its text, said to be labels": (labelled("pn", 7, "p"), ["--tokens", "words"], ["t.txt: line 8: expected"]),
+    "a size for a table": (
+        lambda f: table(f, ROWS),
+        [*LABEL, "--size", "8"],
+        ["--size: only for images, not for tables such as t.csv"],
+    ),
+    "a context for a table": (
+        lambda f: table(f, ROWS),
+        [*LABEL, "--context", "9"],
+        ["--context: only for plain texts, not for tables"],
+    ),
+    "a window for a table": (
+        lambda f: table(f, ROWS),
+        [*LABEL, "--window", "9"],
+        ["--window: only for series (those with --hor"],
+    ),
+    "pieces of a table": (lambda f: table(f, ROWS), [*LABEL, "--tokens", "bpe"], ["--tokens bpe: only for texts"]),
+    "pieces of images": (
+        npz(X=np.zeros((60, 4, 4)), y=np.arange(60) % 2),
+        ["--tokens", "bpe"],
+        ["--tokens: only for tables, labelled texts, not for images such as t.npz"],
+    ),
+    "a label for a built-in set": (lambda _: "iris", ["--label", "x"], ["label 'x' is for tables; iris knows its own"]),
+    "a model beside a complete task": (
+        write("t.py", b"import steepest\ndef make(): return steepest.task('iris')"),
+        ["--model", "mlp()"],
+        ["t.py:make is a complete task; model belongs into it, not beside it"],
+    ),
+    "an unknown feature": (
+        lambda f: table(f, ROWS),
+        ["--label", "a", "--horizon", "2", "--feature", "bb"],
+        ["unknown column 'bb'; did you mean 'b'?"],
+    ),
+    "filters of no length": (
+        lambda _: "iris",
+        ["--model", "text_cnn(lengths=())"],
+        ["number of lengths must be a whole number >= 1"],
+    ),
     "seed too large": (lambda _: "iris", ["--seed", str(2**40)], ["seed must be a whole number from 0 to 4294967295"]),
     "weights of nothing": (
         lambda _: "iris",
@@ -251,7 +288,9 @@ def test_the_command_line_says_one_line_and_exits_with_2(
 ) -> None:
     make, arguments, expected = CASES[name]
     source = make(tmp_path)
-    source = {"no such file": "chrun.csv", "no such function": "t.py:mke"}.get(name, source)
+    source = {"no such file": "chrun.csv", "no such function": "t.py:mke", "a model beside a complete task": "t.py:make"}.get(
+        name, source
+    )
     before = sorted(path.name for path in tmp_path.iterdir())
     code = main([verb, source, *arguments])
     out, err = capsys.readouterr()
@@ -407,6 +446,10 @@ class NoBackend:
         (lambda: steepest.rmsprop(0.1, centered="x"), "centered must be True or False"),
         (lambda: steepest.cross_entropy(class_weights=5), "class_weights must be 'balanced' or a weight per class"),
         (lambda: steepest.cross_entropy(class_weights=[0, 0]), "class_weights are all 0"),
+        (
+            lambda: steepest.fit("digits", steepest.Recipe(steepest.sgd(), augment=(steepest.cutout(10**20),))),
+            "larger than the images of 8 x 8; give a smaller square",
+        ),
         (lambda: steepest.mlp(5), "hidden must be a tuple such as (64, 64)"),
         (
             lambda: steepest.cosine(steps=100, warmup=0.05),

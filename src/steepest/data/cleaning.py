@@ -25,16 +25,17 @@ __all__ = [
 ]  # fmt: skip
 
 
-def find_label(names: Sequence[str], label: str | int, source: str) -> str:
-    """Return the name of the label column, given by name or by position (from 0, -1 is the last)."""
+def find_label(names: Sequence[str], label: str | int, source: str, what: str = "column") -> str:
+    """Return the name of the label column, or another, given by name or by position (from 0, -1 is the last)."""
     if isinstance(label, str) and label in names:
         return label
     try:
         position = int(str(label))
     except ValueError:
-        raise InputError(f"{source}: {unknown('label column', label, names)}") from None
+        raise InputError(f"{source}: {unknown(what, label, names)}") from None
     if not -len(names) <= position < len(names):
-        raise InputError(f"{source}: label position {position} is outside the {len(names)} columns (0 to {len(names) - 1})")
+        asked = what.replace("column", "position")
+        raise InputError(f"{source}: {asked} {position} is outside the {len(names)} columns (0 to {len(names) - 1})")
     return names[position]
 
 

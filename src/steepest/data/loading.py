@@ -191,19 +191,35 @@ def load(source: Any, *, label: str | int | None = None, **options: Any) -> Data
     if is_frame(source) or (label is not None and is_records(source)):
         if label is None:
             raise InputError("a frame needs label=, the name of the column to predict")
-        return read_table(source, label, **_known(read_table, options))
+        reader = read_series if "horizon" in options else read_table
+        return reader(source, label, **_known(reader, options, "the frame"))
     return from_dataset(source, **_known(from_dataset, options))
 
 
-def _known(reader: Callable[..., Data], options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options if the reader takes them all, or raise, naming the nearest."""
-    takes = [
+def _known(reader: Callable[..., Data], options: dict[str, Any], source: str = "it") -> dict[str, Any]:
+    """Return the options if the reader takes them all, or raise: what the option is for, or the nearest."""
+    for name in options:
+        if name in _takes(reader):
+            continue
+        others = [what for other, what in _READS.items() if name in _takes(other)]
+        if reader in _READS and others:
+            flag = {"features": "feature", "missing_in": "missing"}.get(name, name).replace("_", "-")
+            raise InputError(f"--{flag}: only for {', '.join(others)}, not for {_READS[reader]} such as {source}")
+        raise unknown(f"option of {reader.__name__}", name, _takes(reader))
+    return options
+
+
+def _takes(reader: Callable[..., Data]) -> list[str]:
+    """Return the names of a reader's options."""
+    return [
         name for name, parameter in inspect.signature(reader).parameters.items() if parameter.kind is parameter.KEYWORD_ONLY
     ]
-    for name in options:
-        if name not in takes:
-            raise unknown(f"option of {reader.__name__}", name, takes)
-    return options
+
+
+_READS: dict[Callable[..., Data], str] = {
+    read_table: "tables", read_series: "series (those with --horizon)", read_texts: "labelled texts",
+    read_characters: "plain texts", read_images: "images", read_sounds: "recordings",
+}  # fmt: skip
 
 
 def _load_named(source: str, label: str | int | None, options: dict[str, Any]) -> Data:
@@ -215,12 +231,12 @@ def _load_named(source: str, label: str | int | None, options: dict[str, Any]) -
     if reader in (read_table, read_series):
         if label is None:
             raise InputError(f"{path}: which column is to be predicted? add --label NAME (or a position; -1 is the last)")
-        return reader(path, label, **_known(reader, options))
+        return reader(path, label, **_known(reader, options, str(path)))
     if label is not None and reader is read_sounds:
         options = {**options, "label": label}
     elif label is not None:
         raise InputError(f"label {label!r} is a table's column; {path} holds {_HOLDS[reader]} with labels of their own")
-    return reader(path, **_known(reader, options))
+    return reader(path, **_known(reader, options, str(path)))
 
 
 def _reader_of(path: Path, label: str | int | None, options: dict[str, Any]) -> Callable[..., Data]:

@@ -74,7 +74,7 @@ def read_table(
     check_tokens(tokens)
     raw = _raw(source, header, on_bad_row)
     name = name or Path(raw.source).name.removesuffix(".gz").rsplit(".", 1)[0]
-    label = find_label(raw.frame.columns, label, raw.source)
+    label = find_label(raw.frame.columns, label, raw.source, "label column")
     report, reading = CleaningReport(), Reading(Marks(tuple(missing), missing_in or {}), header)
     bad = BadRows(raw.frame.height) if on_bad_row == "skip" else None
     binding = bound(raw, reading.marks, bad, group=group, time=time, test_where=test_where)
@@ -106,6 +106,8 @@ def _as_inputs(table: Table, tokens: str) -> Inputs:
     """Return the table, or its texts where it holds nothing else."""
     first, *others = table.columns
     if others or first.kind != "text":
+        if tokens != "words":
+            raise InputError(f"--tokens {tokens}: only for texts; this table has other columns than one of text")
         return table
     values = np.array([text or "" for text in first.values], dtype=object)
     return Texts(values, tokens, first.name, table.reading)
