@@ -52,6 +52,11 @@ def npz(**arrays: object) -> Callable[[Path], str]:
     return make
 
 
+def labelled(labels: str, at: int = -1, line: str = "") -> Callable[[Path], str]:
+    lines = [f"{labels[i % len(labels)]} film number {i}" if i != at else line for i in range(60)]
+    return write("t.txt", "\n".join(lines).encode())
+
+
 def idx(shape: tuple[int, ...]) -> bytes:
     return bytes([0, 0, 8, len(shape)]) + np.array(shape, dtype=">u4").tobytes() + bytes(int(np.prod(shape)))
 
@@ -67,6 +72,7 @@ def pair(images: tuple[int, ...], labels: tuple[int, ...]) -> Callable[[Path], s
 
 GZIP = gzip.compress(b"a,b,label\n" + b"1,2,yes\n" * 50)
 LABEL = ["--label", "label"]
+LONG = "x" * 1_000_000
 WITH_MSE = steepest.Recipe(steepest.sgd(), objective=steepest.mse())
 WITH_CROSS_ENTROPY = steepest.Recipe(steepest.sgd(), objective=steepest.cross_entropy())
 
@@ -187,10 +193,83 @@ CASES: dict[str, tuple[Callable[[Path], str], list[str], list[str]]] = {
     "table options for images": (
         npz(X=np.zeros((60, 4, 4)), y=np.arange(60) % 2),
         ["--no-header"],
-        ["unknown option of read_images 'header'"],
+        ["--header: only for tables, series (those with --horizon), not for images such as t.npz"],
     ),
     "a label for images": (npz(X=np.zeros((60, 4, 4)), y=np.arange(60) % 2), LABEL, ["holds images with labels of their own"]),
     "a name too long": (lambda _: "x" * 5000, [], ["expected the name of a task or file"]),
+    "shares that are no numbers": (lambda _: "iris", ["--parts", "nan,0,0,0"], ["sum to 1, train above 0 (got (nan, 0.0"]),
+    "a name that is not UTF-8": (write("n\udcff.csv", b"a,label\n" + b"1,x\n2,y\n" * 40), LABEL, ["is not UTF-8", "rename it"]),
+    "a label of a million characters": (with_row(9, f"1,2,{LONG}"), LABEL, ["line 11, column 'label'", "…' of 1,000,000"]),
+    "a cell of a million characters": (with_row(9, f"1,{LONG},yes"), LABEL, ["line 11, column 'b': expected a number", "x…'"]),
+    "a date of a million characters": (
+        lambda f: table(
+            f, [*(f"2024-01-{i % 28 + 1:02},{row}" for i, row in enumerate(ROWS)), f"{LONG},1,2,no"], "d,a,b,label"
+        ),
+        LABEL,
+        ["line 62, column 'd': expected a date such as", "x…'"],
+    ),
+    "a column name of a million characters": (
+        lambda f: table(f, ROWS, f"a,{LONG},label"),
+        LABEL,
+        ["line 1: expected column names", "…' of 1,000,000 characters"],
+    ),
+    "a test file with a label of a million characters": (
+        lambda f: (f / "u.csv").write_text(f"a,b,label\n1,2,{LONG}\n") and table(f, ROWS),
+        [*LABEL, "--test", "u.csv"],
+        ["u.csv, line 2, column 'label'", "…' of 1,000,000 characters"],
+    ),
+    "a line without its text": (
+        labelled("pn", 7, "p"),
+        [],
+        ["t.txt: line 8: expected a label and a text, as on 59 of 60", "'p'"],
+    ),
+    "a first line without its text": (labelled("pn", 0, "title"), [], ["line 1: expected a label and a text", "--context 256"]),
+    "lines of one label": (labelled("p"), [], ["t.txt: one class only: every line begins with 'p'", "--tokens words"]),
+    "lines of many labels": (
+        labelled("pnqrs"),
+        [],
+        ["5 different labels (p, n, q and 2 more) on 60 lines are many for classes"],
+    ),
+    "lines of a label once": (labelled("pn", 7, "pp a film"), [], ["class 'pp' of label has a single row"]),
+    "lines of one label, said to be labels": (labelled("p"), ["--tokens", "words"], ["label is constant ('p' in all 60 rows)"]),
+    "a line without its text, said to be labels": (labelled("pn", 7, "p"), ["--tokens", "words"], ["t.txt: line 8: expected"]),
+    "a size for a table": (
+        lambda f: table(f, ROWS),
+        [*LABEL, "--size", "8"],
+        ["--size: only for images, not for tables such as t.csv"],
+    ),
+    "a context for a table": (
+        lambda f: table(f, ROWS),
+        [*LABEL, "--context", "9"],
+        ["--context: only for plain texts, not for tables"],
+    ),
+    "a window for a table": (
+        lambda f: table(f, ROWS),
+        [*LABEL, "--window", "9"],
+        ["--window: only for series (those with --hor"],
+    ),
+    "pieces of a table": (lambda f: table(f, ROWS), [*LABEL, "--tokens", "bpe"], ["--tokens bpe: only for texts"]),
+    "pieces of images": (
+        npz(X=np.zeros((60, 4, 4)), y=np.arange(60) % 2),
+        ["--tokens", "bpe"],
+        ["--tokens: only for tables, labelled texts, not for images such as t.npz"],
+    ),
+    "a label for a built-in set": (lambda _: "iris", ["--label", "x"], ["label 'x' is for tables; iris knows its own"]),
+    "a model beside a complete task": (
+        write("t.py", b"import steepest\ndef make(): return steepest.task('iris')"),
+        ["--model", "mlp()"],
+        ["t.py:make is a complete task; model belongs into it, not beside it"],
+    ),
+    "an unknown feature": (
+        lambda f: table(f, ROWS),
+        ["--label", "a", "--horizon", "2", "--feature", "bb"],
+        ["unknown column 'bb'; did you mean 'b'?"],
+    ),
+    "filters of no length": (
+        lambda _: "iris",
+        ["--model", "text_cnn(lengths=())"],
+        ["number of lengths must be a whole number >= 1"],
+    ),
     "seed too large": (lambda _: "iris", ["--seed", str(2**40)], ["seed must be a whole number from 0 to 4294967295"]),
     "weights of nothing": (
         lambda _: "iris",
@@ -214,7 +293,9 @@ def test_the_command_line_says_one_line_and_exits_with_2(
 ) -> None:
     make, arguments, expected = CASES[name]
     source = make(tmp_path)
-    source = {"no such file": "chrun.csv", "no such function": "t.py:mke"}.get(name, source)
+    source = {"no such file": "chrun.csv", "no such function": "t.py:mke", "a model beside a complete task": "t.py:make"}.get(
+        name, source
+    )
     before = sorted(path.name for path in tmp_path.iterdir())
     code = main([verb, source, *arguments])
     out, err = capsys.readouterr()
@@ -222,6 +303,7 @@ def test_the_command_line_says_one_line_and_exits_with_2(
     assert out == ""
     assert err.startswith("steepest: ")
     assert err.count("\n") == 1
+    assert len(err) < 1_000
     for piece in expected:
         assert piece in err
     assert sorted(path.name for path in tmp_path.iterdir()) == before
@@ -298,6 +380,11 @@ def test_control_characters_in_names_stay_on_one_line(tmp_path: Path, capsys: py
         (lambda: steepest.arrays(np.random.rand(60, 3), np.arange(60) % 2, scaling="z"), "scaling must be one of"),
         (lambda: steepest.arrays(np.random.rand(60, 3), np.arange(60) % 2, parts=(1, 1, 0, 0)), "four shares"),
         (lambda: steepest.arrays(np.array([[1j]] * 60), np.arange(60) % 2), "complex numbers are not supported"),
+        (lambda: steepest.arrays(np.random.rand(60, 3), np.arange(60) % 2, parts=(float("nan"), 0, 0, 0)), "four shares"),
+        (lambda: steepest.arrays(np.random.rand(60, 3), np.arange(60) % 2, parts=(float("nan"),) * 4), "four shares"),
+        (lambda: steepest.task({"a": [1, 2], "y": [1]}, label="y"), "equally many rows (got 2 in a, 1 in y)"),
+        (lambda: steepest.task({"a": "xy", "y": [1, 2]}, label="y"), "the column 'a' must be a list or an array"),
+        (lambda: steepest.task({"a": 3, "y": [1, 2]}, label="y"), "the column 'a' must be a list or an array"),
         (lambda: steepest.Task("iris", metrics=("rmse",)), "is not for classification"),
         (lambda: steepest.Task("iris", objective="mse"), "objective must be one such as"),
         (
@@ -364,6 +451,10 @@ class NoBackend:
         (lambda: steepest.rmsprop(0.1, centered="x"), "centered must be True or False"),
         (lambda: steepest.cross_entropy(class_weights=5), "class_weights must be 'balanced' or a weight per class"),
         (lambda: steepest.cross_entropy(class_weights=[0, 0]), "class_weights are all 0"),
+        (
+            lambda: steepest.fit("digits", steepest.Recipe(steepest.sgd(), augment=(steepest.cutout(10**20),))),
+            "larger than the images of 8 x 8; give a smaller square",
+        ),
         (lambda: steepest.mlp(5), "hidden must be a tuple such as (64, 64)"),
         (
             lambda: steepest.cosine(steps=100, warmup=0.05),

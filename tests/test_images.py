@@ -178,11 +178,11 @@ def test_what_is_no_image_is_counted(tmp_path: Path) -> None:
     (root / "bird").mkdir()
     (root / "__MACOSX").mkdir()
     found = findings(load(root))
-    assert found == {"folders without an image": 1, "folders inside a folder of a class": 1, "files that are no images": 1}
+    assert found == {"folders without images": 1, "folders inside a folder of a class": 1, "files that are no images": 1}
 
 
 def test_a_folder_of_one_class_and_one_without(tmp_path: Path) -> None:
-    with pytest.raises(steepest.InputError, match=r"all images are in one folder \(cat\)"):
+    with pytest.raises(steepest.InputError, match=r"all files are in one folder \(cat\)"):
         load(folder(tmp_path / "one", classes=("cat",)))
     (tmp_path / "none" / "cat").mkdir(parents=True)
     with pytest.raises(steepest.InputError, match="without a folder a class of images"):

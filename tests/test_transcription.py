@@ -437,7 +437,7 @@ def test_kinds_that_do_not_fit_the_data(archive: Path, folder: Path, tmp_path: P
         steepest.task(archive, kind="regression")
     with pytest.raises(steepest.InputError, match="if the labels are what is said, add --kind transcription"):
         steepest.task(archive)
-    with pytest.raises(steepest.InputError, match=r"stands in the column text of transcripts.csv; leave label out"):
+    with pytest.raises(steepest.InputError, match=r"what is said stands in transcripts.csv; leave label out"):
         steepest.task(folder, label="said")
     (folder / "transcripts.csv").unlink()
     with pytest.raises(steepest.InputError, match=r"expected transcripts.csv \(or .tsv\) in it"):
@@ -459,7 +459,7 @@ def test_the_command_line_fits_and_predicts(
     assert "cer " in capsys.readouterr().out
     assert main(["predict", "last", str(folder), "--out", str(tmp_path / "out.csv"), *home]) == 0
     found = pl.read_csv(tmp_path / "out.csv")
-    assert found.columns == ["prediction"]
+    assert found.columns == ["file", "prediction"]
     assert found.height == 40
     for rows, count in ((archive, 160), (folder / "waves" / "3.wav", 1)):
         assert main(["predict", "last", str(rows), "--out", str(tmp_path / "out.csv"), *home]) == 0

@@ -132,6 +132,12 @@ class Cutout(Augmentation):
     def __post_init__(self) -> None:
         whole("pixels", self.pixels, 1)
 
+    def check(self, form: Form) -> None:
+        super().check(form)
+        height, width = form.shape[-2:]
+        if self.pixels > max(height, width):
+            raise InputError(f"{self!r} is larger than the images of {height} x {width}; give a smaller square")
+
     def change(self, x_BCHW: Tensor, draws: Draws) -> Tensor:
         import torch
 

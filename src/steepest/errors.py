@@ -15,10 +15,13 @@ __all__ = [
     "between",
     "blaming",
     "check_seed",
+    "cut",
+    "listed",
     "nearest",
     "needs",
     "one_of",
     "positive",
+    "shown",
     "switch",
     "unknown",
     "whole",
@@ -71,6 +74,36 @@ def blaming(what: str) -> Iterator[None]:
         raise InputError(f"{what} failed: {reason}") from error
 
 
+SHOWN = 40  # characters of a value in a message
+COMPARED = 200  # characters of names that may be meant: the time goes with their square
+
+
+def shown(value: object) -> str:
+    """Return a value as a message shows it: quoted where it is text, and cut where it is long.
+
+    >>> shown("x" * 50)
+    "'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…'"
+    """
+    if isinstance(value, str):
+        return repr(cut(value))
+    return cut(repr(value))
+
+
+def cut(text: str) -> str:
+    """Return a text, or how it begins where it is long."""
+    return text if len(text) <= SHOWN else text[:SHOWN] + "…"
+
+
+def listed(names: Iterable[object], most: int = 12) -> str:
+    """Return names in a row, the first ones where there are many.
+
+    >>> listed("abcd", 2)
+    'a, b and 2 more'
+    """
+    every = [cut(str(name)) for name in names]
+    return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")
+
+
 def nearest(name: object, known: Iterable[str]) -> str | None:
     """Return the known name closest to `name`, or None when nothing is close.
 
@@ -78,8 +111,8 @@ def nearest(name: object, known: Iterable[str]) -> str | None:
     'adam'
     """
     names = list(known)
-    lowered = {candidate.lower(): candidate for candidate in names}
-    found = difflib.get_close_matches(str(name).lower(), list(lowered), n=1, cutoff=0.5)
+    lowered = {candidate[:COMPARED].lower(): candidate for candidate in names}
+    found = difflib.get_close_matches(str(name)[:COMPARED].lower(), list(lowered), n=1, cutoff=0.5)
     return lowered[found[0]] if found else None
 
 
@@ -91,9 +124,8 @@ def unknown(what: str, name: object, known: Iterable[str], listing: int = 12) ->
     """
     names = list(known)
     close = nearest(name, names)
-    hint = f"; did you mean {close!r}?" if close else ""
-    shown = ", ".join(names[:listing]) + (f" and {len(names) - listing} more" if len(names) > listing else "")
-    return InputError(f"unknown {what} {str(name)!r}{hint} (known: {shown})")
+    hint = f"; did you mean {shown(close)}?" if close else ""
+    return InputError(f"unknown {what} {shown(str(name))}{hint} (known: {listed(names, listing)})")
 
 
 def positive(name: str, value: float) -> None:

@@ -83,7 +83,7 @@ class Record:
         line = json.dumps(jsonable({"event": event, "at": round(time.time(), 3), **content}), ensure_ascii=False)
         with self.path.open("ab+") as file:
             torn = file.tell() > 0 and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n"
-            file.write(b"\n" * torn + line.encode() + b"\n")
+            file.write(b"\n" * torn + line.encode(errors="backslashreplace") + b"\n")  # \udcff of a file's name, as JSON has it
 
     def events(self) -> Iterator[dict[str, Any]]:
         """Yield the events; a line that is none (cut off by a kill in the middle of a write, damaged) is passed over."""

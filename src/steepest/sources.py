@@ -95,9 +95,16 @@ def downloaded(name: str) -> Path:
 MAX_PATH = 4_000  # characters; beyond, no file system takes it
 
 
+def _check_name(name: str) -> None:
+    """Raise where a name cannot be printed or kept."""
+    if any("\ud800" <= character <= "\udfff" for character in name):
+        raise InputError(f"the name {name!r} is not UTF-8, and could not be kept in a record; rename it")
+
+
 def read_bytes(path: str | Path) -> bytes:
     """Return a file's content, unpacked when it is gzipped; every failure is one line."""
     path = Path(path)
+    _check_name(path.name)
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -133,6 +140,7 @@ def check_source(source: str) -> None:
     """
     if source in BUILTINS:
         return
+    _check_name(source)
     if is_download(source):
         downloaded(source)
         return

@@ -137,13 +137,15 @@ def task(
     """
     known = source.metrics if isinstance(source, Task) else metrics
     goal = None if reach is None else Reach.parse(reach, facts_of(known))  # wrong targets are told before any file is read
-    if isinstance(source, str) and ".py:" in source:
-        made = _from_file(source)
+    if isinstance(source, Task) or (isinstance(source, str) and ".py:" in source):
+        said = {"label": label, "model": model, "objective": objective, "metrics": metrics, "name": name, **options}
+        if given := [key for key, value in said.items() if value is not None]:
+            what = f"{given[0]} belongs into it" if len(given) == 1 else f"{', '.join(given)} belong into it"
+            raise InputError(f"{source if isinstance(source, str) else repr(source)} is a complete task; {what}, not beside it")
+        made = _from_file(source) if isinstance(source, str) else source
         return replace(made, reach=goal) if goal else made
-    if isinstance(source, Task):
-        return source if goal is None else replace(source, reach=goal)
-    if isinstance(source, str | Path) and str(source) in BUILTINS:
-        label = None  # built-in sets know their label
+    if label is not None and isinstance(source, str | Path) and str(source) in BUILTINS:
+        raise InputError(f"label {str(label)!r} is for tables; {source} knows its own, leave --label out")
     data = load(source, label=label, **options)
     return Task(data, model=model, objective=objective, metrics=metrics, reach=goal, name=name)
 

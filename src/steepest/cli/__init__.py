@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from io import TextIOWrapper
 
 from ..errors import InputError, Interrupted, MissingExtraError
 
@@ -57,6 +58,8 @@ def entry() -> None:
     """Start from the console script."""
     signal.signal(signal.SIGTERM, _terminate)  # a scheduler's stop is as clean as Ctrl-C
     _Stop.is_last = True
+    if isinstance(sys.stdout, TextIOWrapper):  # a name or text that the terminal cannot show is no reason to stop
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(main())
 
 

@@ -59,9 +59,9 @@ def predict(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or last.")],
     rows: Annotated[Path | None, typer.Argument(help="A file of new rows, as the training data came.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write a csv of predictions there [print them].")] = None,
-    prompt: Annotated[str, typer.Option(help="Of a model of text: what to continue.")] = "",
-    length: Annotated[int, typer.Option(help="Of a model of text: characters to give.")] = 500,
-    temperature: Annotated[float, typer.Option(help="Of a model of text: 0 takes the surest, 1 as it is.")] = 0.8,
+    prompt: Annotated[str | None, typer.Option(help="Of a model of text: what to continue.")] = None,
+    length: Annotated[int | None, typer.Option(help="Of a model of text: characters to give [500].")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Of a model of text: 0 takes the surest, 1 as it is [0.8].")] = None,
     seed: o.Seed = 0,
     home: o.Home = None,
     json: o.Json = False,
@@ -74,15 +74,14 @@ def predict(
     o.at_least("--length", length, 1)
     o.at_least("--temperature", temperature, 0)
     o.at_least("--seed", seed, 0)
-    if rows is not None:
-        from ..sources import check_source
-
-        check_source(str(rows))
+    asked: dict[str, Any] = {"prompt": prompt, "length": length, "temperature": temperature}
+    how = {name: value for name, value in asked.items() if value is not None}
+    _check_rows(rows, out, list(how))
     from ..training.run import load_run
 
     loaded = load_run(book.id, home=home)
     if rows is None:
-        _continue_text(loaded, prompt, {"length": length, "temperature": temperature, "seed": seed}, json)
+        _continue_text(loaded, how.pop("prompt", ""), how | {"seed": seed}, json)
         return OK
     predictions = loaded.predict_file(rows)
     if out is not None:
@@ -99,12 +98,27 @@ def predict(
     return OK
 
 
+def _check_rows(rows: Path | None, out: Path | None, how: list[str]) -> None:
+    """Raise unless there are rows to predict, or none and a text is continued, each with its own options."""
+    from ..sources import check_source
+
+    if rows is None:
+        if out is not None:
+            raise InputError("--out is for predictions of the rows of a file, and none is named; a text is kept by > FILE")
+    elif how:
+        given = ", ".join(f"--{name}" for name in how)
+        raise InputError(f"{given}: for a text that is continued, not for the rows of {rows}; leave one of both out")
+    else:
+        check_source(str(rows))
+
+
 def _continue_text(run: Any, prompt: str, how: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json({"id": run.id, "prompt": prompt, "text": run.generate(prompt, **how)})
         return
+    characters = run.stream(prompt, **how)  # a prompt that is refused is not printed
     print(prompt, end="")
-    for character in run.stream(prompt, **how):
+    for character in characters:
         print(character, end="", flush=True)
     print()
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from ..errors import InputError, check_seed, unknown
+from ..errors import InputError, check_seed, shown, unknown
 from .columns import Marks
 from .conditions import rows_where
 from .findings import CleaningReport
@@ -85,8 +85,8 @@ def _stamps(raw: RawTable, name: str, marks: Marks, bad: BadRows | None) -> np.n
     if wrong.any() and bad is None:
         at = int(np.flatnonzero(wrong)[0])
         raise InputError(
-            f"{raw.source}, {raw.place(at)}, column {name!r}: expected a time such as {example_of('')!r}, got {cells[at]!r}; "
-            "correct it, or add --on-bad-row skip"
+            f"{raw.source}, {raw.place(at)}, column {name!r}: expected a time such as {example_of('')!r}, "
+            f"got {shown(cells[at])}; correct it, or add --on-bad-row skip"
         )
     if bad is not None:
         bad.add("dates that cannot be", wrong)
@@ -151,7 +151,7 @@ def learnable(
     lost = targets.classes[int(np.flatnonzero(counts == 0)[0])]
     if on_bad_row == "stop" or (counts > 0).sum() < 2:
         raise InputError(
-            f"{source}: no training row has the label {lost!r} of {label!r}, only rows of other parts; deal the rows out "
+            f"{source}: no training row has the label {shown(lost)} of {label!r}, only rows of other parts; deal the rows out "
             "otherwise, or add --on-bad-row skip"
         )
     places = np.where(counts > 0, np.cumsum(counts > 0) - 1, -1)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from ..errors import InputError, unknown
+from ..errors import InputError, shown, unknown
 from .columns import MISSING_MARKS, Column, Marks, Reading, Table
 from .findings import CleaningReport, Finding
 from .kinds import FEW_ROWS, LARGEST, BadRows, marked_cells, typed, typed_as
@@ -25,16 +25,17 @@ __all__ = [
 ]  # fmt: skip
 
 
-def find_label(names: Sequence[str], label: str | int, source: str) -> str:
-    """Return the name of the label column, given by name or by position (from 0, -1 is the last)."""
+def find_label(names: Sequence[str], label: str | int, source: str, what: str = "column") -> str:
+    """Return the name of the label column, or another, given by name or by position (from 0, -1 is the last)."""
     if isinstance(label, str) and label in names:
         return label
     try:
         position = int(str(label))
     except ValueError:
-        raise InputError(f"{source}: {unknown('label column', label, names)}") from None
+        raise InputError(f"{source}: {unknown(what, label, names)}") from None
     if not -len(names) <= position < len(names):
-        raise InputError(f"{source}: label position {position} is outside the {len(names)} columns (0 to {len(names) - 1})")
+        asked = what.replace("column", "position")
+        raise InputError(f"{source}: {asked} {position} is outside the {len(names)} columns (0 to {len(names) - 1})")
     return names[position]
 
 
@@ -78,6 +79,7 @@ def clean(
     report.rows, report.columns = raw.frame.height, raw.frame.width
     for note in raw.notes:
         report.note(note)
+    check_labels(raw, label, bad)
     rows = _labelled(raw, label, marks, report)
     if bad is not None and bad.found:
         rows = rows[~bad.mask[rows]]
@@ -136,6 +138,26 @@ def _worth_keeping(column: Column, cells: pl.Series, absent: int, report: Cleani
             report.add("texts", len(cells) - absent, "read by their words", column.name)
         return True
     return False
+
+
+LONGEST_LABEL = 500  # characters; beyond, it is not the name of a class
+
+
+def check_labels(raw: RawTable, label: str, bad: BadRows | None) -> None:
+    """Raise at a label that is far too long to be one, or mark it in `bad`."""
+    cells = raw.frame[label]
+    if cells.dtype != pl.String:
+        return
+    lengths = cells.str.len_chars()
+    wrong = (lengths > LONGEST_LABEL).fill_null(False).to_numpy()
+    if wrong.any() and bad is None:
+        at = int(np.flatnonzero(wrong)[0])
+        raise InputError(
+            f"{raw.source}, {raw.place(at)}, column {label!r}: expected a label, got {shown(cells[at])} of {lengths[at]:,} "
+            "characters; correct the row, or name another column with --label"
+        )
+    if bad is not None:
+        bad.add("labels far too long", wrong)
 
 
 def _labelled(raw: RawTable, label: str, marks: Marks, report: CleaningReport) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ..errors import InputError, unknown
+from ..errors import InputError, shown, unknown
 from .columns import Marks
 from .kinds import marked_cells
 from .reading import RawTable
@@ -40,7 +40,7 @@ def where(columns: Mapping[str, np.ndarray], condition: str | None, source: str)
 def _parsed(condition: str, names: Iterable[str], source: str) -> tuple[str, str, str]:
     match = re.fullmatch(r"\s*(.+?)\s*(<=|>=|==|!=|<|>|=)\s*(.+?)\s*", condition)
     if match is None:
-        raise InputError(f"expected a condition such as 'index<5' or 'year>=2020' (got {condition!r})")
+        raise InputError(f"expected a condition such as 'index<5' or 'year>=2020' (got {shown(condition)})")
     name, sign, value = match.groups()
     if name not in names:
         raise InputError(f"{source}: {unknown('column', name, names)}")
@@ -85,4 +85,4 @@ def _moment(text: str) -> float | None:
 
 
 def _not_of_that_kind(source: str, name: str, example: Any, value: str) -> InputError:
-    return InputError(f"{source}: {name} holds values such as {example!r}; {value!r} is not one of that kind")
+    return InputError(f"{source}: {name} holds values such as {shown(example)}; {shown(value)} is not one of that kind")

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import InputError
-from .archives import read_archive
+from ..errors import InputError, listed
 from .cleaning import Table, typed_as
-from .frames import is_frame, to_numbers, to_polars
-from .images import read_idx
+from .frames import is_frame, is_records, to_numbers, to_polars
 from .inputs import Arrays, Images, Series, Sounds, Texts
 from .language import CharacterPreprocessing
 from .pictures import as_pictures
 from .preprocessing import ArrayPreprocessing, ImagePreprocessing, Preprocessing, TablePreprocessing
-from .reading import RawTable, read_frame, read_text
-from .recordings import as_sounds, sounds_of
+from .reading import RawTable, read_frame
+from .recordings import as_sounds
 from .series import SeriesPreprocessing
 from .sounds import SoundPreprocessing
 from .steps import DateStep
@@ -31,13 +30,14 @@ if TYPE_CHECKING:
 def encode_rows(rows: Any, preprocessing: Preprocessing) -> np.ndarray | Rows:
     """Return new rows as network inputs, with the columns, categories, words and numbers of the training data."""
     if isinstance(preprocessing, TablePreprocessing):
-        return preprocessing(_table_like(rows, preprocessing))
+        raw = _table_like(rows, preprocessing)
+        return preprocessing(_typed(raw, preprocessing), lambda row: f"{raw.source}, {raw.place(row)}")
     if isinstance(preprocessing, TextPreprocessing):
-        return preprocessing(Texts(np.array(_texts(rows), dtype=object)))
+        return preprocessing(Texts(np.array(_texts(rows, preprocessing), dtype=object)))
     if isinstance(preprocessing, CharacterPreprocessing):
         raise InputError("a model of what comes next has no rows to predict; it continues a text: run.generate(prompt)")
     if isinstance(preprocessing, SoundPreprocessing):
-        return preprocessing(as_sounds(rows, preprocessing.rate))
+        return preprocessing(rows if isinstance(rows, Sounds) else as_sounds(rows, preprocessing.rate))
     if isinstance(preprocessing, SeriesPreprocessing):
         return preprocessing(_last_window(rows, preprocessing))
     shape = preprocessing.form.shape
@@ -58,37 +58,33 @@ def encode_rows(rows: Any, preprocessing: Preprocessing) -> np.ndarray | Rows:
     return preprocessing(Arrays(values)) if isinstance(preprocessing, ArrayPreprocessing) else values.astype(np.float32)
 
 
-def rows_of_file(path: str | Path, preprocessing: Preprocessing) -> Any:
-    """Return what a file of new rows holds, for `encode_rows`: a table, texts, images, recordings, steps of a series."""
-    path = Path(path)
-    if isinstance(preprocessing, TablePreprocessing | SeriesPreprocessing | CharacterPreprocessing):
-        return path
-    if isinstance(preprocessing, TextPreprocessing):
-        content, _ = read_text(path)
-        return [line for line in content.split("\n") if line.strip()]
-    if isinstance(preprocessing, SoundPreprocessing):
-        return sorted(path.glob("**/*.wav")) if path.is_dir() else _archived(path) if path.suffix == ".npz" else path
-    if path.suffix == ".npz":
-        arrays = read_archive(path)
-        name = next((name for name in ("X", "x", "images", "x_test", "X_test") if name in arrays), None)
-        if name is None:
-            raise InputError(f"{path}: expected an array X of new rows; it holds {', '.join(arrays)}")
-        return arrays[name]
-    return read_idx(path)
-
-
-def _archived(path: Path) -> Sounds:
-    return sounds_of(path, read_archive(path))
-
-
-def _texts(rows: Any) -> list[str]:
-    """Return texts given one by one, or in a list, array or column."""
-    if is_frame(rows) and len(rows.columns) == 1:
-        rows = to_polars(rows).to_series().fill_null("")
-    found = [rows] if isinstance(rows, str) else list(rows)
+def _texts(rows: Any, preprocessing: TextPreprocessing) -> list[str]:
+    """Return texts given one by one, in a list or array, or in a column of a frame."""
+    if isinstance(rows, Path):
+        raise InputError(f"this model reads texts, and {rows} is a path; of a file of texts: run.predict_file(path)")
+    if is_frame(rows) or is_records(rows):
+        return texts_of_column(RawTable.of(to_polars(rows), "rows"), preprocessing)
+    found = [rows] if isinstance(rows, str) else list(rows) if isinstance(rows, Iterable) else []
     if not found or not all(isinstance(text, str) for text in found):
         raise InputError("this model reads texts: a list of str, one a row")
     return found
+
+
+def texts_of_column(raw: RawTable, preprocessing: TextPreprocessing) -> list[str]:
+    """Return the texts of the column that the model was trained on; missing cells are empty texts, as in training."""
+    names, name = raw.frame.columns, preprocessing.column
+    if name is None and len(names) == 1:
+        name = names[0]
+    if name is None:
+        raise InputError(
+            f"{raw.source}: which column holds the texts is not known of this run; give a table of that column alone"
+        )
+    if name not in names:
+        raise InputError(f"{raw.source}: lacks the column {name!r} that the model was trained on (it has {listed(names)})")
+    if not raw.frame.height:
+        raise InputError(f"{raw.source}: the column {name!r} has no rows")
+    cells = typed_as(raw, name, "text", preprocessing.reading.marks.of(name)).values
+    return [text or "" for text in cells]
 
 
 def _last_window(rows: Any, preprocessing: SeriesPreprocessing) -> Series:
@@ -141,23 +137,27 @@ def channels_first(images: np.ndarray, shape: tuple[int, ...] | None = None) -> 
     raise InputError(f"images must have shape (rows, height, width[, channels]); got {images.shape}")
 
 
-def _table_like(rows: Any, preprocessing: TablePreprocessing) -> Table:
+def _table_like(rows: Any, preprocessing: TablePreprocessing) -> RawTable:
+    """Return a file, frame or array of new rows as it is read."""
     names = [step.name for step in preprocessing.steps]
     if isinstance(rows, np.ndarray) or hasattr(rows, "detach"):
         values = to_numbers(rows, "rows")
         if values.ndim != 2:
             raise InputError(f"rows must have shape (n, {len(names)}); got {values.shape}")
         taken = names if len(names) == values.shape[1] else [f"c{i + 1}" for i in range(values.shape[1])]  # in their order
-        raw = RawTable.of(to_polars({name: values[:, i] for i, name in enumerate(taken)}), "rows")
-    elif isinstance(rows, str) or hasattr(rows, "__fspath__"):
-        raw = read_frame(rows, header=preprocessing.reading.header)
-    else:
-        raw = RawTable.of(to_polars(rows), "rows")
+        return RawTable.of(to_polars({name: values[:, i] for i, name in enumerate(taken)}), "rows")
+    if isinstance(rows, str) or hasattr(rows, "__fspath__"):
+        return read_frame(rows, header=preprocessing.reading.header, on_bad_row=None)
+    return RawTable.of(to_polars(rows), "rows")
+
+
+def _typed(raw: RawTable, preprocessing: TablePreprocessing) -> Table:
+    """Return the columns that the model reads, each of the kind that it was in training."""
     columns = []
     for step in preprocessing.steps:
         if step.name not in raw.frame.columns:
             raise InputError(
-                f"rows lack the column {step.name!r} that the model was trained on (they have {', '.join(raw.frame.columns)})"
+                f"rows lack the column {step.name!r} that the model was trained on (they have {listed(raw.frame.columns)})"
             )
         pattern = step.pattern if isinstance(step, DateStep) else ""
         columns.append(typed_as(raw, step.name, step.kind, preprocessing.reading.marks.of(step.name), pattern))

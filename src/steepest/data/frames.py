@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from ..errors import InputError, blaming
+from ..errors import InputError, blaming, listed, shown
 
 
 def is_frame(value: Any) -> bool:
@@ -34,10 +34,23 @@ def to_polars(value: Any) -> pl.DataFrame:
     if is_frame(value):
         return pl.DataFrame([_pandas_column(str(name), value.iloc[:, i]) for i, name in enumerate(value.columns)])
     if isinstance(value, Mapping):
-        return pl.DataFrame({str(name): list(column) for name, column in value.items()}, strict=False)
+        columns = {str(name): _cells(str(name), column) for name, column in value.items()}
+        lengths = {name: len(cells) for name, cells in columns.items()}
+        if len(set(lengths.values())) > 1:
+            found = listed(f"{length} in {name}" for name, length in lengths.items())
+            raise InputError(f"the columns must have equally many rows (got {found})")
+        with blaming("taking a dict of columns as a frame"):
+            return pl.DataFrame(columns, strict=False)
     if isinstance(value, Sequence) and value and all(isinstance(row, Mapping) for row in value):
-        return pl.DataFrame([dict(row) for row in value], strict=False, infer_schema_length=None)
+        with blaming("taking a list of dicts as a frame"):
+            return pl.DataFrame([dict(row) for row in value], strict=False, infer_schema_length=None)
     raise InputError(f"expected a frame, a list of dicts or a dict of columns (got {type(value).__name__})")
+
+
+def _cells(name: str, column: Any) -> list[Any]:
+    if isinstance(column, str | bytes | Mapping) or not isinstance(column, Iterable):
+        raise InputError(f"the column {shown(name)} must be a list or an array, a value a row (got {shown(column)})")
+    return list(column)
 
 
 def _pandas_column(name: str, series: Any) -> pl.Series:

@@ -1,4 +1,4 @@
-"""Reading images that come as arrays: idx files (plain or gzipped, as MNIST and Fashion-MNIST) and npz archives."""
+"""Reading labelled images: folders of files, idx files (plain or gzipped, as MNIST and Fashion-MNIST), npz archives."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ import numpy as np
 from ..errors import InputError
 from ..sources import read_bytes
 from .archives import read_archive
+from .cleaning import CleaningReport
+from .core import Data
+from .folders import classes_of
+from .inputs import Images
+from .pictures import PICTURES, decode
 
 IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 IDX_NAME = re.compile(r"(?P<set>.*?)[-_.]?(images|labels)[-_.]idx\d[-_.]ubyte(\.gz)?$")
@@ -27,6 +32,19 @@ class LabelledArrays:
     test_inputs: np.ndarray | None
     test_labels: np.ndarray | None
     source: str
+
+
+def read_folder(
+    path: Path, *, size: object, on_bad_row: str, scaling: str, kind: str | None, parts: tuple[float, ...], seed: int, name: str
+) -> Data:
+    """Read a folder of classes with files of images; folders test and validation beside train are those parts."""
+    report = CleaningReport()
+    found = classes_of(path, PICTURES, report)
+    values, kept = decode(found.files, [str(file) for file in found.files], report, size=size, on_bad_row=on_bad_row)
+    found = found.take(kept)
+    targets, dealt = found.deal(path, parts, seed, name, kind)
+    report.rows, report.columns = len(values), int(np.prod(values.shape[1:]))
+    return Data(name, Images(values), targets, dealt, report, scaling, test_given="test" in found.parts)
 
 
 def read_idx(path: str | Path) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 from .columns import Reading
 
 if TYPE_CHECKING:
-    from .cleaning import CleaningReport
+    from .cleaning import CleaningReport, Reading
     from .gathering import Windows
     from .preprocessing import Preprocessing
 
@@ -119,6 +119,8 @@ class Texts:
 
     values: np.ndarray  # of str
     tokens: str = "words"  # or "bpe"
+    column: str | None = None  # of the table that they were read from
+    reading: Reading | None = None  # and how that was read
     kind: ClassVar[str] = "text"
 
     def __len__(self) -> int:

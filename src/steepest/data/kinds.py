@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
-from ..errors import InputError
+from ..errors import InputError, shown
 from .columns import Column
 from .reading import RawTable
 from .times import DATES, date_pattern, example_of, seconds
@@ -84,7 +84,7 @@ def typed(
         at = int(np.flatnonzero(wrong)[0])
         raise InputError(
             f"{raw.source}, {raw.place(at)}, column {name!r}: expected a number (as in {share:.1%} of its cells), "
-            f"got {cells[at]!r}; correct it, or add --missing {name}={cells[at]}, --categorical {name} or --on-bad-row skip"
+            f"got {shown(cells[at])}{_way_out(name, cells[at])}"
         )
     if bad is not None:
         bad.add("text among numbers", wrong)
@@ -110,11 +110,13 @@ def typed_as(
     if kind == "text":
         return _text(name, cells)
     if kind == "date":
-        return _dates(raw, name, cells, pattern, bad)
+        return _dates(raw, name, cells, pattern, bad, training=False)
     values, wrong = _numbers(cells)
     if wrong.any() and bad is None:
         at = int(np.flatnonzero(wrong)[0])
-        raise InputError(f"{raw.source}, {raw.place(at)}, column {name!r}: expected a number, got {cells[at]!r}; correct it")
+        raise InputError(
+            f"{raw.source}, {raw.place(at)}, column {name!r}: expected a number, got {shown(cells[at])}; correct it"
+        )
     if bad is not None:
         bad.add("text among numbers", wrong)
     return _finite(raw, name, values, bad)
@@ -136,13 +138,19 @@ def _name(name: str) -> Column:
     return Column(name, "name", np.empty(0, dtype=object))
 
 
-def _dates(raw: RawTable, name: str, cells: pl.Series, pattern: str, bad: BadRows | None) -> Column:
+def _way_out(name: str, cell: str) -> str:
+    """Return what may be done about a cell that is not of its column's kind, where data are learned from."""
+    missing = f"--missing {name}={cell}, " if shown(cell) == repr(cell) else ""
+    return f"; correct it, or add {missing}--categorical {name} or --on-bad-row skip"
+
+
+def _dates(raw: RawTable, name: str, cells: pl.Series, pattern: str, bad: BadRows | None, *, training: bool = True) -> Column:
     values, wrong = seconds(cells, pattern)
     if wrong.any() and bad is None:
         at = int(np.flatnonzero(wrong)[0])
         raise InputError(
             f"{raw.source}, {raw.place(at)}, column {name!r}: expected a date such as {example_of(pattern)!r}, "
-            f"got {cells[at]!r}; correct it, or add --missing {name}={cells[at]}, --categorical {name} or --on-bad-row skip"
+            f"got {shown(cells[at])}{_way_out(name, cells[at]) if training else '; correct it'}"
         )
     if bad is not None:
         bad.add("dates that cannot be", wrong)

@@ -15,7 +15,7 @@ from .inputs import Texts
 from .reading import read_text
 from .splitting import SHARES, deal
 from .targets import Targets, align, encode
-from .texts import check_tokens, labelled_lines
+from .texts import check_tokens, labelled_lines, nearly_labelled
 
 
 def read_texts(
@@ -68,7 +68,8 @@ def _lines(path: str | Path, report: CleaningReport) -> tuple[list[str], list[st
     content, notes = read_text(path)
     for note in notes:
         report.note(f"{Path(path).name}: {note}")
-    found = labelled_lines(content)
+    found = labelled_lines(content, few=False)
     if found is None:
-        raise InputError(f"{path}: expected a label and a text on every line, and few labels, such as 'positive a fine film'")
+        odd = nearly_labelled(content) or "expected a label and a text on every line, such as 'positive a fine film'"
+        raise InputError(f"{path}: {odd}")
     return found

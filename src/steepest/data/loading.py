@@ -14,23 +14,23 @@ from ..sources import BUILTINS, check_source, downloaded, is_download
 from .cifar import is_cifar, read_cifar
 from .cleaning import CleaningReport
 from .core import Data
-from .folders import holds_pictures, read_folder
+from .folders import holds
 from .frames import is_frame, is_records, to_numpy, to_polars
 from .hub import from_hub, is_hub
-from .images import is_image_source
+from .images import is_image_source, read_folder
 from .images import read_images as read_image_arrays
 from .inputs import Images, Items
 from .labelled import read_texts
 from .language import read_characters
 from .memory import arrays
-from .pictures import decode, is_picture
+from .pictures import PICTURES, decode, is_picture
 from .reading import TABLE_SUFFIXES, read_text
 from .recordings import is_sound_source, read_sounds
 from .series import read_series
 from .splitting import SHARES, deal
 from .tables import frame_columns, read_table
 from .targets import Targets, encode, kind_of_whole_numbers, not_recorded
-from .texts import labelled_lines
+from .texts import labelled_lines, nearly_labelled
 
 
 def read_images(
@@ -60,7 +60,7 @@ def read_images(
         name: what records call the data; None: the folder's or file's name.
     """
     path = Path(path)
-    if path.is_dir() and holds_pictures(path):
+    if path.is_dir() and holds(path, PICTURES):
         return read_folder(
             path, size=size, on_bad_row=on_bad_row, scaling=scaling, kind=kind, parts=parts, seed=seed,
             name=name or path.resolve().name,
@@ -191,19 +191,35 @@ def load(source: Any, *, label: str | int | None = None, **options: Any) -> Data
     if is_frame(source) or (label is not None and is_records(source)):
         if label is None:
             raise InputError("a frame needs label=, the name of the column to predict")
-        return read_table(source, label, **_known(read_table, options))
+        reader = read_series if "horizon" in options else read_table
+        return reader(source, label, **_known(reader, options, "the frame"))
     return from_dataset(source, **_known(from_dataset, options))
 
 
-def _known(reader: Callable[..., Data], options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options if the reader takes them all, or raise, naming the nearest."""
-    takes = [
+def _known(reader: Callable[..., Data], options: dict[str, Any], source: str = "it") -> dict[str, Any]:
+    """Return the options if the reader takes them all, or raise: what the option is for, or the nearest."""
+    for name in options:
+        if name in _takes(reader):
+            continue
+        others = [what for other, what in _READS.items() if name in _takes(other)]
+        if reader in _READS and others:
+            flag = {"features": "feature", "missing_in": "missing"}.get(name, name).replace("_", "-")
+            raise InputError(f"--{flag}: only for {', '.join(others)}, not for {_READS[reader]} such as {source}")
+        raise unknown(f"option of {reader.__name__}", name, _takes(reader))
+    return options
+
+
+def _takes(reader: Callable[..., Data]) -> list[str]:
+    """Return the names of a reader's options."""
+    return [
         name for name, parameter in inspect.signature(reader).parameters.items() if parameter.kind is parameter.KEYWORD_ONLY
     ]
-    for name in options:
-        if name not in takes:
-            raise unknown(f"option of {reader.__name__}", name, takes)
-    return options
+
+
+_READS: dict[Callable[..., Data], str] = {
+    read_table: "tables", read_series: "series (those with --horizon)", read_texts: "labelled texts",
+    read_characters: "plain texts", read_images: "images", read_sounds: "recordings",
+}  # fmt: skip
 
 
 def _load_named(source: str, label: str | int | None, options: dict[str, Any]) -> Data:
@@ -217,19 +233,19 @@ def _load_named(source: str, label: str | int | None, options: dict[str, Any]) -
     if reader in (read_table, read_series):
         if label is None:
             raise InputError(f"{path}: which column is to be predicted? add --label NAME (or a position; -1 is the last)")
-        return reader(path, label, **_known(reader, options))
+        return reader(path, label, **_known(reader, options, str(path)))
     if label is not None and reader is read_sounds:
         options = {**options, "label": label}
     elif label is not None:
         raise InputError(f"label {label!r} is a table's column; {path} holds {_HOLDS[reader]} with labels of their own")
-    return reader(path, **_known(reader, options))
+    return reader(path, **_known(reader, options, str(path)))
 
 
 def _reader_of(path: Path, label: str | int | None, options: dict[str, Any]) -> Callable[..., Data]:
     """Return what reads a file or folder, told by its name and how it begins."""
     if is_sound_source(path):
         return read_sounds
-    if is_image_source(path) or is_cifar(path) or (path.is_dir() and holds_pictures(path)):
+    if is_image_source(path) or is_cifar(path) or (path.is_dir() and holds(path, PICTURES)):
         return read_images
     if path.is_dir():
         raise InputError(
@@ -243,7 +259,14 @@ def _reader_of(path: Path, label: str | int | None, options: dict[str, Any]) -> 
     if "context" in options or "tokens" in options:
         return read_characters if "context" in options else read_texts
     content, _ = read_text(path)
-    return read_texts if labelled_lines(content) else read_characters
+    if labelled_lines(content):
+        return read_texts
+    if odd := nearly_labelled(content):
+        raise InputError(
+            f"{path}: {odd}; correct it, or say what it is: --tokens words (a label and a text a line), --context 256 (a plain "
+            "text)"
+        )
+    return read_characters
 
 
 _HOLDS: dict[Callable[..., Data], str] = {

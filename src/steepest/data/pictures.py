@@ -22,8 +22,9 @@ import numpy as np
 from ..errors import InputError, needs, one_of
 from .archives import SHARE_OF_MEMORY, free_memory
 from .cleaning import CleaningReport
+from .folders import Sought
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif")
+PICTURES = Sought("image", (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif"))
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF")  # and no other decoder is let near a file, whatever it says it is
 ORIENTATION = 0x0112  # of EXIF
 TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # its values -> Pillow's transpositions

@@ -6,6 +6,7 @@ they can be written as JSON, read back without pickle, and applied without sciki
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Protocol
@@ -79,11 +80,20 @@ class TablePreprocessing:
         numbers = tuple(measured) if self.scaling != "none" else ()
         return Form("table", (ends[-1],), codes=codes, numbers=numbers)
 
-    def __call__(self, table: Table) -> np.ndarray:
+    def __call__(self, table: Table, place: Callable[[int], str] = "row {}".format) -> np.ndarray:
+        """Return the matrix; `place` says where a row stands, for one that float32 does not hold."""
         matrix = np.zeros((len(table), *self.form.shape), dtype=np.float32)
         at = 0
         for step in self.steps:
-            step.write(matrix[:, at : at + step.width], table[step.name], self.scaling)
+            written = matrix[:, at : at + step.width]
+            with np.errstate(over="ignore"):
+                step.write(written, table[step.name], self.scaling)
+            if (beyond := ~np.isfinite(written).all(axis=1)).any():
+                row = int(np.flatnonzero(beyond)[0])
+                raise InputError(
+                    f"{place(row)}, column {step.name!r}: {table[step.name].values[row]} is beyond what float32 holds after "
+                    "scaling; correct or remove the row"
+                )
             at += step.width
         return matrix
 

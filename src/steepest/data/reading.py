@@ -19,12 +19,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ..errors import InputError
+from ..errors import InputError, cut, shown
 from ..sources import read_bytes
 from .frames import to_polars
 
 TABLE_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
 DELIMITERS = (",", ";", "\t", "|")
+LONGEST_NAME = 1_000  # characters of a column's name
+csv.field_size_limit(max(csv.field_size_limit(), 2**31 - 1))  # a cell may hold a whole document
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -61,16 +63,17 @@ class RawTable:
         return RawTable(self.frame[rows], self.lines[rows], self.source, unit=self.unit)
 
 
-def read_frame(path: str | Path, *, header: bool | None = None, on_bad_row: str = "stop") -> RawTable:
+def read_frame(path: str | Path, *, header: bool | None = None, on_bad_row: str | None = "stop") -> RawTable:
     """Read a csv or parquet file.
 
     Args:
         path: the file; the ending decides (`.parquet`, otherwise csv, gzipped or not).
         header: whether line 1 names the columns; None takes it for names unless every field is a number, which is refused.
-        on_bad_row: `"stop"` at a row with the wrong number of fields, or `"skip"` it and say so.
+        on_bad_row: `"stop"` at a row with the wrong number of fields, or `"skip"` it and say so; None: stop, where nobody can
+            ask for skipping, or say whether there is a header: new rows are read as the training data were.
     """
     path = Path(path)
-    if on_bad_row not in ("stop", "skip"):
+    if on_bad_row not in ("stop", "skip", None):
         raise InputError(f"on_bad_row must be 'stop' or 'skip' (got {on_bad_row!r})")
     content = read_bytes(path)
     if path.suffix == ".parquet":
@@ -201,7 +204,7 @@ class Rows:
         return Rows(self.begins[rows], self.ends[rows], self.counts[rows], self.odd)
 
 
-def _csv(lines: Lines, notes: list[str], header: bool | None, on_bad_row: str) -> RawTable:
+def _csv(lines: Lines, notes: list[str], header: bool | None, on_bad_row: str | None) -> RawTable:
     path = lines.path
     first = next((i for i in range(len(lines)) if lines.text(i).strip()), None)
     if first is None:
@@ -210,27 +213,27 @@ def _csv(lines: Lines, notes: list[str], header: bool | None, on_bad_row: str) -
     rows = _rows(lines, delimiter)
     names = next(csv.reader(io.StringIO(lines.text(first, int(rows.ends[0])).rstrip("\r\n"), newline=""), delimiter=delimiter))
     width = len(names)
-    if header is None and all(_is_number(name) for name in names):
-        raise InputError(
-            f"{path}, line {first + 1}: expected column names, got numbers ({', '.join(names[:3])}, ...); "
-            "add --no-header (or --header if these are the names)"
-        )
+    columns = _column_names(path, names, first + 1, header, asked=on_bad_row is not None)
     bad = np.flatnonzero(rows.counts != width)
-    if bad.size and on_bad_row == "stop":
-        raise InputError(
-            f"{path}, line {rows.begins[bad[0]] + 1}: expected {width} fields, got {rows.counts[bad[0]]}; "
-            "correct the line, or add --on-bad-row skip"
+    if bad.size and on_bad_row != "skip":
+        problem = (
+            f"{path}, line {rows.begins[bad[0]] + 1}: expected {width} fields, got {rows.counts[bad[0]]}; correct the line"
         )
+        raise InputError(problem + (", or add --on-bad-row skip" if on_bad_row else ""))
     if bad.size:
         place = rows.begins[bad[0]] + 1
         notes = [*notes, f"{bad.size} rows with the wrong number of fields skipped (first: line {place})"]
     keep = np.flatnonzero(rows.counts == width)
     if header is not False:
         keep = keep[1:]
-    columns = [f"c{i + 1}" for i in range(width)] if header is False else _column_names(path, names, first + 1)
     if not keep.size:
         raise InputError(f"{path} has column names but no rows")
     kept = rows.take(keep)
+    if width == 1 and (blank := np.flatnonzero(kept.begins[1:] != kept.ends[:-1])).size:  # a row, or none?
+        raise InputError(
+            f"{path}, line {kept.ends[blank[0]] + 1} is blank, and in a table of one column that may be an empty cell; "
+            'write "" where it is one, or remove the line'
+        )
     return RawTable(_cells(lines, kept, columns, delimiter), kept.begins + 1, str(path), notes)
 
 
@@ -286,11 +289,23 @@ def _cells(lines: Lines, rows: Rows, columns: list[str], delimiter: str) -> pl.D
     return frame
 
 
-def _column_names(path: Path, names: list[str], line: int) -> list[str]:
+def _column_names(path: Path, names: list[str], line: int, header: bool | None, *, asked: bool) -> list[str]:
+    """Return the names on the first line; `asked`: whoever reads may say whether there are any."""
+    if header is False:
+        return [f"c{i + 1}" for i in range(len(names))]
+    if header is None and all(_is_number(name) for name in names):
+        numbers = ", ".join(map(cut, names[:3]))
+        hint = "add --no-header (or --header if these are the names)" if asked else "write those of the training data there"
+        raise InputError(f"{path}, line {line}: expected column names, got numbers ({numbers}, ...); {hint}")
     stripped = [name.strip() or f"c{i + 1}" for i, name in enumerate(names)]
+    hint = ", or add --no-header" if asked else ""
+    if long := next((name for name in stripped if len(name) > LONGEST_NAME), None):
+        raise InputError(
+            f"{path}, line {line}: expected column names, got {shown(long)} of {len(long):,} characters; check the quotes{hint}"
+        )
     for name in stripped:
         if stripped.count(name) > 1:
-            raise InputError(f"{path}, line {line}: two columns are called {name!r}; rename one, or add --no-header")
+            raise InputError(f"{path}, line {line}: two columns are called {shown(name)}; rename one{hint}")
     return stripped
 
 

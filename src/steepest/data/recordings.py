@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import wave
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,46 +10,23 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError, unknown
+from ..errors import InputError, listed, shown, unknown
 from .archives import read_archive
 from .cleaning import CleaningReport
 from .conditions import where
 from .core import Data
+from .folders import classes_of, holds
 from .frames import to_numpy
 from .inputs import Sounds
+from .pictures import PICTURES
 from .splitting import SHARES, deal_with_test
 from .targets import encode
 from .transcribed import read_transcripts, transcribed, transcripts_of
+from .waves import WAVES, check_rate, read_wav
 
 ARRAYS = ("audio", "offsets")  # of an npz archive: all samples, and where each recording begins
 KINDS = ("classification", "transcription")
 RATES = ("rate", "sample_rate", "sampling_rate", "sr")
-
-
-def read_wav(path: str | Path) -> tuple[np.ndarray, int]:
-    """Return the samples of a wav file (16 bits, or 8 or 32 made so; channels averaged) and its rate."""
-    path = Path(path)
-    try:
-        with wave.open(str(path), "rb") as file:
-            width, channels, rate, count = file.getsampwidth(), file.getnchannels(), file.getframerate(), file.getnframes()
-            content = file.readframes(count)
-    except FileNotFoundError:
-        raise InputError(f"no such file: {path}") from None
-    except (wave.Error, EOFError, OSError) as error:
-        raise InputError(f"{path} is not a readable wav file ({error or 'it ends early'})") from None
-    if not content:
-        raise InputError(f"{path} holds no sound (0 samples)")
-    if len(content) < count * width * channels:
-        raise InputError(f"{path} is a damaged wav file: its header promises {count:,} samples, it holds fewer")
-    if width not in (1, 2, 4):
-        raise InputError(f"{path}: expected samples of 8, 16 or 32 bits (got {8 * width})")
-    if width == 1:
-        samples = (np.frombuffer(content, dtype=np.uint8).astype(np.int16) - 128) << 8
-    else:
-        samples = np.frombuffer(content, dtype="<i2" if width == 2 else "<i4")
-        samples = samples if width == 2 else (samples >> 16).astype(np.int16)
-    mixed = samples.reshape(-1, channels).mean(axis=1).astype(np.int16) if channels > 1 else samples
-    return np.asarray(mixed, dtype=np.int16), rate
 
 
 def as_sounds(rows: Any, rate: int) -> Sounds:
@@ -104,7 +80,7 @@ def is_sound_source(path: Path) -> bool:
     recordings.
     """
     if path.is_dir():
-        return any(path.glob("*/*.wav")) or (transcripts_of(path) is not None)
+        return transcripts_of(path) is not None or (holds(path, WAVES) and _more_than_pictures(path))
     if path.suffix != ".npz":
         return False
     try:
@@ -112,6 +88,10 @@ def is_sound_source(path: Path) -> bool:
             return {f"{name}.npy" for name in ARRAYS} <= set(members.namelist())
     except (OSError, zipfile.BadZipFile):
         return False  # and the reader of archives says why
+
+
+def _more_than_pictures(path: Path) -> bool:
+    return not holds(path, PICTURES) or len(WAVES.files_in(path)) >= len(PICTURES.files_in(path))
 
 
 @dataclass(frozen=True)
@@ -160,17 +140,18 @@ def read_sounds(
     path, report = Path(path), CleaningReport()
     if kind not in (None, *KINDS):
         raise InputError(f"{path} holds recordings; kind must be 'classification' or 'transcription' (got {kind!r})")
+    name = name or path.resolve().name.rsplit(".", 1)[0]
     written = transcripts_of(path) if path.is_dir() and kind != "classification" else None
-    found = _read(path, written, report, label=label, rate=rate, kind=kind, test_where=test_where, on_bad_row=on_bad_row)
-    report.rows, report.columns = len(found.labels), 1
-    empty = np.diff(found.sounds.offsets) < 1
-    if empty.any() and on_bad_row == "stop":
-        place = found.places[int(np.flatnonzero(empty)[0])]
-        raise InputError(f"{path}: {place} holds no sound (0 samples); add --on-bad-row skip")
-    report.add("recordings without a sample", int(empty.sum()), "left out")
-    found = found.take(np.flatnonzero(~empty)) if empty.any() else found
+    if path.is_dir():
+        _check_folder(path, written, label, rate, kind, test_where)
+    if path.is_dir() and written is None:
+        return _read_classes(path, report, on_bad_row=on_bad_row, parts=parts, seed=seed, name=name)
+    if written is not None:
+        found = _read_transcribed(path, written, report, on_bad_row)
+    else:
+        found = _archive(path, read_archive(path), label, rate, kind)
+    found = _with_sound(found, path, report, on_bad_row)
     tested = where(found.others, test_where, str(path)) if test_where else np.zeros(len(found.labels), dtype=bool)
-    name = name or path.name.rsplit(".", 1)[0]
     if kind == "transcription" or written is not None:
         return transcribed(
             found.sounds, found.labels.tolist(), source=str(written or path), name=name, report=report, parts=parts, seed=seed,
@@ -179,30 +160,54 @@ def read_sounds(
     try:
         targets = encode(found.labels, str(path), f"label {label!r}" if label else "label", "classification")
     except InputError as error:
-        texts = found.labels.dtype.kind == "U" and not path.is_dir()
-        hint = "; if the labels are what is said, add --kind transcription" if texts else ""
+        hint = "; if the labels are what is said, add --kind transcription" if found.labels.dtype.kind == "U" else ""
         raise InputError(f"{error}{hint}") from None
     dealt = deal_with_test(targets, parts, seed, name, tested)
     return Data(name, found.sounds, targets, dealt, report, test_given=bool(tested.any()))
 
 
-def _read(
-    path: Path, written: Path | None, report: CleaningReport, *, label: str | None, rate: int | None, kind: str | None,
-    test_where: str | None, on_bad_row: str,
-) -> Recorded:  # fmt: skip
-    """Read what a folder or archive holds; `written` is the file of a folder's transcripts."""
-    if not path.is_dir():
-        return _archive(path, read_archive(path), label, rate, kind)
-    if label is not None and written is not None:
-        raise InputError(f"{path}: what is said stands in the column text of {written.name}; leave label out")
-    if label is not None or (test_where is not None and written is None):
-        raise InputError(f"{path} is a folder of classes; label and test_where belong to archives")
+def _check_folder(
+    path: Path, written: Path | None, label: str | None, rate: int | None, kind: str | None, test_where: str | None
+) -> None:
+    """Raise where an option belongs to archives, or a folder lacks what it needs."""
+    if label is not None:
+        raise InputError(
+            f"{path} is a folder: {'what is said stands in ' + written.name if written else 'its folders are the classes'}; "
+            "leave label out"
+        )
+    if rate is not None:
+        raise InputError(f"{path} is a folder of wav files, which say their rate; leave rate out")
     if written is None and kind == "transcription":
         raise InputError(f"{path}: expected transcripts.csv (or .tsv) in it, with the columns file and text")
-    if written is None:
-        files = sorted(path.glob("*/*.wav"))
-        sounds, kept = _waves(path, files, report, on_bad_row)
-        return Recorded(sounds, np.array([files[i].parent.name for i in kept]), {}, [str(files[i]) for i in kept])
+    if written is None and test_where is not None:
+        raise InputError(f"{path} is a folder of classes; leave test_where out, and put the test part into a folder test")
+
+
+def _with_sound(found: Recorded, path: Path, report: CleaningReport, on_bad_row: str) -> Recorded:
+    """Return the recordings that have a sample."""
+    report.rows, report.columns = len(found.labels), 1
+    empty = np.diff(found.sounds.offsets) < 1
+    if empty.any() and on_bad_row == "stop":
+        place = found.places[int(np.flatnonzero(empty)[0])]
+        raise InputError(f"{path}: {place} holds no sound (0 samples); add --on-bad-row skip")
+    report.add("recordings without a sample", int(empty.sum()), "left out")
+    return found.take(np.flatnonzero(~empty)) if empty.any() else found
+
+
+def _read_classes(
+    path: Path, report: CleaningReport, *, on_bad_row: str, parts: tuple[float, ...], seed: int, name: str
+) -> Data:
+    """Read a folder of classes with wav files; folders test and validation beside train are those parts."""
+    found = classes_of(path, WAVES, report)
+    sounds, kept = _waves(path, found.files, report, on_bad_row)
+    found = found.take(kept)
+    targets, dealt = found.deal(path, parts, seed, name)
+    report.rows, report.columns = len(kept), 1
+    return Data(name, sounds, targets, dealt, report, test_given="test" in found.parts)
+
+
+def _read_transcribed(path: Path, written: Path, report: CleaningReport, on_bad_row: str) -> Recorded:
+    """Read a folder of recordings and the file of what is said in them."""
     raw, files = read_transcripts(written, report, on_bad_row)
     sounds, kept = _waves(path, files, report, on_bad_row)
     raw = raw.take(np.array(kept))
@@ -238,12 +243,14 @@ def _archive(path: Path, arrays: dict[str, np.ndarray], label: str | None, rate:
     sounds = sounds_of(path, arrays, rate)
     others = {name: values for name, values in arrays.items() if name not in ARRAYS and len(values) == len(sounds)}
     if label is None and len(others) != 1:
-        raise InputError(f"{path}: which array is to be predicted? add --label NAME (one of {', '.join(others)})")
+        raise InputError(f"{path}: which array is to be predicted? add --label NAME (one of {listed(others)})")
     label = label or next(iter(others))
     if label not in others:
         raise InputError(f"{path}: {unknown('label array', label, others)}")
     labels = others[label]
-    if kind == "transcription" and (labels.dtype.kind != "U" or labels.ndim != 1):
+    if labels.ndim != 1:
+        raise InputError(f"{path}, {label}: expected one label a recording (got shape {labels.shape})")
+    if kind == "transcription" and labels.dtype.kind != "U":
         raise InputError(f"{path}: {label} holds {labels.dtype}; a transcription needs what is said in each recording as text")
     return Recorded(sounds, labels, others, [f"recording {i}" for i in range(len(labels))])
 
@@ -251,11 +258,31 @@ def _archive(path: Path, arrays: dict[str, np.ndarray], label: str | None, rate:
 def sounds_of(path: Path, arrays: dict[str, np.ndarray], rate: int | None = None) -> Sounds:
     """Return the recordings of an archive: `audio` holds all samples, `offsets` where each begins."""
     if lacking := [name for name in ARRAYS if name not in arrays]:
-        raise InputError(f"{path}: expected arrays audio and offsets; {lacking[0]} is not there")
-    audio, offsets = as_int16(arrays["audio"], f"{path}, audio"), arrays["offsets"].astype(np.int64)
+        raise InputError(f"{path}: expected arrays audio and offsets; it lacks {lacking[0]} (it holds {listed(arrays)})")
+    audio, offsets = as_int16(arrays["audio"], f"{path}, audio"), arrays["offsets"]
+    if offsets.dtype.kind not in "iu" or offsets.ndim != 1:
+        raise InputError(
+            f"{path}, offsets: expected a whole number a recording, where it begins (got {offsets.dtype}, "
+            f"shape {offsets.shape})"
+        )
+    offsets = offsets.astype(np.int64)
     if len(offsets) and offsets[0] == 0 and offsets[-1] != len(audio):
         offsets = np.append(offsets, len(audio))
     if len(offsets) < 2 or offsets[0] != 0 or offsets[-1] != len(audio) or (np.diff(offsets) < 0).any():
         raise InputError(f"{path}: offsets must rise from 0 to the {len(audio):,} samples of audio")
-    stored = next((int(arrays[name].flat[0]) for name in RATES if name in arrays), 8_000)
-    return Sounds(audio, offsets, rate or stored)
+    rate = rate or stated_rate(path, arrays) or 8_000
+    check_rate(rate, str(path))
+    return Sounds(audio, offsets, rate)
+
+
+def stated_rate(path: Path, arrays: dict[str, np.ndarray]) -> int | None:
+    """Return the samples a second that an archive states, if it does."""
+    name = next((name for name in RATES if name in arrays), None)
+    if name is None:
+        return None
+    if arrays[name].size != 1 or arrays[name].dtype.kind not in "iuf":
+        raise InputError(f"{path}, {name}: expected one number of samples a second (got {shown(arrays[name])})")
+    stated = arrays[name].item()
+    rate = int(stated) if stated == stated // 1 else stated  # NaN is neither
+    check_rate(rate, f"{path}, {name}")
+    return rate

@@ -21,7 +21,7 @@ def check_shares(shares: tuple[float, ...]) -> tuple[float, ...]:
     """Return four shares that sum to 1, or raise."""
     if not isinstance(shares, tuple | list) or not all(isinstance(share, int | float) for share in shares):
         raise InputError(f"parts must be four shares of {', '.join(PARTS)} such as (0.6, 0.15, 0.15, 0.1) (got {shares!r})")
-    if len(shares) != len(PARTS) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6 or shares[0] <= 0:
+    if len(shares) != len(PARTS) or not all(share >= 0 for share in shares) or abs(sum(shares) - 1) > 1e-6 or shares[0] <= 0:
         raise InputError(f"parts must be four shares of {', '.join(PARTS)} that sum to 1, train above 0 (got {tuple(shares)})")
     return tuple(shares)
 

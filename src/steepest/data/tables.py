@@ -11,7 +11,7 @@ import polars as pl
 
 from ..errors import InputError
 from .binding import Binding, bound, deal_bound, group_cells, in_order, learnable
-from .cleaning import Cleaned, clean, find_label
+from .cleaning import Cleaned, check_labels, clean, find_label
 from .columns import MISSING_MARKS, Column, Marks, Reading, Table
 from .core import Data
 from .findings import CleaningReport
@@ -74,7 +74,7 @@ def read_table(
     check_tokens(tokens)
     raw = _raw(source, header, on_bad_row)
     name = name or Path(raw.source).name.removesuffix(".gz").rsplit(".", 1)[0]
-    label = find_label(raw.frame.columns, label, raw.source)
+    label = find_label(raw.frame.columns, label, raw.source, "label column")
     report, reading = CleaningReport(), Reading(Marks(tuple(missing), missing_in or {}), header)
     bad = BadRows(raw.frame.height) if on_bad_row == "skip" else None
     binding = bound(raw, reading.marks, bad, group=group, time=time, test_where=test_where)
@@ -106,9 +106,11 @@ def _as_inputs(table: Table, tokens: str) -> Inputs:
     """Return the table, or its texts where it holds nothing else."""
     first, *others = table.columns
     if others or first.kind != "text":
+        if tokens != "words":
+            raise InputError(f"--tokens {tokens}: only for texts; this table has other columns than one of text")
         return table
     values = np.array([text or "" for text in first.values], dtype=object)
-    return Texts(values, tokens)
+    return Texts(values, tokens, first.name, table.reading)
 
 
 def _raw(source: Any, header: bool | None, on_bad_row: str) -> RawTable:
@@ -147,6 +149,7 @@ def _conform(raw: RawTable, table: Table, target: Column, bad: BadRows | None) -
     for column in (*table.columns, target):
         if column.name not in raw.frame.columns:
             raise InputError(f"{raw.source}: lacks the column {column.name!r} of the training file")
+    check_labels(raw, target.name, bad)
     marks = table.reading.marks
     columns = tuple(
         typed_as(raw, column.name, column.kind, marks.of(column.name), column.pattern, bad) for column in table.columns

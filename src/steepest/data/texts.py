@@ -6,17 +6,17 @@ import importlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import InputError, needs
+from ..errors import InputError, listed, needs, shown
 from ..forms import Form
 from ..values import tupled
-from .cleaning import CleaningReport
+from .cleaning import LONGEST_LABEL, CleaningReport, Reading
 from .inputs import Texts
 from .spelling import COLUMNS, spelled
 
@@ -51,6 +51,8 @@ class TextPreprocessing:
     longest: int
     pieces: str | None = None  # how byte-pair encoding takes texts apart, as `tokenizers` writes it down; None: words
     spelled: bool = False
+    column: str | None = None  # of a table that new texts are read from; None: a text a line
+    reading: Reading = field(default_factory=Reading)  # how that table is to be read
 
     @property
     def form(self) -> Form:
@@ -86,11 +88,14 @@ class TextPreprocessing:
         return {word: place for place, word in enumerate(self.vocabulary)}
 
     def to_dict(self) -> dict[str, Any]:
-        return {"kind": "text", **asdict(self)}
+        return {"kind": "text", **asdict(self), "reading": self.reading.to_dict()}
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> TextPreprocessing:
-        return cls(**tupled(value, "vocabulary"))
+        made = tupled(value, "vocabulary")
+        if "reading" in made:  # which older records lack
+            made["reading"] = Reading.from_dict(made["reading"])
+        return cls(**made)
 
 
 def _ragged(rows: Sequence[Sequence[int]]) -> Ragged:
@@ -118,7 +123,8 @@ def fit_texts(given: Texts, report: CleaningReport) -> TextPreprocessing:
         made = TextPreprocessing(("(padding)", "(unknown)", *repeated), MAX_TOKENS)
     lengths = np.fromiter(map(len, made.encoded(texts)), dtype=np.int64)
     report.add(f"texts of more than {MAX_TOKENS} tokens", int((lengths > MAX_TOKENS).sum()), "cut")
-    return replace(made, longest=int(np.clip(lengths.max(), 1, MAX_TOKENS)))
+    longest, reading = int(np.clip(lengths.max(), 1, MAX_TOKENS)), given.reading or Reading()
+    return replace(made, longest=longest, column=given.column, reading=reading)
 
 
 def _trained_pieces(texts: Sequence[str]) -> Any:
@@ -144,15 +150,63 @@ LABEL_AND_TEXT = re.compile(r"(\S+)[ \t]+(.*)")
 MAX_LABEL_SHARE = 0.05  # of the lines: first words that are labels are few and come again
 
 
-def labelled_lines(text: str) -> tuple[list[str], list[str]] | None:
-    """Return labels and texts, if every line of a text is a label and a text; lines end at line feeds alone."""
+def labelled_lines(text: str, *, few: bool = True) -> tuple[list[str], list[str]] | None:
+    """Return labels and texts, if every line of a text is a label and a text; lines end at line feeds alone.
+
+    `few`: only if the labels are two or more, and few, as classes are; not where somebody says that they are labels.
+    """
     found = [LABEL_AND_TEXT.fullmatch(line.rstrip("\r")) for line in text.split("\n") if line.strip()]
-    if len(found) < 2 or not all(found):
+    if not found or not all(found):
         return None
     labels = [match[1] for match in found if match]
-    if not 2 <= len(set(labels)) <= max(2, MAX_LABEL_SHARE * len(labels)):
+    if max(map(len, labels)) > LONGEST_LABEL or (few and not 2 <= len(set(labels)) <= max(2, MAX_LABEL_SHARE * len(labels))):
         return None
     return labels, [match[2] for match in found if match]
+
+
+MANY_LINES = 10  # that begin alike: fewer may do so by chance
+NEARLY_ALL = 0.9
+MAX_NEARLY_SHARE = 0.25  # different first words of the lines: beyond, they are words of a text
+
+
+def nearly_labelled(text: str) -> str | None:
+    """Return what keeps a text from being labelled lines where most lines look like it; None: it is a plain text."""
+    lines = [line.rstrip("\r") for line in text.split("\n")]
+    filled = [i for i, line in enumerate(lines) if line.strip()]
+    found = {i: match[1] for i in filled if (match := LABEL_AND_TEXT.fullmatch(lines[i])) and len(match[1]) <= LONGEST_LABEL}
+    counts = Counter(found.values())
+    often = {label for label, count in counts.items() if count > 1}
+    alike = sum(counts[label] for label in often)
+    if len(found) < MANY_LINES or alike < NEARLY_ALL * len(filled) or len(often) > MAX_NEARLY_SHARE * len(filled):
+        return None
+    odd = next((i for i in filled if i not in found), None)
+    if odd is not None:
+        return (
+            f"line {odd + 1}: expected a label and a text, as on {len(found)} of {len(filled)} lines (got {shown(lines[odd])})"
+        )
+    if len(counts) == 1:
+        return f"one class only: every line begins with {shown(*counts)}"
+    return f"{len(counts)} different labels ({listed(counts, 3)}) on {len(filled)} lines are many for classes"
+
+
+def texts_of_lines(text: str, classes: Iterable[Any], source: str) -> list[str]:
+    """Return the texts of new lines, which may begin with one of the classes, as lines of training do; a blank line is an
+    empty text, so that rows keep the numbers of their lines.
+    """
+    lines = [line.rstrip("\r") for line in text.removesuffix("\n").split("\n")]
+    known, filled = {str(name) for name in classes}, [i for i, line in enumerate(lines) if line.strip()]
+    if not filled:
+        raise InputError(f"{source} is empty (only blank lines)")
+    found = {i: match for i in filled if (match := LABEL_AND_TEXT.fullmatch(lines[i])) and match[1] in known}
+    if len(found) == len(filled):
+        return [found[i][2] if i in found else "" for i in range(len(lines))]
+    if 2 * len(found) > len(filled):
+        odd = next(i for i in filled if i not in found)
+        raise InputError(
+            f"{source}, line {odd + 1}: expected a label and a text, as on {len(found)} of {len(filled)} lines (a label is one "
+            f"of {', '.join(sorted(known)[:6])}); give every line its label, or none"
+        )
+    return lines
 
 
 def check_tokens(tokens: str) -> str:

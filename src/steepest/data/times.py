@@ -7,7 +7,7 @@ from datetime import datetime
 import numpy as np
 import polars as pl
 
-from ..errors import InputError, unknown
+from ..errors import InputError, shown, unknown
 from .findings import CleaningReport
 from .reading import RawTable
 
@@ -81,8 +81,8 @@ def times(raw: RawTable, name: str | None, pattern: str | None = None) -> pl.Ser
         if len(wrong):
             at = int(wrong[0])
             raise InputError(
-                f"{raw.source}, {raw.place(at)}, column {column!r}: expected a date such as {cells[0]!r}, got {cells[at]!r}; "
-                "correct or remove the row"
+                f"{raw.source}, {raw.place(at)}, column {column!r}: expected a date such as {shown(cells[0])}, "
+                f"got {shown(cells[at])}; correct or remove the row"
             )
         return found.alias(column)
     if name is not None:
@@ -97,7 +97,7 @@ def backwards(raw: RawTable, stamps: pl.Series) -> str:
         return ""
     at, cells = int(back[0]) + 1, raw.frame[stamps.name]
     return (
-        f"{raw.source}, {raw.place(at)}, column {stamps.name!r}: {cells[at]!r} comes after {cells[at - 1]!r}; "
+        f"{raw.source}, {raw.place(at)}, column {stamps.name!r}: {shown(cells[at])} comes after {shown(cells[at - 1])}; "
         "sort the rows by time"
     )
 

@@ -17,6 +17,7 @@ from .reading import RawTable, read_frame
 from .sounds import ANSWERED_S, FRAME_S, frame_counts
 from .splitting import deal_with_test
 from .targets import Targets
+from .waves import WAVES
 
 FILES = ("transcripts.csv", "transcripts.tsv")
 COLUMNS = ("file", "text")
@@ -125,7 +126,7 @@ def read_transcripts(path: Path, report: CleaningReport, on_bad_row: str) -> tup
             assert file is not None
             seen.add(file.resolve())
             keep.append(row)
-    lacking = sorted(file for file in path.parent.glob("**/*.wav") if file.resolve() not in seen)
+    lacking = [file for file in WAVES.files_in(path.parent) if file.resolve() not in seen]
     _settle(path, problems, "rows without a recording of their own", report, on_bad_row)
     told = [f"{file.relative_to(path.parent)} has no row" for file in lacking]
     _settle(path, told, "recordings without a row", report, on_bad_row)

@@ -234,6 +234,7 @@ class TextCnn(ModelSpec):
         whole("width", self.width, 1)
         whole("filters", self.filters, 1)
         object.__setattr__(self, "lengths", sizes("lengths", self.lengths))
+        whole("the number of lengths", len(self.lengths), 1)
         between("dropout", self.dropout, 0, 1, open_end=True)
 
     def network(self, form: Form, num_outputs: int) -> nn.Module:

@@ -22,7 +22,7 @@ def generate(
     temperature: float = 0.8,
     seed: int = 0,
 ) -> Iterator[str]:
-    """Yield the characters that follow a prompt, one by one.
+    """Return what yields the characters that follow a prompt, one by one.
 
     Each is drawn with probability `softmax(outputs / temperature)`; at 0 the most probable one is taken.
 
@@ -35,8 +35,10 @@ def generate(
         seed: everything random follows from it.
 
     Raises:
-        InputError: a character of the prompt that the training part does not hold.
+        InputError: a character of the prompt that the training part does not hold, before anything is given.
     """
+    if not isinstance(prompt, str):
+        raise InputError(f"a prompt is a text to continue (got {type(prompt).__name__})")
     whole("length", length, 1)
     at_least("temperature", temperature, 0)
     check_seed(seed)
@@ -48,6 +50,14 @@ def generate(
     first = next(model.parameters(), torch.zeros(0))
     window = torch.from_numpy(codes.astype(np.int64)).to(first.device)[None]
     random = torch.Generator(first.device).manual_seed(seed)
+    return _drawn(model, preprocessing, window, length, temperature, random)
+
+
+def _drawn(
+    model: nn.Module, preprocessing: CharacterPreprocessing, window: torch.Tensor, length: int, temperature: float,
+    random: torch.Generator,
+) -> Iterator[str]:  # fmt: skip
+    """Yield the characters that follow a window of them, shape (1, T)."""
     for _ in range(length):
         with evaluating(model):
             window = window[:, -preprocessing.context :]
@@ -57,4 +67,4 @@ def generate(
             else:
                 chosen = scores.argmax(dim=0, keepdim=True)
         window = torch.cat([window, chosen[None]], dim=1)
-        yield alphabet[int(chosen)]
+        yield preprocessing.alphabet[int(chosen)]

@@ -16,8 +16,9 @@ import torch
 from torch import nn
 
 from .. import evaluation
+from ..data.arriving import rows_of_file
 from ..data.core import Data
-from ..data.encoding import encode_rows, rows_of_file
+from ..data.encoding import encode_rows
 from ..data.language import CharacterPreprocessing
 from ..data.preprocessing import Preprocessing
 from ..data.series import SeriesPreprocessing
@@ -193,33 +194,42 @@ class Run:
         return evaluation.probabilities(self._outputs(rows), len(self.interface.classes))
 
     def predict_file(self, path: str | Path) -> pl.DataFrame:
-        """Return predictions for the rows of a file: of classes with their probabilities, of a series a line a step ahead."""
-        rows = rows_of_file(path, self.interface.preprocessing)
+        """Return predictions for the rows of a file: of classes with their probabilities, of a series a line a step ahead; of
+        the files of a folder with their names.
+        """
+        rows = rows_of_file(path, self.interface.preprocessing, self.interface.classes)
         if self._transcribes:
-            return pl.DataFrame({"prediction": self.predict(rows).tolist()}, schema={"prediction": pl.String})
-        raw = self._outputs(rows)
+            answers = pl.DataFrame({"prediction": self.predict(rows).tolist()}, schema={"prediction": pl.String})
+        else:
+            answers = pl.DataFrame(self._answers(self._outputs(rows)))
+        if Path(path).is_dir():
+            answers.insert_column(0, pl.Series("file", [str(file) for file in rows]))
+        return answers
+
+    def _answers(self, raw: torch.Tensor) -> dict[str, Any]:
+        """Return the columns of a table of predictions."""
         if self.interface.classes is None:
             values = np.atleast_1d(self.interface.values(raw))
             if isinstance(self.interface.preprocessing, SeriesPreprocessing):
-                return pl.DataFrame({"step": np.arange(1, values.size + 1), "prediction": values.reshape(-1)})
-            columns = (
-                {"prediction": values} if values.ndim == 1 else {f"c{i + 1}": values[:, i] for i in range(values.shape[1])}
-            )
-            return pl.DataFrame(columns)
+                return {"step": np.arange(1, values.size + 1), "prediction": values.reshape(-1)}
+            return {"prediction": values} if values.ndim == 1 else {f"c{i + 1}": values[:, i] for i in range(values.shape[1])}
         shares = evaluation.probabilities(raw, len(self.interface.classes))
         names = [str(name) for name in self.interface.classes]
         chosen = [names[i] for i in shares.argmax(axis=1)]
-        return pl.DataFrame({"prediction": chosen} | {f"probability of {name}": shares[:, i] for i, name in enumerate(names)})
+        return {"prediction": chosen} | {f"probability of {name}": shares[:, i] for i, name in enumerate(names)}
 
     def generate(self, prompt: str = "", *, length: int = 500, temperature: float = 0.8, seed: int = 0) -> str:
         """Return what follows a prompt, as a network of what comes next has it: `length` characters; see `generation`."""
         return "".join(self.stream(prompt, length=length, temperature=temperature, seed=seed))
 
     def stream(self, prompt: str = "", **how: Any) -> Iterator[str]:
-        """Yield the characters of `generate` one by one, as they are drawn."""
+        """Return what yields the characters of `generate` one by one, as they are drawn; the prompt is checked here."""
         if not isinstance(self.interface.preprocessing, CharacterPreprocessing):
-            raise InputError("this run predicts rows, not what comes next in a text; use predict")
-        yield from generate(self.model, self.interface.preprocessing, prompt, **how)
+            raise InputError(
+                "this run predicts rows, not what comes next in a text; give it rows: run.predict(rows), or "
+                f"steepest predict {self.id} FILE"
+            )
+        return generate(self.model, self.interface.preprocessing, prompt, **how)
 
     def predict_quantiles(self, rows: Any) -> np.ndarray:
         """Return the quantiles that `pinball` taught, in its order: (rows, quantiles), or (rows, targets, quantiles)."""
@@ -235,7 +245,11 @@ class Run:
         return self.interface.preprocessing.form.each_step and self.interface.preprocessing.form.kind != "language"
 
     def _outputs(self, rows: Any) -> torch.Tensor:
-        return evaluation.outputs(self.model, self._inputs(rows), self.interface.preprocessing.form)
+        found = evaluation.outputs(self.model, self._inputs(rows), self.interface.preprocessing.form)
+        if found.isnan().any():
+            row = int(found.isnan().reshape(len(found), -1).any(dim=1).nonzero()[0])
+            raise InputError(self._why_nothing(row))
+        return found
 
     def _inputs(self, rows: Any) -> Rows:
         """Return new rows as the network reads them, where it lies."""
@@ -245,6 +259,14 @@ class Run:
         if isinstance(inputs, torch.Tensor) and inputs.is_floating_point():
             inputs = inputs.to(first.dtype)
         return inputs.to(first.device)
+
+    def _why_nothing(self, row: int) -> str:
+        """Return why the network has no answer for a row (from 0)."""
+        if all(bool(p.isfinite().all()) for p in self.model.parameters()):
+            return (
+                f"row {row} (from 0) is so far from the training data that the network's outputs are no numbers; leave it out"
+            )
+        return f"run {self.id} has diverged: its weights are no numbers; train again with a lower learning rate"
 
     def __repr__(self) -> str:
         shown = "  ".join(f"{name} {value:.4g}" for name, value in self.metrics.items() if isinstance(value, float))
