@@ -487,3 +487,9 @@ def test_a_zip_that_understates_its_members(tmp_path: Path) -> None:
     (tmp_path / "t.npz").write_bytes(content)
     with pytest.raises(steepest.InputError, match="is not a readable npz archive"):
         load("t.npz")
+
+
+@pytest.mark.parametrize("shape", [(20, 1, 0, 8), (20, 8, 8, 0), (20, 0)])
+def test_rows_of_nothing(shape: tuple[int, ...]) -> None:
+    with pytest.raises(steepest.InputError, match=r"X: expected numbers in each row \(got shape"):
+        steepest.arrays(np.zeros(shape, dtype=np.uint8), np.arange(20) % 2)

@@ -497,6 +497,29 @@ def test_gaps_at_the_begin_of_a_series_are_not_filled_from_the_future(load: Path
         data(360)
 
 
+def test_dates_of_a_series_that_cannot_be(tmp_path: Path) -> None:
+    days = [f"2024-{1 + i // 28:02}-{1 + i % 28:02}" for i in range(200)]
+    rows = [f"{'2024-02-31' if i in (0, 50) else day},{i % 9}" for i, day in enumerate(days)]
+    (tmp_path / "days.csv").write_text("\n".join(["day,v", *rows]))
+    with pytest.raises(steepest.InputError, match=r"line 2, .*such as '2024-01-02', got '2024-02-31'; .*--on-bad-row skip"):
+        steepest.task(tmp_path / "days.csv", label="v", horizon=2)
+    data = steepest.task(tmp_path / "days.csv", label="v", horizon=2, on_bad_row="skip").data
+    assert len(data.inputs.values) == 198  # type: ignore[attr-defined]
+    assert [(finding.what, finding.count) for finding in data.cleaning.findings][:1] == [("rows whose date cannot be read", 2)]
+
+
+@pytest.mark.parametrize("far", [{"horizon": 10**20}, {"horizon": 2, "window": 10**20}])
+def test_a_window_longer_than_any_series(far: dict[str, int], tmp_path: Path) -> None:
+    (tmp_path / "v.csv").write_text("\n".join(["v", *map(str, range(50))]))
+    with pytest.raises(steepest.InputError, match="too few for a window of"):
+        steepest.task(tmp_path / "v.csv", label="v", **far)
+
+
+def test_filters_longer_than_any_text(reviews: Path) -> None:
+    with pytest.raises(steepest.InputError, match=r"reads 900 words in a row; texts here have \d+"):
+        steepest.fit(steepest.task(reviews, model=steepest.text_cnn(lengths=(2, 900))), record=False)
+
+
 # -- the command line -------------------------------------------------------------------------------------------------
 
 

@@ -102,6 +102,8 @@ def _check_rows(rows: Path | None, out: Path | None, how: list[str]) -> None:
     """Raise unless there are rows to predict, or none and a text is continued, each with its own options."""
     from ..sources import check_source
 
+    if out is not None and out.is_dir():
+        raise InputError(f"--out {out} is a folder; expected a file, such as {out / 'predictions.csv'}")
     if rows is None:
         if out is not None:
             raise InputError("--out is for predictions of the rows of a file, and none is named; a text is kept by > FILE")

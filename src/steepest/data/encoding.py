@@ -107,7 +107,7 @@ def _last_window(rows: Any, preprocessing: SeriesPreprocessing) -> Series:
 def _last_steps(rows: Any, preprocessing: SeriesPreprocessing) -> np.ndarray:
     """Return the last steps of a table, read and checked as the training table was; shape (window, features)."""
     window, reading, time = preprocessing.window, preprocessing.reading, preprocessing.time
-    raw = read_frame(rows, header=reading.header) if isinstance(rows, str | Path) else RawTable.taken(rows)
+    raw = read_frame(rows, header=reading.header, on_bad_row=None) if isinstance(rows, str | Path) else RawTable.taken(rows)
     for name in preprocessing.names:
         if name not in raw.frame.columns:
             raise InputError(f"rows lack the column {name!r} that the model was trained on")

@@ -102,6 +102,8 @@ def to_numbers(value: Any, what: str) -> np.ndarray:
             raise InputError(f"{what}: expected numbers, got text or objects ({error})") from None
     if array.dtype.kind == "c":
         raise InputError(f"{what}: complex numbers are not supported; pass real and imaginary parts as columns")
+    if 0 in array.shape[1:]:
+        raise InputError(f"{what}: expected numbers in each row (got shape {array.shape})")
     if array.dtype.kind not in "biuf":
         raise InputError(f"{what}: expected numbers (got {array.dtype})")
     if array.dtype.kind == "f" and (huge := np.abs(np.nan_to_num(array, posinf=np.inf)) > LARGEST).any():

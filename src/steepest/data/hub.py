@@ -103,7 +103,7 @@ def _of_one_column(
     labels = np.concatenate([frame[label].to_numpy() for frame in frames.values()])
     if not images:
         report.columns = 1
-        return Texts(_texts(frames, column, report), check_tokens(tokens)), labels, where
+        return Texts(_texts(frames, column, report), check_tokens(tokens), column), labels, where
     cells = [cell for frame in frames.values() for cell in _cells(frame[column])]
     names = [f"row {row} of {part}, column {column!r}," for part, frame in frames.items() for row in frame[ROW]]
     values, kept = decode(cells, names, report, size=size, on_bad_row=on_bad_row)

@@ -20,7 +20,7 @@ from .reading import RawTable, read_frame
 from .scaling import scaler_numbers
 from .splitting import PARTS, SHARES, in_turn
 from .targets import Targets
-from .times import date_pattern, in_order, times
+from .times import date_pattern, in_order, times, with_dates
 
 if TYPE_CHECKING:
     from .gathering import Windows
@@ -139,7 +139,9 @@ def read_series(
     for note in raw.notes:
         report.note(note)
     label = find_label(raw.frame.columns, label, raw.source)
-    stamps, pattern = times(raw, time), None
+    raw = with_dates(raw, time, report) if on_bad_row == "skip" else raw
+    advice = "correct or remove the row, or add --on-bad-row skip, which leaves such rows out"
+    stamps, pattern = times(raw, time, advice=advice), None
     if stamps is not None:
         pattern = date_pattern(raw.frame[stamps.name])
         raw = in_order(raw, stamps, report, on_bad_row)
@@ -202,7 +204,7 @@ def _windows(
     begins, dealt, count = [], {}, 0
     for part, (begin, end) in zip(PARTS, cuts, strict=True):
         first = max(begin - window, 0)
-        found = np.arange(first, end - window - horizon + 1) if end > begin else np.empty(0, dtype=np.int64)
+        found = np.arange(first, max(first, end - window - horizon + 1))
         if end > begin and not len(found):
             raise InputError(
                 f"{source}: the {part} part has {end - begin} steps, too few for a window of {window} and {horizon} ahead; "

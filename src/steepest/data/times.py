@@ -66,8 +66,32 @@ def example_of(pattern: str) -> str:
     return datetime(2024, 12, 31, 23, 59).strftime((pattern or FORMATS[3]).replace("%.f", ".5"))
 
 
-def times(raw: RawTable, name: str | None, pattern: str | None = None) -> pl.Series | None:
+def times(
+    raw: RawTable, name: str | None, pattern: str | None = None, *, advice: str = "correct or remove the row"
+) -> pl.Series | None:
     """Return the column that holds the time, in microseconds: the one named, else the first of dates, else None."""
+    found = _stamps(raw, name, pattern)
+    if found is None or not found.null_count():
+        return found
+    at, cells = int(found.is_null().arg_max() or 0), raw.frame[found.name]
+    example = next((shown(cell) for cell, stamp in zip(cells, found, strict=True) if stamp is not None), "")
+    raise InputError(
+        f"{raw.source}, {raw.place(at)}, column {found.name!r}: expected a date such as {example}, got {shown(cells[at])}; "
+        f"{advice}"
+    )
+
+
+def with_dates(raw: RawTable, name: str | None, report: CleaningReport) -> RawTable:
+    """Return the rows whose time can be read."""
+    found = _stamps(raw, name, None)
+    if found is None or not found.null_count():
+        return raw
+    report.add("rows whose date cannot be read", found.null_count(), "left out", found.name)
+    return raw.take(np.flatnonzero(found.is_not_null().to_numpy()))
+
+
+def _stamps(raw: RawTable, name: str | None, pattern: str | None) -> pl.Series | None:
+    """Return the column that holds the time; cells that hold none are null."""
     if name is not None and name not in raw.frame.columns:
         raise InputError(f"{raw.source}: {unknown('time column', name, raw.frame.columns)}")
     for column in [name] if name is not None else raw.frame.columns:
@@ -75,16 +99,8 @@ def times(raw: RawTable, name: str | None, pattern: str | None = None) -> pl.Ser
         if name is not None and (cells.dtype.is_numeric() or cells.cast(pl.Float64, strict=False).null_count() == 0):
             return cells.cast(pl.Float64).alias(column)
         found = as_times(cells, pattern)
-        if found is None:
-            continue
-        wrong = np.flatnonzero((found.is_null()).to_numpy())
-        if len(wrong):
-            at = int(wrong[0])
-            raise InputError(
-                f"{raw.source}, {raw.place(at)}, column {column!r}: expected a date such as {shown(cells[0])}, "
-                f"got {shown(cells[at])}; correct or remove the row"
-            )
-        return found.alias(column)
+        if found is not None:
+            return found.alias(column)
     if name is not None:
         raise InputError(f"{raw.source}: the column {name!r} holds no times (such as 2024-12-31 23:59, or numbers)")
     return None

@@ -242,6 +242,10 @@ class TextCnn(ModelSpec):
 
         if form.kind != "text":
             raise InputError(f"text_cnn reads texts; the data are of the kind {form.kind}")
+        if (longest := max(self.lengths)) > form.shape[0]:
+            raise InputError(
+                f"text_cnn(lengths={self.lengths}) reads {longest} words in a row; texts here have {form.shape[0]}"
+            )
         return Network(form, self.width, self.filters, self.lengths, num_outputs, self.dropout)
 
 
