@@ -381,3 +381,24 @@ def test_arrays_without_labels_are_told_how_to_come() -> None:
     for source in (values, torch.from_numpy(values), (values, [0, 1] * 4), [1, 2, 3]):
         with pytest.raises(steepest.InputError, match=r"arrays are brought with their labels: steepest.arrays\(X, y\)"):
             steepest.task(source)
+
+
+def test_what_fitting_found_is_told_once_after_the_rows_are_dealt_out_anew() -> None:
+    rng = np.random.default_rng(0)
+    frame = pl.DataFrame({"a": rng.normal(size=60), "city": [f"{'abc'[i % 3]}" for i in range(59)] + ["rare"], "one": [1] * 60})
+    data = steepest.arrays(frame, np.arange(60) % 2)
+    _ = data.preprocessing
+    told = [str(finding) for finding in data.cleaning.findings]
+    assert len(told) == len(set(told)) > 0
+    again = data.with_parts(data.parts)
+    _ = again.preprocessing
+    assert [str(finding) for finding in again.cleaning.findings] == told
+    some = data.only("train", "validation", by="a worker")
+    assert [str(finding) for finding in some.cleaning.findings] == told
+
+
+def test_targets_kept_as_they_are_stay_so_when_dealt_out_anew() -> None:
+    data = steepest.arrays(np.random.default_rng(0).normal(size=(40, 3)), np.linspace(5, 9, 40)).unscaled
+    for copy in (data, data.with_parts(data.parts), data.only("train", by="a worker")):
+        shift, scale = copy.target_scale
+        assert (float(shift), float(scale)) == (0.0, 1.0)

@@ -497,6 +497,13 @@ def test_gaps_at_the_begin_of_a_series_are_not_filled_from_the_future(load: Path
         data(360)
 
 
+def test_spelling_stays_when_rows_are_dealt_out_anew(reviews: Path) -> None:
+    data = steepest.task(reviews).data
+    for spelled, given in ((True, data.spelled), (False, data.unspelled)):
+        for copy in (given, given.with_parts(given.parts), given.only("train", by="a worker")):
+            assert copy.preprocessing.spelled is spelled  # type: ignore[attr-defined]
+
+
 def test_dates_of_a_series_that_cannot_be(tmp_path: Path) -> None:
     days = [f"2024-{1 + i // 28:02}-{1 + i % 28:02}" for i in range(200)]
     rows = [f"{'2024-02-31' if i in (0, 50) else day},{i % 9}" for i, day in enumerate(days)]

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import InputError, unknown
 from ..forms import Form
-from .cleaning import CleaningReport, Table
+from .cleaning import CleaningReport, Finding, Table
 from .inputs import Inputs, Stream
 from .preprocessing import Preprocessing, TablePreprocessing, check_alike
 from .scaling import check_scaling, scaler_numbers
@@ -53,6 +53,9 @@ class Data:
         in_time: whether the parts follow each other in time.
         origin: how to load the data again (source and options), where that is possible.
         reads: every reading of a part so far.
+        learned: what fitting the preprocessing found in the training part; `cleaning` tells it too.
+        plain_targets: whether the numbers to predict are kept as they are.
+        spelling: whether rows of text say how words are spelled; None: as they were fitted.
     """
 
     name: str
@@ -67,6 +70,9 @@ class Data:
     in_time: bool = False
     origin: dict[str, Any] | None = None
     reads: list[Read] = field(default_factory=list)
+    learned: list[Finding] = field(default_factory=list)
+    plain_targets: bool = False
+    spelling: bool | None = None
 
     def __post_init__(self) -> None:
         check_scaling(self.scaling)
@@ -93,15 +99,23 @@ class Data:
     @cached_property
     def preprocessing(self) -> Preprocessing:
         """The value that turns cleaned rows into network inputs."""
-        return self.inputs.take(self.parts["train"]).fit(self.scaling, self.cleaning)
+        report = CleaningReport()
+        fitted = self.inputs.take(self.parts["train"]).fit(self.scaling, report)
+        self.learned = report.findings
+        self.cleaning.findings += report.findings
+        if isinstance(fitted, TextPreprocessing) and fitted.pieces is None and self.spelling is not None:
+            return replace(fitted, spelled=self.spelling)
+        return fitted
 
     @cached_property
     def target_scale(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and deviation of the training targets of a regression, (0, 1) where targets are kept as they are."""
         values, own = self.targets.values, getattr(self.preprocessing, "target_scale", None)
+        if self.targets.kind != "regression" or self.plain_targets:
+            return np.float64(0.0), np.float64(1.0)  # type: ignore[return-value]
         if own is not None:  # of a series, whose label is seen too
             return own
-        if self.targets.kind != "regression" or self.scaling == "none":
+        if self.scaling == "none":
             return np.float64(0.0), np.float64(1.0)  # type: ignore[return-value]
         columns = values[self.parts["train"]].reshape(len(self.parts["train"]), -1)
         mean, deviation = scaler_numbers(columns, "standard")
@@ -112,8 +126,8 @@ class Data:
         """The same data with the numbers to predict as they are, for objectives that need them so."""
         if self.targets.kind != "regression":
             return self
-        copy = replace(self)
-        copy.__dict__ |= {"preprocessing": self.preprocessing, "target_scale": (np.float64(0.0), np.float64(1.0))}
+        copy = replace(self, plain_targets=True)
+        copy.__dict__["preprocessing"] = self.preprocessing  # a cached property: fitted once
         return copy
 
     @cached_property
@@ -130,8 +144,8 @@ class Data:
         now = self.preprocessing if self.kind == "text" else None
         if not isinstance(now, TextPreprocessing) or now.pieces is not None or now.spelled == spelled:
             return self
-        copy = replace(self)
-        copy.__dict__ |= {"preprocessing": replace(now, spelled=spelled), "target_scale": self.target_scale}
+        copy = replace(self, spelling=spelled)
+        copy.__dict__["preprocessing"] = replace(now, spelled=spelled)
         return copy
 
     @property
@@ -194,7 +208,8 @@ class Data:
     def with_parts(self, parts: Mapping[str, np.ndarray]) -> Data:
         """Return the same data dealt out anew; preprocessing is fitted again, on the new training part."""
         full = {name: np.asarray(parts.get(name, np.empty(0, dtype=np.int64))) for name in PARTS}
-        return replace(self, parts=full, cleaning=replace(self.cleaning, findings=list(self.cleaning.findings)))
+        told = [finding for finding in self.cleaning.findings if not any(finding is one for one in self.learned)]
+        return replace(self, parts=full, cleaning=replace(self.cleaning, findings=told), learned=[])
 
     def only(self, *names: str, by: str) -> Data:
         """Return a copy that holds the rows of these parts and no others: what a worker process is given."""
@@ -204,8 +219,9 @@ class Data:
         parts = {name: np.arange(at[i], at[i + 1]) for i, name in enumerate(names)}
         groups = None if self.groups is None else self.groups[rows]
         copy = replace(self, inputs=self.inputs.take(rows), targets=self.targets.take(rows), groups=groups, reads=[])
-        copy = copy.with_parts(parts)
-        copy.__dict__["preprocessing"] = self.preprocessing  # a cached property: fitted once, here
+        fitted = self.preprocessing  # a cached property: fitted once, here, and what that found is told
+        copy = replace(copy.with_parts(parts), cleaning=replace(self.cleaning, findings=list(self.cleaning.findings)))
+        copy.__dict__["preprocessing"] = fitted
         return copy
 
     def prepared_by(self, preprocessing: Preprocessing, target_scale: tuple[Any, Any]) -> Data:
