@@ -504,6 +504,13 @@ def test_spelling_stays_when_rows_are_dealt_out_anew(reviews: Path) -> None:
             assert copy.preprocessing.spelled is spelled  # type: ignore[attr-defined]
 
 
+def test_folds_would_train_on_what_comes_after(story: Path, tmp_path: Path) -> None:
+    (tmp_path / "v.csv").write_text("\n".join(["v", *(str(i % 7) for i in range(90))]))
+    for task in (steepest.task(tmp_path / "v.csv", label="v", horizon=2), steepest.task(story, context=16)):
+        with pytest.raises(steepest.InputError, match="its parts follow each other in time, which folds would undo"):
+            steepest.cross_validate(task, folds=2)
+
+
 def test_dates_of_a_series_that_cannot_be(tmp_path: Path) -> None:
     days = [f"2024-{1 + i // 28:02}-{1 + i % 28:02}" for i in range(200)]
     rows = [f"{'2024-02-31' if i in (0, 50) else day},{i % 9}" for i, day in enumerate(days)]

@@ -109,4 +109,4 @@ def read_characters(
     ends = np.cumsum([0, *map(len, begins)])
     dealt = {part: np.arange(ends[i], ends[i + 1]) for i, part in enumerate(PARTS)}
     targets = Targets("language", codes[rows + 1].astype(np.int64), tuple(alphabet))
-    return Data(name, Stream(codes.astype(np.uint32), alphabet, rows, context), targets, dealt, report, "none")
+    return Data(name, Stream(codes.astype(np.uint32), alphabet, rows, context), targets, dealt, report, "none", in_time=True)

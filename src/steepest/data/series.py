@@ -154,7 +154,7 @@ def read_series(
     series = replace(series, reading=kept, time=None if stamps is None else stamps.name, pattern=pattern)
     ahead = series.begins[:, None] + window + np.arange(horizon)
     targets = values[ahead, names.index(label)]
-    return Data(name, series, Targets("regression", targets), dealt, report, scaling)
+    return Data(name, series, Targets("regression", targets), dealt, report, scaling, in_time=True)
 
 
 def _features(
