@@ -390,3 +390,17 @@ def test_clipping_cures_an_exploding_recurrent_network() -> None:
     cured = steepest.fit(task, steepest.Recipe(clipped, batch=32, epochs=8), record=False)
     assert cured.status == "finished"
     assert cured.metrics["r2"] > 0.4
+
+
+def test_a_run_is_left_out_in_training_with_all_longer_ones() -> None:
+    from steepest.models.heads import Runs
+
+    torch.manual_seed(0)
+    runs = Runs(5, 1, ngrams=3, buckets=16, dropout=0.5)
+    for table, value in zip((runs.tokens, *runs.runs), (100.0, 1.0, 10.0), strict=True):
+        nn.init.constant_(next(table.parameters()), value)
+    x = torch.randint(0, 5, (100, 100))
+    found, counts = runs(x).unique(return_counts=True)
+    assert found.tolist() == [100, 101, 111]
+    torch.testing.assert_close(counts / 10_000, torch.tensor([0.5, 0.25, 0.25]), atol=0.03, rtol=0)
+    assert runs.eval()(x).unique().tolist() == [111]

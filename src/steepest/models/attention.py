@@ -78,7 +78,7 @@ class Transformer(nn.Module):
         super().__init__()
         self.each_step, self.of_a_head = form.each_step, width // heads
         causal = form.kind == "language"
-        self.reader = Reader(form, width, ngrams, buckets)
+        self.reader = Reader(form, width, ngrams, buckets, dropout)
         self.blocks = nn.ModuleList(Block(width, heads, causal, dropout) for _ in range(layers))
         self.norm, self.dropout = nn.LayerNorm(width), nn.Dropout(dropout)
         self.answer = nn.Linear(width, outputs)

@@ -25,14 +25,18 @@ def hashed_runs(x_BT: Tensor, longest: int) -> Iterator[Tensor]:
 class Runs(nn.Module):
     """What is learned of each token, and of each run of 2 to `ngrams` tokens that ends with it, added up; (B, T) to (B, T, D).
 
-    Runs share `buckets` places, by their hash. They tell a network at once what it would take many steps to learn.
+    Runs share `buckets` places, by their hash. They tell a network at once what it would take many steps to learn. In training
+    a run is left out with probability `dropout`, and with it all longer ones of that token: what was learned by heart of
+    long runs must then be told from shorter ones, as a language model of counts falls back on them.
 
     Source: Joulin et al., Bag of Tricks for Efficient Text Classification, 2016, arXiv:1607.01759 (hashed n-grams).
     """
 
-    def __init__(self, vocabulary: int, width: int, ngrams: int, buckets: int, padding: int | None = None) -> None:
+    def __init__(
+        self, vocabulary: int, width: int, ngrams: int, buckets: int, padding: int | None = None, dropout: float = 0.0
+    ) -> None:
         super().__init__()
-        self.buckets = buckets
+        self.buckets, self.dropout = buckets, dropout
         self.tokens = nn.Embedding(vocabulary, width, padding_idx=padding)
         self.runs = nn.ModuleList(nn.Embedding(buckets, width) for _ in range(ngrams - 1))
         for table in (self.tokens, *self.runs):
@@ -40,19 +44,25 @@ class Runs(nn.Module):
 
     def forward(self, x_BT: Tensor) -> Tensor:
         found = self.tokens(x_BT)
+        kept_BT1 = torch.ones(())
         for table, run in zip(self.runs, hashed_runs(x_BT, 1 + len(self.runs)), strict=True):
-            found = found + table(run % self.buckets)
+            learned = table(run % self.buckets)
+            if self.training and self.dropout:
+                kept_BT1 = kept_BT1 * (torch.rand((*x_BT.shape, 1), device=x_BT.device) >= self.dropout)
+                learned = learned * kept_BT1
+            found = found + learned
         return found
 
 
 class Reader(nn.Module):
     """A row as steps of `width` numbers, (B, T, D), and which of them are there, (B, T): tokens are looked up."""
 
-    def __init__(self, form: Form, width: int, ngrams: int = 1, buckets: int = 1) -> None:
+    def __init__(self, form: Form, width: int, ngrams: int = 1, buckets: int = 1, dropout: float = 0.0) -> None:
         super().__init__()
         self.padded = form.kind in PADDED
         if form.is_tokens:
-            self.read: nn.Module = Runs(form.vocabulary, width, ngrams, buckets, padding=0 if self.padded else None)
+            padding = 0 if self.padded else None
+            self.read: nn.Module = Runs(form.vocabulary, width, ngrams, buckets, padding, dropout)
         else:
             self.read = nn.Linear(form.shape[-1], width)
         self.is_tokens = form.is_tokens

@@ -38,7 +38,7 @@ class Recurrent(nn.Module):
     ) -> None:
         super().__init__()
         self.each_step = form.each_step
-        self.reader = Reader(form, embedding, ngrams, buckets)
+        self.reader = Reader(form, embedding, ngrams, buckets, dropout)
         between = dropout if layers > 1 else 0.0
         made: Any = CELLS[cell]
         self.layers: nn.RNNBase = made(embedding, width, layers, batch_first=True, dropout=between, bidirectional=bidirectional)

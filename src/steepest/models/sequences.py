@@ -82,7 +82,7 @@ class Lstm(_Recurrent):
     Args:
         width: of the state.
         layers: one on top of the other.
-        dropout: of what is read, between layers and before the answer, in [0, 1).
+        dropout: of runs of tokens, of what is read, between layers and before the answer, in [0, 1).
         bidirectional: read backwards, too.
         embedding: numbers that stand for a token or step; None: as many as the state has.
         ngrams: of tokens, the longest run that has numbers of its own beside those of its last token, >= 1. Runs of four
@@ -119,7 +119,7 @@ class Transformer(ModelSpec):
         width: of the stream, a multiple of `heads`.
         layers: of attention and network.
         heads: attention patterns a layer.
-        dropout: of what each layer adds, in [0, 1).
+        dropout: of runs of tokens, and of what each layer adds, in [0, 1).
         ngrams: see `lstm`.
         buckets: see `lstm`.
 
