@@ -570,3 +570,15 @@ def test_a_mistake_among_amounts_stops_with_its_line() -> None:
     frame = pl.DataFrame({"price": [*(f"${i}.50" for i in range(60)), "a few"], "y": [i % 2 for i in range(61)]})
     with pytest.raises(steepest.InputError, match="row 60, column 'price': expected a number"):
         steepest.read_table(frame, "y")
+
+
+def test_classes_that_differ_only_in_capitals_are_told() -> None:
+    frame = pl.DataFrame({"x": np.arange(120) % 7, "left": ["yes", "Yes", "no", "maybe"] * 30})
+    data = steepest.read_table(frame, "left")
+    assert data.targets.num_classes == 4
+    told = [str(finding) for finding in data.cleaning.findings if "capitals" in finding.what]
+    assert told == [
+        "2 warning: classes that differ only in capitals in left: kept apart, such as 'Yes' and 'yes'; if they mean the same, "
+        "write them alike"
+    ]
+    assert "capitals" not in str(steepest.read_table(frame.filter(pl.col("left") != "Yes"), "left").cleaning)
