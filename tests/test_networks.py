@@ -148,6 +148,17 @@ def test_the_default_follows_the_rows_and_the_network() -> None:
     many = Form("table", (100,), numbers=tuple(range(100)))
     assert [default_model(many, rows).waves for rows in (5_000, 50_000)] == [0, 0]  # type: ignore[attr-defined]
     assert "muon" not in repr(default_recipe(IMAGE, 500, steepest.additive_model()))
+    coded = Form("table", (2,), codes=((1, 120),), numbers=(0,))
+    assert [default_model(coded, rows).lookup for rows in (1_000, 5_000, 50_000)] == [2, None, None]  # type: ignore[attr-defined]
+
+
+def test_a_category_is_at_most_as_many_numbers_as_asked_and_they_begin_near_zero() -> None:
+    form = Form("table", (2,), codes=((1, 120),), numbers=(0,))
+    free, few, none_fewer = (steepest.mlp((8,), lookup=most).build(form, 1)[0] for most in (None, 2, 99))  # type: ignore[index]
+    assert [net.tables[0].embedding_dim for net in (free, few, none_fewer)] == [23, 2, 23]
+    assert float(few.tables[0].weight.detach().std()) == pytest.approx(0.1 / 2**0.5, rel=0.3)
+    with pytest.raises(steepest.InputError, match="lookup must be"):
+        steepest.mlp(lookup=0)
 
 
 PADDED = [(spec, form) for spec, form in BUILT if form in (TEXT, SPELLED, SOUND)]

@@ -19,6 +19,7 @@ import steepest
 from steepest.cli import main
 from steepest.data import stored
 from steepest.data.encoding import encode_rows
+from steepest.data.notations import as_numbers, number_notation
 from steepest.data.reading import read_frame
 from steepest.data.splitting import PARTS, split_rows
 from steepest.data.steps import CategoryStep, CodeStep, DateStep, NumberStep, TextStep, fit_words
@@ -493,3 +494,91 @@ def test_numbers_beyond_reach_are_skipped_too(tmp_path: Path) -> None:
     data = steepest.read_table(tmp_path / "t.csv", "label", on_bad_row="skip")
     assert len(data) == 59
     assert "1 rows with numbers that are not finite: skipped" in told(data)
+
+
+NOTATIONS = [
+    (["1.234,56", "16,88", "-3"], "", "1.234,5", [1234.56, 16.88, -3]),
+    (["16.88 €", "€1,200.50", "3"], "", "€1,234.5", [16.88, 1200.5, 3]),
+    (["-$1,234", "$-7.50", "$ .5"], "", "$1,234.5", [-1234, -7.5, 0.5]),
+    (["12%", "13.5 %"], "", "1,234.5%", [12, 13.5]),
+    (["1\u202f234,5", "12 000", "3"], "", "1 234,5", [1234.5, 12000, 3]),
+    (["1’234.50", "2"], "", "1'234.5", [1234.5, 2]),
+    (["1,234", "999"], ",", "1,234.5", [1234, 999]),
+    (["1,234", "999"], ";", "1.234,5", [1.234, 999]),
+    (["1,234,567", "999"], ";", "1,234.5", [1234567, 999]),
+    (["1,234", "12345"], ",", "1.234,5", [1.234, 12345]),  # a file that sets thousands apart does so everywhere
+    (["0,123", "1,234"], ",", "1.234,5", [0.123, 1.234]),
+    (["1.234.567", "12"], "", "1.234,5", [1234567, 12]),
+]
+
+
+@pytest.mark.parametrize(("cells", "delimiter", "notation", "numbers"), NOTATIONS)
+def test_numbers_in_other_notations_are_read(cells: list[str], delimiter: str, notation: str, numbers: list[float]) -> None:
+    column = pl.Series([*cells, None])
+    assert number_notation(column, delimiter) == notation
+    assert as_numbers(column, notation).to_list() == [*numbers, None]
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [["12", "0.5"], ["12.5", "12,5"], ["$5", "€6"], ["12%", "0.12"], ["555 123 456", "030 123 457"], ["555 123 456"] * 3,
+     ["1,2,3", "1,2"], ["2024-01-31"], ["1.2.2024"], ["12:30"], ["a1", "b2"]],
+)  # fmt: skip
+def test_what_is_no_one_notation_is_left_alone(cells: list[str]) -> None:
+    assert number_notation(pl.Series(cells)) == ""
+
+
+def amounts(count: int = 300) -> tuple[np.ndarray, list[str]]:
+    """Prices, and the lines of a file that holds them, their shares and totals, as Germans write them."""
+    price = np.random.default_rng(0).integers(100, 400_000, count) / 100
+    written = [f"{value:,.2f}".translate(str.maketrans(",.", ".,")) for value in price]
+    totals = [f"{2 * value + i % 7:,.2f} €".translate(str.maketrans(",.", ".,")) for i, value in enumerate(price)]
+    return price, ["price;share;total", *(f"{a};{i % 90}%;{b}" for i, (a, b) in enumerate(zip(written, totals, strict=True)))]
+
+
+def test_a_decimal_comma_is_kept_with_the_model_and_told(tmp_path: Path) -> None:
+    price, lines = amounts()
+    (tmp_path / "prices.csv").write_text("\n".join(lines))
+    (tmp_path / "later.csv").write_text("\n".join([lines[0], "7,5;8%;15,00", "8;9%;1.016,00"]))
+    data = steepest.read_table(tmp_path / "prices.csv", "total", test=tmp_path / "later.csv")
+    assert data.targets.kind == "regression"
+    assert data.targets.values[:300] == pytest.approx(2 * price + np.arange(300) % 7)
+    assert data.targets.values[300] == 15
+    assert data.inputs["price"].values[:301] == pytest.approx([*price, 7.5])  # type: ignore[index]
+    told = {finding.column: f"{finding.what}: {finding.action}" for finding in data.cleaning.findings}
+    assert told["price"].startswith("numbers with a decimal comma and thousands set apart: read as numbers: '")
+    assert told["share"].startswith("numbers with the sign %")
+    steps = json.loads(json.dumps(data.preprocessing.to_dict()))
+    again = stored.from_dict(steps)
+    assert again == data.preprocessing
+    row = encode_rows({"price": ["1.000,5"], "share": ["8%"]}, again)
+    assert np.array_equal(row, encode_rows({"price": [1000.5], "share": [8]}, again))
+    with pytest.raises(steepest.InputError, match=r"row 0, column 'price': expected a number such as '1\.234,5', got '7\.5'"):
+        encode_rows({"price": ["7.5"], "share": ["8%"]}, again)
+    for step in steps["steps"]:
+        del step["pattern"]  # as records of earlier versions were written
+    assert [step.pattern for step in stored.from_dict(steps).steps] == ["", ""]  # type: ignore[union-attr]
+
+
+def test_few_amounts_of_a_label_are_names_of_classes_unless_told_otherwise() -> None:
+    frame = pl.DataFrame({"x": np.arange(90) % 7, "rate": ["10%", "20%", "30%"] * 30})
+    assert steepest.read_table(frame, "rate").targets.classes == ("10%", "20%", "30%")
+    assert set(steepest.read_table(frame, "rate", kind="regression").targets.values) == {10, 20, 30}
+
+
+def test_a_mistake_among_amounts_stops_with_its_line() -> None:
+    frame = pl.DataFrame({"price": [*(f"${i}.50" for i in range(60)), "a few"], "y": [i % 2 for i in range(61)]})
+    with pytest.raises(steepest.InputError, match="row 60, column 'price': expected a number"):
+        steepest.read_table(frame, "y")
+
+
+def test_classes_that_differ_only_in_capitals_are_told() -> None:
+    frame = pl.DataFrame({"x": np.arange(120) % 7, "left": ["yes", "Yes", "no", "maybe"] * 30})
+    data = steepest.read_table(frame, "left")
+    assert data.targets.num_classes == 4
+    told = [str(finding) for finding in data.cleaning.findings if "capitals" in finding.what]
+    assert told == [
+        "2 warning: classes that differ only in capitals in left: kept apart, such as 'Yes' and 'yes'; if they mean the same, "
+        "write them alike"
+    ]
+    assert "capitals" not in str(steepest.read_table(frame.filter(pl.col("left") != "Yes"), "left").cleaning)

@@ -494,3 +494,12 @@ def test_a_run_is_measured_with_the_preprocessing_it_was_trained_with() -> None:
     assert shown.metrics["accuracy"] == pytest.approx(right.mean())
     with pytest.raises(steepest.InputError, match="the model tells apart the classes"):
         steepest.evaluate(run, "wine")
+
+
+@pytest.mark.parametrize("model", [steepest.linear_model(), steepest.additive_model()], ids=repr)
+@pytest.mark.parametrize("scaling", ["standard", "none"])
+def test_a_line_is_found_by_default(model: steepest.ModelSpec, scaling: str) -> None:
+    X = np.random.default_rng(0).normal(size=(400, 6))
+    y = 100 * X[:, 0] + 500 if scaling == "standard" else X[:, 0] + 1  # as it is, an answer of 500 is far away
+    run = steepest.fit(steepest.Task(steepest.arrays(X, y, scaling=scaling), model=model), record=False)
+    assert run.metrics["r2"] > 0.998

@@ -48,6 +48,11 @@ def _epochs(altogether: int, num_rows: int) -> int:
 
 def _table_recipe(num_rows: int, model: Any) -> Recipe:
     """A multilayer perceptron is held back where rows are few; other networks, yours among them, stop early instead."""
+    if isinstance(model, models.linear_model):
+        return _linear_recipe(num_rows)
+    if isinstance(model, models.additive_model) and num_rows < MANY_ROWS:
+        rule = rules.adamw(0.005, weight_decay=0.3, schedule=schedules.cosine(warmup=0.05))
+        return Recipe(rule, batch=32, epochs=_passes(20_000, num_rows), name="default")
     if model is not None and not isinstance(model, models.mlp):
         many = num_rows >= MANY_ROWS
         rule = rules.adamw(0.005 if many else 0.002, weight_decay=0.02, schedule=schedules.cosine(warmup=0.05))
@@ -58,6 +63,20 @@ def _table_recipe(num_rows: int, model: Any) -> Recipe:
     if num_rows >= SOME_ROWS:
         return Recipe(rule, batch=32, epochs=20, patience=5, name="default")
     return Recipe(rule, batch=32, epochs=min(40, max(15, round(10_000 / num_rows))), name="default")
+
+
+def _passes(altogether: int, num_rows: int) -> int:
+    """Return how often few rows are read: seldom seen, they make few steps."""
+    return min(100, max(5, round(altogether / num_rows)))
+
+
+def _linear_recipe(num_rows: int) -> Recipe:
+    """Large steps that come to rest: what is linear in its weights has one minimum to go down to."""
+    if num_rows >= MANY_ROWS:
+        rule = rules.adamw(0.03, weight_decay=0.02, schedule=schedules.cosine(warmup=0.05))
+        return Recipe(rule, batch=256, epochs=min(15, _epochs(ROWS_READ, num_rows)), name="default")
+    rule = rules.adamw(0.02, weight_decay=0.1, schedule=schedules.cosine(warmup=0.05))
+    return Recipe(rule, batch=32, epochs=_passes(25_000, num_rows), name="default")
 
 
 def _series_recipe(model: Any) -> Recipe:

@@ -16,8 +16,10 @@ import polars as pl
 from ..errors import InputError, shown, unknown
 from .columns import MISSING_MARKS, Column, Marks, Reading, Table
 from .findings import CleaningReport, Finding
-from .kinds import FEW_ROWS, LARGEST, BadRows, marked_cells, typed, typed_as
+from .kinds import FEW_ROWS, LARGEST, BadRows, category, marked_cells, typed, typed_as
+from .notations import told
 from .reading import RawTable
+from .targets import guess_kind
 
 __all__ = [
     "LARGEST", "MISSING_MARKS", "CleaningReport", "Column", "Finding", "Marks", "Reading", "Table", "clean", "find_label",
@@ -57,6 +59,7 @@ def clean(
     categorical: Sequence[str] = (),
     drop: Mapping[str, str] | None = None,
     bad: BadRows | None = None,
+    kind: str | None = None,
 ) -> Cleaned:
     """Type every column.
 
@@ -68,6 +71,7 @@ def clean(
         categorical: columns of categories even where they look like numbers.
         drop: columns to leave out, and what the report says of them.
         bad: takes the rows that cannot be right, which are left out; None: the first one stops.
+        kind: `"regression"` where a label of few different amounts is no name of a class.
     """
     reading, drop = reading or Reading(), drop or {}
     marks = reading.marks
@@ -85,7 +89,7 @@ def clean(
         rows = rows[~bad.mask[rows]]
     raw = raw.take(rows) if len(rows) < raw.frame.height else raw
     wrong = BadRows(len(rows)) if bad is not None else None
-    table = _typed_columns(raw, label, report, reading, categorical, drop, wrong)
+    table = _typed_columns(raw, label, report, reading, categorical, drop, wrong, kind)
     if wrong is not None and wrong.found:
         for what, where in wrong.found.items():
             report.add(f"rows with {what}", int(where.sum()), "skipped")
@@ -103,7 +107,7 @@ def clean(
 
 def _typed_columns(
     raw: RawTable, label: str, report: CleaningReport, reading: Reading, categorical: Sequence[str], drop: Mapping[str, str],
-    bad: BadRows | None,
+    bad: BadRows | None, kind: str | None,
 ) -> Table:  # fmt: skip
     columns: list[Column] = []
     for name in raw.frame.columns:
@@ -112,6 +116,11 @@ def _typed_columns(
             continue
         cells, absent = marked_cells(raw.frame[name], reading.marks.of(name))
         column = typed(raw, name, cells, bad, as_category=name in categorical, label=name == label)
+        if name == label and column.pattern and kind != "regression" and guess_kind(column.values) == "classification":
+            column = category(name, cells)  # "10%" and "20%": names
+        elif column.kind == "number" and column.pattern:
+            what, read = told(cells, column.pattern)
+            report.add(what, len(cells) - absent, read, name)
         if name == label or _worth_keeping(column, cells, absent, report):
             columns.append(column)
     return Table(tuple(columns), reading)

@@ -25,7 +25,7 @@ class Column:
         name: its name.
         kind: `"number"`, `"date"`, `"category"` or `"text"`; `"name"`: text that only names the rows, and is not kept.
         values: numbers, or dates in seconds since 1970 (float64, NaN where missing); or text (None where missing).
-        pattern: how text holds a date, such as `"%Y-%m-%d"`.
+        pattern: how text holds a date, such as `"%Y-%m-%d"`, or a number, such as `"1.234,5 €"`; `""`: plainly.
     """
 
     name: str

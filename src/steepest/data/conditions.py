@@ -12,6 +12,7 @@ import polars as pl
 from ..errors import InputError, shown, unknown
 from .columns import Marks
 from .kinds import marked_cells
+from .notations import as_numbers, number_notation
 from .reading import RawTable
 from .times import FORMATS, as_times, seconds
 
@@ -55,6 +56,8 @@ def rows_where(raw: RawTable, condition: str, marks: Marks) -> np.ndarray:
     name, sign, value = _parsed(condition, raw.frame.columns, raw.source)
     cells, _ = marked_cells(raw.frame[name], marks.of(name))
     present = cells.is_not_null().to_numpy()
+    if notation := number_notation(cells, raw.delimiter):
+        cells = as_numbers(cells, notation)
     numbers = None if cells.dtype in (pl.Date, pl.Datetime) else cells.cast(pl.Float64, strict=False)
     if numbers is not None and numbers.null_count() == cells.null_count():
         values, wanted = numbers.fill_null(np.nan).to_numpy(), _number(value)

@@ -19,7 +19,7 @@ from .reading import RawTable, read_frame
 from .recordings import as_sounds
 from .series import SeriesPreprocessing
 from .sounds import SoundPreprocessing
-from .steps import DateStep
+from .steps import DateStep, NumberStep
 from .texts import TextPreprocessing
 from .times import backwards, times
 
@@ -159,6 +159,6 @@ def _typed(raw: RawTable, preprocessing: TablePreprocessing) -> Table:
             raise InputError(
                 f"rows lack the column {step.name!r} that the model was trained on (they have {listed(raw.frame.columns)})"
             )
-        pattern = step.pattern if isinstance(step, DateStep) else ""
+        pattern = step.pattern if isinstance(step, DateStep | NumberStep) else ""
         columns.append(typed_as(raw, step.name, step.kind, preprocessing.reading.marks.of(step.name), pattern))
     return Table(tuple(columns))

@@ -11,6 +11,7 @@ import polars as pl
 
 from ..errors import InputError, shown
 from .columns import Column
+from .notations import as_numbers, number_notation
 from .reading import RawTable
 from .times import DATES, date_pattern, example_of, seconds
 
@@ -77,6 +78,9 @@ def typed(
     if cells.dtype in DATES and not label:
         return _dates(raw, name, cells, "", bad)
     values, wrong = _numbers(cells)
+    pattern = number_notation(cells, raw.delimiter) if wrong.any() else ""
+    if pattern:
+        values, wrong = _numbers(cells, pattern)
     share = 1 - wrong.sum() / max(len(cells) - cells.null_count(), 1)
     if wrong.any() and share < MOSTLY_NUMBERS:
         return category(name, cells) if label else _of_text(raw, name, cells, bad)
@@ -88,7 +92,7 @@ def typed(
         )
     if bad is not None:
         bad.add("text among numbers", wrong)
-    return _finite(raw, name, values, bad)
+    return _finite(raw, name, values, bad, pattern)
 
 
 def _of_text(raw: RawTable, name: str, cells: pl.Series, bad: BadRows | None) -> Column:
@@ -111,15 +115,15 @@ def typed_as(
         return _text(name, cells)
     if kind == "date":
         return _dates(raw, name, cells, pattern, bad, training=False)
-    values, wrong = _numbers(cells)
+    values, wrong = _numbers(cells, pattern)
     if wrong.any() and bad is None:
-        at = int(np.flatnonzero(wrong)[0])
+        at, such = int(np.flatnonzero(wrong)[0]), f" such as {pattern!r}" if pattern else ""
         raise InputError(
-            f"{raw.source}, {raw.place(at)}, column {name!r}: expected a number, got {shown(cells[at])}; correct it"
+            f"{raw.source}, {raw.place(at)}, column {name!r}: expected a number{such}, got {shown(cells[at])}; correct it"
         )
     if bad is not None:
         bad.add("text among numbers", wrong)
-    return _finite(raw, name, values, bad)
+    return _finite(raw, name, values, bad, pattern)
 
 
 def category(name: str, cells: pl.Series) -> Column:
@@ -157,15 +161,15 @@ def _dates(raw: RawTable, name: str, cells: pl.Series, pattern: str, bad: BadRow
     return Column(name, "date", values, pattern)
 
 
-def _numbers(cells: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+def _numbers(cells: pl.Series, pattern: str = "") -> tuple[np.ndarray, np.ndarray]:
     """Return the column as float64 (NaN where missing), and where it holds text instead."""
     if cells.dtype in DATES:
         cells = cells.cast(pl.Datetime("us")).cast(pl.Int64) / 86_400_000_000  # days
-    numbers = cells.cast(pl.Float64, strict=False)
+    numbers = as_numbers(cells, pattern) if pattern and cells.dtype == pl.String else cells.cast(pl.Float64, strict=False)
     return numbers.to_numpy().astype(np.float64, copy=True), (cells.is_not_null() & numbers.is_null()).to_numpy()
 
 
-def _finite(raw: RawTable, name: str, values: np.ndarray, bad: BadRows | None) -> Column:
+def _finite(raw: RawTable, name: str, values: np.ndarray, bad: BadRows | None, pattern: str = "") -> Column:
     huge = np.abs(np.nan_to_num(values, posinf=np.inf)) > LARGEST
     if huge.any() and bad is None:
         at = int(np.flatnonzero(huge)[0])
@@ -175,7 +179,7 @@ def _finite(raw: RawTable, name: str, values: np.ndarray, bad: BadRows | None) -
         )
     if bad is not None:
         bad.add("numbers that are not finite", huge)
-    return Column(name, "number", values)
+    return Column(name, "number", values, pattern)
 
 
 def names_rows(cells: pl.Series) -> bool:

@@ -13,6 +13,7 @@ from .encoding import channels_first
 from .frames import is_frame, to_numbers, to_numpy, to_polars
 from .inputs import Arrays, Images, Inputs
 from .splitting import SHARES, deal
+from .suspicions import tell_spellings
 from .tables import frame_columns, number_table
 from .targets import Targets, align, encode, kind_of_whole_numbers
 
@@ -52,6 +53,7 @@ def arrays(
     if is_frame(X):
         frame = to_polars(X)
         targets = encode(_labels(y, frame.height, "y"), name, "y", kind)
+        tell_spellings(targets, report)
         dealt = deal(targets, parts, seed, name)
         return Data(name, frame_columns(frame, report), targets, dealt, report, scaling)
     values = to_numbers(X, "X")
@@ -68,6 +70,7 @@ def arrays(
     if missing and inputs.kind != "table":
         raise InputError(f"X holds {missing} NaN values; only tables may have missing cells")
     report.add("missing cells", missing, "filled with the training median")
+    tell_spellings(targets, report)
     dealt = deal(targets, parts, seed, name, num_test)
     return Data(name, inputs, targets, dealt, report, scaling, test_given=num_test > 0)
 

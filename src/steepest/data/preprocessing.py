@@ -144,7 +144,7 @@ def _number_steps(table: Table, scaling: str) -> list[NumberStep | None]:
     for i, name in enumerate(names):
         flagged = bool(absent[:, i].any())
         tells_something = np.ptp(filled[:, i]) > 0 or (flagged and not absent[:, i].all())
-        step = NumberStep(name, float(fill[i]), float(shift[i]), float(scale[i]), flagged)
+        step = NumberStep(name, float(fill[i]), float(shift[i]), float(scale[i]), flagged, table[name].pattern)
         steps.append(step if tells_something else None)
     return steps
 

@@ -40,6 +40,7 @@ class RawTable:
     notes: list[str] = field(default_factory=list)
 
     unit: str = "line"
+    delimiter: str = ""  # of a csv
 
     @classmethod
     def taken(cls, value: Any) -> RawTable:
@@ -60,7 +61,7 @@ class RawTable:
 
     def take(self, rows: np.ndarray) -> RawTable:
         """Return the table of these rows."""
-        return RawTable(self.frame[rows], self.lines[rows], self.source, unit=self.unit)
+        return RawTable(self.frame[rows], self.lines[rows], self.source, unit=self.unit, delimiter=self.delimiter)
 
 
 def read_frame(path: str | Path, *, header: bool | None = None, on_bad_row: str | None = "stop") -> RawTable:
@@ -234,7 +235,7 @@ def _csv(lines: Lines, notes: list[str], header: bool | None, on_bad_row: str | 
             f"{path}, line {kept.ends[blank[0]] + 1} is blank, and in a table of one column that may be an empty cell; "
             'write "" where it is one, or remove the line'
         )
-    return RawTable(_cells(lines, kept, columns, delimiter), kept.begins + 1, str(path), notes)
+    return RawTable(_cells(lines, kept, columns, delimiter), kept.begins + 1, str(path), notes, delimiter=delimiter)
 
 
 def _rows(lines: Lines, delimiter: str) -> Rows:

@@ -28,13 +28,17 @@ DAY = 86_400
 
 @dataclass(frozen=True)
 class NumberStep:
-    """One column of numbers: missing cells filled with the median (and flagged), then `(x - shift) / scale`."""
+    """One column of numbers: missing cells filled with the median (and flagged), then `(x - shift) / scale`.
+
+    `pattern` is how text holds them, see `notations.py`; records of earlier versions lack it.
+    """
 
     name: str
     fill: float
     shift: float
     scale: float
     flagged: bool
+    pattern: str = ""
     kind: ClassVar[str] = "number"
 
     @property

@@ -1,4 +1,6 @@
-"""What a table's report should warn of: columns that give the label away, rows that two parts share, classes that are rare."""
+"""What a table's report should warn of: columns that give the label away, rows that two parts share, classes that are rare or
+spelled in two ways.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 import polars as pl
 
+from ..errors import shown
 from .columns import Column, Table
 from .findings import CleaningReport
 from .targets import Targets
@@ -26,6 +29,7 @@ def tell_suspicions(
             report.add(f"warning: column equal to the label {label!r}, or one to one with it", 1, why, column.name)
     _tell_shared_rows(table, targets, dealt, report)
     _tell_rare_classes(targets, dealt, label, report)
+    tell_spellings(targets, report, label)
 
 
 def tells_label(column: Column, values: np.ndarray) -> bool:
@@ -60,6 +64,17 @@ def _tell_shared_rows(table: Table, targets: Targets, dealt: Mapping[str, np.nda
         report.add(f"rows of the {name} part equal to a row of the train part", shared, "kept (they may be real)")
 
 
+def tell_spellings(targets: Targets, report: CleaningReport, label: str | None = None) -> None:
+    """Say which classes differ in nothing but capitals, with an example."""
+    alike: dict[str, list[str]] = {}
+    for name in targets.classes or ():
+        alike.setdefault(str(name).casefold(), []).append(str(name))
+    if pairs := [names for names in alike.values() if len(names) > 1]:
+        one, other, *_ = pairs[0]
+        why = f"kept apart, such as {shown(one)} and {shown(other)}; if they mean the same, write them alike"
+        report.add("warning: classes that differ only in capitals", sum(map(len, pairs)), why, label)
+
+
 def _tell_rare_classes(targets: Targets, dealt: Mapping[str, np.ndarray], label: str, report: CleaningReport) -> None:
     """Say the shares of the classes where the rarest is rare."""
     if targets.classes is None:
@@ -70,8 +85,8 @@ def _tell_rare_classes(targets: Targets, dealt: Mapping[str, np.ndarray], label:
     if shares[rarest] >= min(RARE, RARE_OF_EVEN / len(counts)):
         return
     order = np.argsort(-counts, kind="stable")
-    shown = [*order[:5], *order[max(5, len(order) - 3) :]]
-    told = ", ".join(f"{targets.classes[i]} {shares[i]:.1%}" for i in shown)
+    told_of = [*order[:5], *order[max(5, len(order) - 3) :]]
+    told = ", ".join(f"{targets.classes[i]} {shares[i]:.1%}" for i in told_of)
     loss = "binary_cross_entropy" if targets.num_classes == 2 else "cross_entropy"
     report.add(
         f"rows of the rarest class {targets.classes[rarest]!r}", int(counts[rarest]),

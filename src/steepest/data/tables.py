@@ -79,7 +79,7 @@ def read_table(
     bad = BadRows(raw.frame.height) if on_bad_row == "skip" else None
     binding = bound(raw, reading.marks, bad, group=group, time=time, test_where=test_where)
     left_out = dict.fromkeys(drop, "left out as asked") | ({group: "left out: it groups the rows"} if group else {})
-    found = clean(raw, label, report, reading=reading, categorical=categorical, drop=left_out, bad=bad)
+    found = clean(raw, label, report, reading=reading, categorical=categorical, drop=left_out, bad=bad, kind=kind)
     binding = binding.take(found.rows)
     if time is not None:
         found, binding = _sorted(found, binding, time, report)
@@ -154,7 +154,7 @@ def _conform(raw: RawTable, table: Table, target: Column, bad: BadRows | None) -
     columns = tuple(
         typed_as(raw, column.name, column.kind, marks.of(column.name), column.pattern, bad) for column in table.columns
     )
-    labels = typed_as(raw, target.name, target.kind, marks.of(target.name), bad=bad).values
+    labels = typed_as(raw, target.name, target.kind, marks.of(target.name), target.pattern, bad).values
     absent = Column(target.name, target.kind, labels).cells().is_null().to_numpy()
     if bad is not None:
         bad.add("a missing label", absent)

@@ -10,6 +10,7 @@ from .specs import MAX_STAGES, ModelSpec, linear_model, mlp, residual_cnn
 
 SOME_ROWS, MANY_ROWS = 2_000, 10_000
 FEW_NUMBERS = 64  # beyond, reading each as waves costs more than the layers that follow
+FEW_ROWS_LOOKUP = 2  # numbers of a category: with more, those that say nothing were learned by heart
 SMALL_IMAGE = 12  # images no wider than this go to an MLP by default
 
 
@@ -18,8 +19,8 @@ def default_model(form: Form, num_rows: int) -> ModelSpec:
 
     That for images halves them until 4 to 8 pixels are left of the shorter side.
 
-    Few rows of a table go through an MLP with much dropout; from 2,000 rows on it reads numbers as waves, unless they are very
-    many, and from 10,000 on it is wider.
+    Few rows of a table go through an MLP with much dropout, categories that are looked up as two numbers each; from 2,000 rows
+    on it reads numbers as waves, unless they are very many, and from 10,000 on it is wider.
     """
     match form.kind:
         case "image":
@@ -45,7 +46,7 @@ def _image_model(height: int, width: int) -> ModelSpec:
 
 def _table_model(form: Form, num_rows: int) -> ModelSpec:
     if num_rows < SOME_ROWS:
-        return mlp((128, 128), dropout=0.4)
+        return mlp((128, 128), dropout=0.4, lookup=FEW_ROWS_LOOKUP if form.codes else None)
     few = 0 < len(form.numbers) <= FEW_NUMBERS
     if num_rows < MANY_ROWS:
         return mlp((128, 128), dropout=0.3, waves=16 if few else 0)

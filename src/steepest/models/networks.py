@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..forms import Form
 
+MAX_WIDTH = 64  # numbers that stand for a category
 WAVE_WIDTH = 8  # numbers that stand for a number read as waves
 WORD_WIDTH = 64  # numbers that stand for a word, where the mean of a text's words is read
 
@@ -26,17 +27,20 @@ _NORMS: dict[str | None, type[nn.Module]] = {"batch": nn.BatchNorm1d, "layer": n
 class Columns(nn.Module):
     """A table's row as numbers alone: columns that hold numbers of categories are looked up, the others stay; those that were
     measured are read as waves too.
+
+    With `lookup`, a category is at most so many numbers, which begin near zero: those of few rows then stay there.
     """
 
-    def __init__(self, form: Form, waves: int = 0) -> None:
+    def __init__(self, form: Form, waves: int = 0, lookup: int | None = None) -> None:
         super().__init__()
+        widths = [min(embedding_width(count), lookup or MAX_WIDTH) for _, count in form.codes]
         self.coded = [column for column, _ in form.codes]
         self.plain = [i for i in range(form.shape[0]) if i not in self.coded]
-        self.tables = nn.ModuleList(nn.Embedding(count, embedding_width(count)) for _, count in form.codes)
+        self.tables = nn.ModuleList(nn.Embedding(count, width) for (_, count), width in zip(form.codes, widths, strict=True))
         for table in self.tables:
-            nn.init.normal_(table.weight, std=table.embedding_dim**-0.5)  # type: ignore[operator,arg-type]
+            nn.init.normal_(table.weight, std=(0.1 if lookup else 1.0) * table.embedding_dim**-0.5)  # type: ignore[operator,arg-type]
         self.waves = Waves(form.numbers, waves) if waves and form.numbers else None
-        self.width = len(self.plain) + sum(embedding_width(count) for _, count in form.codes)
+        self.width = len(self.plain) + sum(widths)
         self.width += WAVE_WIDTH * len(form.numbers) if self.waves else 0
 
     def forward(self, x_BF: Tensor) -> Tensor:
@@ -68,15 +72,15 @@ class Waves(nn.Module):
 
 def embedding_width(categories: int) -> int:
     """Return how many numbers stand for one of so many categories: `1.6 n^0.56`, at most 64 (fastai's rule of thumb)."""
-    return min(64, round(1.6 * categories**0.56))
+    return min(MAX_WIDTH, round(1.6 * categories**0.56))
 
 
-def _begin(form: Form, waves: int = 0) -> tuple[list[nn.Module], int]:
+def _begin(form: Form, waves: int = 0, lookup: int | None = None) -> tuple[list[nn.Module], int]:
     """Return the layers that make a row one line of numbers, and how many those are."""
     if form.is_tokens:
         return [nn.EmbeddingBag(form.vocabulary, WORD_WIDTH, padding_idx=0)], WORD_WIDTH
     if form.codes or (waves and form.numbers):
-        columns = Columns(form, waves)
+        columns = Columns(form, waves, lookup)
         return [columns], columns.width
     return [nn.Flatten()], math.prod(form.shape)
 
@@ -92,9 +96,10 @@ def mlp(
     residual: bool = False,
     init: str = "torch",
     waves: int = 0,
+    lookup: int | None = None,
 ) -> nn.Sequential:
     """Return `flatten -> (linear -> norm -> activation -> dropout)* -> linear`; shapes (B, ...) to (B, outputs)."""
-    layers, inputs = _begin(form, waves)
+    layers, inputs = _begin(form, waves, lookup)
     blocks = sum(before == width for before, width in pairwise((inputs, *hidden))) if residual else 0
     for width in hidden:
         is_block = residual and inputs == width
