@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import steepest
-from steepest.objectives import Objective
+from steepest.objectives import Objective, as_objective
 from steepest.recipes import read
 
 QUICK = steepest.Recipe(steepest.adamw(0.01), batch=32, epochs=10)
@@ -195,8 +195,8 @@ def test_pinball_gives_a_quantile_an_output_and_comes_back_from_its_record(targe
         (lambda: fitted("diabetes", steepest.focal()), "focal() is for classes, but the label is a number"),
         (lambda: fitted(steepest.arrays(np.eye(30), np.arange(30.0) - 9), steepest.poisson()), "counts >= 0, but the label"),
         (lambda: fitted("diabetes", steepest.pinball(), nn.Linear(10, 1)), "needs 3 numbers a row; the network gives 1"),
-        (lambda: fitted("iris", 3), "objective must be one such as cross_entropy(), or a function"),
-        (lambda: steepest.Recipe(steepest.sgd(0.1), objective="mse"), "objective must be one such as cross_entropy()"),
+        (lambda: fitted("iris", 3), "objective must be one such as cross_entropy(), its text, or a function"),
+        (lambda: steepest.Recipe(steepest.sgd(0.1), objective="huberr()"), "did you mean 'huber'?"),
         (lambda: fitted("iris", nn.CrossEntropyLoss), "objective CrossEntropyLoss is a class; give one of it, such as CrossEn"),
         (
             lambda: fitted("iris", lambda outputs, targets: outputs),
@@ -216,6 +216,17 @@ def test_what_cannot_be_trained_on_is_told_in_one_line(make: Any, message: str) 
         make()
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_networks_objectives_and_rules_are_read_from_their_text() -> None:
+    task = steepest.Task("iris", model="mlp((8,))", objective="focal(gamma=1)")
+    assert (task.model, task.objective) == (steepest.mlp((8,)), steepest.focal(gamma=1))
+    recipe = steepest.Recipe("adam(0.01)", epochs=2, model="mlp", objective="cross_entropy")
+    assert (recipe.rule, recipe.model, recipe.objective) == (steepest.adam(0.01), steepest.mlp(), steepest.cross_entropy())
+    assert (steepest.Recipe("muon").label, steepest.Recipe("adam(0.01)").label) == ("muon", "adam")
+    assert as_objective("pinball((0.1, 0.9))") == steepest.pinball((0.1, 0.9))
+    run = steepest.fit(task, recipe)
+    assert (run.facts["network"], run.facts["objective"]) == ("mlp()", "cross_entropy()")
 
 
 def fitted(data: Any, objective: Any, model: Any = None) -> Any:

@@ -26,8 +26,7 @@ from ..data.stored import from_dict
 from ..data.transcribed import spelled
 from ..errors import InputError
 from ..forms import Form
-from ..objectives import Objective, mse
-from ..own import OwnObjective
+from ..objectives import Objective, OwnObjective, mse
 from ..recipes import read
 from ..records import Record, find, reading, replacing
 from ..tasks import Task, task

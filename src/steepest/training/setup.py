@@ -18,9 +18,8 @@ from ..defaults import default_recipe
 from ..errors import InputError, blaming, check_seed
 from ..forms import Form
 from ..models import ModelSpec
-from ..objectives import LossFunction, Objective, default_objective
+from ..objectives import LossFunction, Objective, OwnObjective, as_objective, default_objective
 from ..optimizer import Optimizer
-from ..own import OwnObjective, as_objective
 from ..reach import check_kind
 from ..recipes import Recipe
 from ..tasks import Task
