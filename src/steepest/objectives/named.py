@@ -8,7 +8,7 @@ from ..calls import read_named
 from ..errors import InputError, check_callable
 from .classification import binary_cross_entropy, cross_entropy, focal
 from .core import Objective
-from .own import OwnObjective
+from .own import own_objective
 from .regression import huber, mse, pinball, poisson
 from .transcription import ctc
 
@@ -33,4 +33,4 @@ def as_objective(value: Any) -> Objective | None:
             raise InputError(f"expected an objective such as mse() (got {value!r})")
         return made
     check_callable("objective", value, "one such as cross_entropy(), its text, or a function (outputs, targets) -> loss")
-    return OwnObjective(value)
+    return own_objective(value)
