@@ -188,6 +188,24 @@ def test_predictions_of_a_table_take_csv_frames_and_dicts_and_keep_label_and_uni
     assert fitted.predict(np.array([[100.0]]))[0] == pytest.approx(2e6, rel=0.05)
     with pytest.raises(steepest.InputError, match="use predict"):
         fitted.predict_proba(np.array([[100.0]]))
+    with pytest.raises(steepest.InputError, match=r"a single row is written \[\{\.\.\.\}\], a list of dicts"):
+        run.predict({"age": 70, "plan": "basic", "minutes": 1.0, "city": "Chur"})
+
+
+def test_lists_of_numbers_are_predicted_where_arrays_were_learned_from() -> None:
+    rows = [[float(i % 7), float(i % 5)] for i in range(60)]
+    run = steepest.fit(steepest.arrays(rows, [i % 2 for i in range(60)]), QUICK, record=False)
+    expected = run.predict_proba(np.array(rows)).tolist()
+    assert run.predict_proba(rows).tolist() == expected == run.predict_proba([tuple(row) for row in rows]).tolist()
+    assert run.predict(rows[:1]).shape == (1,)
+    for wrong, message in [
+        ([1.0, 2.0], r"rows must have shape \(n, 2\); got \(2,\); a single row is \[\[\.\.\.\]\]"),
+        ([[1.0, "x"]], "rows: expected numbers"),
+        ([[1.0], [1.0, 2.0]], "rows is not an array: its rows differ in length"),
+        ([], "rows is empty"),
+    ]:
+        with pytest.raises(steepest.InputError, match=message):
+            run.predict(wrong)
 
 
 def test_an_own_network_is_trained_in_place_on_arrays_as_they_are() -> None:

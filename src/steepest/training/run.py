@@ -172,8 +172,8 @@ class Run:
         """Return the predicted label (or number, or transcript) of each row.
 
         Args:
-            rows: as the training data came: a frame, dicts or a csv path for a table; an array for arrays and images; paths
-                of image files, or Pillow's images.
+            rows: as the training data came: a frame, dicts or a csv path for a table; an array, or lists of numbers, for arrays
+                and images; paths of image files, or Pillow's images.
         """
         if self._transcribes:
             form = self.interface.preprocessing.form
