@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 import steepest
 import steepest.recipes
@@ -434,6 +435,15 @@ class NoBackend:
         (lambda: steepest.fit("iris", steepest.sgd(0.1), seed=-1), "seed must be a whole number from 0"),
         (lambda: steepest.fit("iris", seed=1.5), "seed must be a whole number from 0"),
         (lambda: steepest.fit("iris", recipe=5), "a recipe is a Recipe, a rule or a text"),
+        (lambda: steepest.fit("iris", torch.optim.AdamW), "by its rule, which makes it: steepest.adamw(0.001)"),
+        (
+            lambda: steepest.fit("iris", recipe=torch.optim.LBFGS([torch.zeros(1)])),
+            "(got torch's LBFGS); an optimizer is given by its rule, which makes it: steepest.adam(0.001)",
+        ),
+        (lambda: steepest.fit("iris", epochs=0), "epochs must be > 0 (got 0)"),
+        (lambda: steepest.fit("iris", batch="all"), "batch must be a whole number >= 1, or 'full' (got 'all')"),
+        (lambda: steepest.fit(np.eye(20), np.arange(20) % 2), "without a network: fit(steepest.arrays(X, y))"),
+        (lambda: steepest.task(np.eye(20), np.arange(20) % 2), "are one source: steepest.task(steepest.arrays(X, y))"),
         (lambda: steepest.fit("iris", device="gpu"), "device 'gpu' failed"),
         (lambda: steepest.fit("iris", device="meta"), "a meta device holds no numbers"),
         (lambda: steepest.fit("iris", evaluate_every="x"), "evaluate_every must be a whole number >= 1 (got 'x')"),

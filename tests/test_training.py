@@ -493,6 +493,14 @@ def test_rules_and_texts_are_recipes_and_leave_the_rest_to_the_default() -> None
         assert "batch=32, epochs=40" in steepest.fit("iris", recipe, max_steps=2, record=False).facts["recipe"]
 
 
+def test_fit_takes_epochs_batch_and_patience_in_place_of_the_recipes() -> None:
+    net = nn.Linear(3, 3)
+    X = np.random.default_rng(0).random((60, 3))
+    run = steepest.fit(net, X, np.arange(60) % 3, recipe="adam(0.01)", epochs=3, batch=9, patience=2, record=False)
+    assert run.facts["recipe"] == "Recipe(adam(0.01), batch=9, epochs=3, patience=2, name='adam')"
+    assert steepest.fit("iris", epochs=1, batch="full", record=False).facts["steps"] == 1
+
+
 def test_a_run_says_how_it_ended_and_on_which_part_it_was_measured() -> None:
     run = steepest.fit("diabetes", steepest.Recipe(steepest.sgd(1e6), epochs=2), record=False)
     assert run.status == "diverged"

@@ -109,7 +109,7 @@ class Task:
 
 def task(
     source: Any,
-    *,
+    *more: Any,
     label: str | int | None = None,
     reach: str | Reach | None = None,
     model: Any = None,
@@ -125,6 +125,7 @@ def task(
             once downloaded; a path to csv, parquet, idx or npz; a folder of folders of images or recordings, one a class,
             or of recordings with `transcripts.csv`; a pandas or polars frame; a PyTorch or Hugging Face Dataset; a `Data`;
             or `"file.py:function"`, a function that returns a Task.
+        more: nothing; inputs with labels apart are one source, `steepest.arrays(X, y)`.
         label: of a table, the column to predict, by name or position.
         reach: the target, such as `"accuracy >= 0.97"`.
         model: see `Task`.
@@ -136,6 +137,11 @@ def task(
     >>> task("iris", reach="accuracy >= 0.95")
     Task(iris, reach 'accuracy >= 0.95')
     """
+    if more:
+        raise InputError(
+            f"task takes one source, and options by name (got {type(source).__name__} and {type(more[0]).__name__}); inputs "
+            "and labels are one source: steepest.task(steepest.arrays(X, y))"
+        )
     known = source.metrics if isinstance(source, Task) else metrics
     goal = None if reach is None else Reach.parse(reach, facts_of(known))  # wrong targets are told before any file is read
     if isinstance(source, Task) or (isinstance(source, str) and ".py:" in source):
