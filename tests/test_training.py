@@ -224,6 +224,56 @@ def test_an_own_network_is_trained_in_place_on_arrays_as_they_are() -> None:
     np.testing.assert_allclose(again.predict_proba(X[:3]), run.predict_proba(X[:3]), atol=1e-6)
 
 
+def test_labels_far_from_what_networks_learn_are_told_of() -> None:
+    X = np.random.default_rng(0).normal(size=(400, 6))
+    y = 100 * X[:, 0] + 500
+
+    def fitted(*data: Any, recipe: Any = "adamw(0.003)") -> steepest.Run:
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(6, 32), nn.ReLU(), nn.Linear(32, 1))
+        return steepest.fit(net, *data, recipe=recipe, epochs=20, record=False)
+
+    told = r"\(mean 4\d\d(\.\d)?, deviation \d+(\.\d)?\).*steepest\.fit\(net, steepest\.arrays\(X, y\)\)$"
+    with pytest.warns(UserWarning, match=told) as caught:
+        run = fitted(X, y)
+    assert caught[0].filename == __file__
+    assert [str(warning.message) for warning in caught] == run.facts["notes"]
+    with pytest.warns(UserWarning, match="deviation 0.00"):
+        fitted(X, 0.001 * X[:, 0])
+    assert fitted(X, y / 100 - 5).facts["notes"] == []  # warnings are errors here
+    scaled = fitted(steepest.arrays(X, y))
+    assert scaled.facts["notes"] == []
+    assert scaled.metrics["r2"] > 0.9
+    assert scaled.predict(X).mean() == pytest.approx(500, rel=0.05)
+    counts = steepest.Recipe("adamw(0.003)", objective="poisson")  # whose logarithm is learned
+    assert fitted(X, np.arange(400.0), recipe=counts).facts["notes"] == []
+
+
+@pytest.mark.parametrize(
+    ("end", "outputs", "objective", "told"),
+    [
+        (nn.Softmax(dim=1), 2, None, "ends in Softmax, and cross_entropy() makes probabilities"),
+        (nn.Softmax(dim=1), 2, nn.CrossEntropyLoss(), "ends in Softmax, and CrossEntropyLoss makes probabilities"),
+        (nn.Softmax(dim=1), 1, None, "ends in Softmax, and binary_cross_entropy()"),
+        (nn.Sigmoid(), 1, None, "ends in Sigmoid, and binary_cross_entropy()"),
+        (nn.Sequential(nn.Dropout(0.1), nn.Sigmoid()), 2, "focal", "ends in Sigmoid, and focal()"),
+        (nn.LogSoftmax(dim=1), 2, None, None),  # its own log-softmax: nothing is lost
+        (nn.Softmax(dim=1), 2, lambda outputs, targets: -outputs[range(len(targets)), targets].log().mean(), None),
+        (nn.Identity(), 2, None, None),
+    ],
+)
+def test_probabilities_where_logits_are_taken_are_told_of(
+    end: nn.Module, outputs: int, objective: Any, told: str | None, recwarn: pytest.WarningsRecorder
+) -> None:
+    torch.manual_seed(0)
+    task = steepest.Task("breast-cancer", model=nn.Sequential(nn.Linear(30, outputs), end), objective=objective)
+    run = steepest.fit(task, "sgd(0.1)", epochs=1)
+    found = [str(warning.message) for warning in recwarn]
+    assert found == run.facts["notes"] == steepest.load_run(str(run.id), model=run.model).facts["notes"]
+    assert len(found) == (told is not None)
+    assert told is None or told in found[0]
+
+
 def test_an_embedding_gets_whole_numbers() -> None:
     tokens = np.random.default_rng(0).integers(0, 9, (120, 5))
     net = nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(20, 2))

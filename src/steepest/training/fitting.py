@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import warnings
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,9 @@ def fit(
     if stop_at_target and (job.goal is None or not job.data.size("validation")):
         raise InputError("stop_at_target needs a target (reach=) and a validation part to see it reached")
     training = prepare(job, recipe, seed=seed, device=device, in_place=isinstance(subject, nn.Module))
+    if invocation.command is None:  # the command line prints them itself
+        for note in training.notes:
+            warnings.warn(note, stacklevel=2)
     job = training.task
     loop = steps(job, evaluate_every=evaluate_every, max_steps=max_steps, gradient=gradient, training=training)
     book = create("run", home) if record else None
@@ -254,6 +258,7 @@ def _start_facts(training: Training, command: str | None) -> dict[str, Any]:
         "seed": training.seed,
         **_network(training),
         "plan": [dict(row) for row in training.optimizer.plan().rows],
+        "notes": list(training.notes),
         "versions": versions(training.device),
         "command": command,
     }
