@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 import steepest
 import steepest.recipes
@@ -314,7 +315,7 @@ def test_the_command_line_says_one_line_and_exits_with_2(
     [
         (["race", "iris", "--recipes", "adamm"], "unknown recipe 'adamm'; did you mean 'adam'?"),
         (["race", "iris", "--recipes", "adam(lr=-1)"], "lr must be > 0 (got -1)"),
-        (["race", "iris", "--recipes", "adam(rate=1)"], "unexpected keyword argument 'rate'"),
+        (["race", "iris", "--recipes", "adam(rate=1)"], "unknown argument of adam 'rate' (known: lr,"),
         (["race", "iris", "--recipes", "__import__('os')"], "unknown function '__import__'"),
         (["race", "iris", "--recipes", "adam(lr=1 if 1 else 2)"], "expected calls such as adamw(0.003)"),
         (["race", "iris", "--recipes", ","], "a race needs at least one recipe"),
@@ -386,7 +387,12 @@ def test_control_characters_in_names_stay_on_one_line(tmp_path: Path, capsys: py
         (lambda: steepest.task({"a": "xy", "y": [1, 2]}, label="y"), "the column 'a' must be a list or an array"),
         (lambda: steepest.task({"a": 3, "y": [1, 2]}, label="y"), "the column 'a' must be a list or an array"),
         (lambda: steepest.Task("iris", metrics=("rmse",)), "is not for classification"),
-        (lambda: steepest.Task("iris", objective="mse"), "objective must be one such as"),
+        (lambda: steepest.Task("iris", objective=3), "objective must be one such as"),
+        (lambda: steepest.Task("iris", objective="mes"), "unknown objective 'mes'; did you mean 'mse'? (known: mse, huber"),
+        (lambda: steepest.Task("iris", objective="3"), "expected an objective such as mse() (got '3')"),
+        (lambda: steepest.Task("iris", model="mpl"), "unknown network 'mpl'; did you mean 'mlp'?"),
+        (lambda: steepest.Task("iris", model="mlp(hiden=(3,))"), "unknown argument of mlp 'hiden'; did you mean 'hidden'?"),
+        (lambda: steepest.Task("iris", model="open('x', 'w')"), "unknown network 'open'"),
         (
             lambda: steepest.fit("iris", recipe=steepest.Recipe(steepest.sgd(), objective=steepest.mse()), record=False),
             "mse() is for numbers",
@@ -399,7 +405,9 @@ def test_control_characters_in_names_stay_on_one_line(tmp_path: Path, capsys: py
         (lambda: steepest.fit("iris", evaluate_every=0), "evaluate_every must be a whole number >= 1 (got 0)"),
         (lambda: steepest.Recipe(steepest.sgd(), batch=0), "batch must be a whole number >= 1, or 'full' (got 0)"),
         (lambda: steepest.sgd(10**400), "lr must be > 0 (got 1000"),
-        (lambda: steepest.Recipe("sgd"), "a recipe needs a rule"),
+        (lambda: steepest.Recipe(5), "a recipe needs a rule"),
+        (lambda: steepest.Recipe("sgdd"), "did you mean 'sgd'?"),
+        (lambda: steepest.Recipe("Recipe(sgd(), batch=3)"), "is a whole recipe: parse_recipe(text)"),
         (lambda: steepest.cross_entropy(label_smoothing=1.0), "label_smoothing must be in [0, 1)"),
         (lambda: steepest.cross_entropy(class_weights="balance"), "class_weights must be 'balanced'"),
         (lambda: steepest.plateau(factor=1.5), "plateau factor must be in [0, 1)"),
@@ -427,6 +435,15 @@ class NoBackend:
         (lambda: steepest.fit("iris", steepest.sgd(0.1), seed=-1), "seed must be a whole number from 0"),
         (lambda: steepest.fit("iris", seed=1.5), "seed must be a whole number from 0"),
         (lambda: steepest.fit("iris", recipe=5), "a recipe is a Recipe, a rule or a text"),
+        (lambda: steepest.fit("iris", torch.optim.AdamW), "by its rule, which makes it: steepest.adamw(0.001)"),
+        (
+            lambda: steepest.fit("iris", recipe=torch.optim.LBFGS([torch.zeros(1)])),
+            "(got torch's LBFGS); an optimizer is given by its rule, which makes it: steepest.adam(0.001)",
+        ),
+        (lambda: steepest.fit("iris", epochs=0), "epochs must be > 0 (got 0)"),
+        (lambda: steepest.fit("iris", batch="all"), "batch must be a whole number >= 1, or 'full' (got 'all')"),
+        (lambda: steepest.fit(np.eye(20), np.arange(20) % 2), "without a network: fit(steepest.arrays(X, y))"),
+        (lambda: steepest.task(np.eye(20), np.arange(20) % 2), "are one source: steepest.task(steepest.arrays(X, y))"),
         (lambda: steepest.fit("iris", device="gpu"), "device 'gpu' failed"),
         (lambda: steepest.fit("iris", device="meta"), "a meta device holds no numbers"),
         (lambda: steepest.fit("iris", evaluate_every="x"), "evaluate_every must be a whole number >= 1 (got 'x')"),

@@ -74,6 +74,16 @@ def test_fit_json_has_the_keys_people_rely_on(capsys: pytest.CaptureFixture[str]
     assert "start" in found["stages"]
 
 
+def test_fit_prints_what_is_worth_telling(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("my.py").write_text(
+        "import steepest\nfrom torch import nn\n\n"
+        "def task():\n    return steepest.Task('iris', model=nn.Sequential(nn.Linear(4, 3), nn.Softmax(dim=1)))\n"
+    )
+    code, out, err = run(["fit", "my.py:task", "--epochs", "1", "--quiet"], capsys)
+    assert (code, err) == (0, "")
+    assert "\n  the network ends in Softmax, and cross_entropy() makes probabilities of its outputs itself" in out
+
+
 def test_fit_takes_recipes_models_and_options(capsys: pytest.CaptureFixture[str]) -> None:
     found = document(
         [

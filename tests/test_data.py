@@ -343,7 +343,7 @@ def test_a_worker_is_given_no_other_rows_of_a_dataset_either() -> None:
 @pytest.mark.parametrize(
     ("item", "message"),
     [
-        (lambda i: 1 / 0, "the dataset failed: ZeroDivisionError"),
+        (lambda i: 1 / 0, "item 0 of the dataset failed: ZeroDivisionError"),
         (lambda i: None, "must be a pair"),
         (lambda i: ([1.0], 0), "must be a pair"),
     ],
@@ -358,6 +358,25 @@ def test_a_dataset_that_gives_no_pairs_is_told(item: Any, message: str) -> None:
 
     with pytest.raises(steepest.InputError, match=message):
         steepest.task(Wrong())
+
+
+@pytest.mark.parametrize("from_call", [1, 100])  # the labels are read first, then the inputs
+def test_the_item_of_a_dataset_that_fails_is_named(from_call: int) -> None:
+    class Fails(torch.utils.data.Dataset):
+        calls = 0
+
+        def __len__(self) -> int:
+            return 100
+
+        def __getitem__(self, i: int) -> Any:
+            Fails.calls += i == 57
+            if i == 57 and Fails.calls > (from_call > 1):
+                raise OSError("no such file: 57.png")
+            return torch.ones(2) * i, i % 2
+
+    with pytest.raises(steepest.InputError, match=r"^item 57 of the dataset failed: OSError: no such file: 57\.png$"):
+        steepest.fit(steepest.task(Fails(), parts=(0.9, 0.1, 0, 0)), "sgd(0.1)")
+    assert not list(Path(".steepest/runs").glob("*"))
 
 
 def test_every_way_to_hold_a_table_gives_the_same_data() -> None:

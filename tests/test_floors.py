@@ -21,6 +21,7 @@ FLOORS = (
     ("own",),
     ("rules", "schedules", "models", "data", "objectives", "metrics", "records", "sources", "downloads"),
     ("reach", "forms", "transcripts"),
+    ("calls",),
     ("errors", "values", "clock", "progress"),
 )
 # On one floor, who may look at whom; anything else on the same floor is a stranger.

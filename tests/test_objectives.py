@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import steepest
-from steepest.objectives import Objective
+from steepest.objectives import Objective, as_objective
 from steepest.recipes import read
 
 QUICK = steepest.Recipe(steepest.adamw(0.01), batch=32, epochs=10)
@@ -195,8 +196,8 @@ def test_pinball_gives_a_quantile_an_output_and_comes_back_from_its_record(targe
         (lambda: fitted("diabetes", steepest.focal()), "focal() is for classes, but the label is a number"),
         (lambda: fitted(steepest.arrays(np.eye(30), np.arange(30.0) - 9), steepest.poisson()), "counts >= 0, but the label"),
         (lambda: fitted("diabetes", steepest.pinball(), nn.Linear(10, 1)), "needs 3 numbers a row; the network gives 1"),
-        (lambda: fitted("iris", 3), "objective must be one such as cross_entropy(), or a function"),
-        (lambda: steepest.Recipe(steepest.sgd(0.1), objective="mse"), "objective must be one such as cross_entropy()"),
+        (lambda: fitted("iris", 3), "objective must be one such as cross_entropy(), its text, or a function"),
+        (lambda: steepest.Recipe(steepest.sgd(0.1), objective="huberr()"), "did you mean 'huber'?"),
         (lambda: fitted("iris", nn.CrossEntropyLoss), "objective CrossEntropyLoss is a class; give one of it, such as CrossEn"),
         (
             lambda: fitted("iris", lambda outputs, targets: outputs),
@@ -209,6 +210,23 @@ def test_pinball_gives_a_quantile_an_output_and_comes_back_from_its_record(targe
         ),
         (lambda: fitted("iris", lambda outputs, targets: outputs.detach().sum()), "has no gradient; compute it with torch"),
         (lambda: fitted("iris", lambda outputs: outputs.sum()), "<lambda> failed: TypeError"),
+        (lambda: fitted("diabetes", nn.CrossEntropyLoss()), "CrossEntropyLoss is for classes, but the label is a number"),
+        (
+            lambda: fitted("breast-cancer", nn.CrossEntropyLoss(), nn.Linear(30, 1)),
+            "let it give 2, or use nn.BCEWithLogitsLoss",
+        ),
+        (lambda: fitted("iris", nn.CrossEntropyLoss(), nn.Linear(4, 5)), "gives 5 numbers a row; the label has 3 classes"),
+        (
+            lambda: fitted("iris", nn.BCEWithLogitsLoss()),
+            "two classes and one output (got 3 classes and 1 outputs); use nn.Cro",
+        ),
+        (lambda: fitted("breast-cancer", nn.BCEWithLogitsLoss(), nn.Linear(30, 2)), "2 outputs); use nn.CrossEntropyLoss()"),
+        (
+            lambda: fitted("breast-cancer", nn.BCELoss()),
+            "BCELoss takes probabilities, and outputs are read as logits; use nn.B",
+        ),
+        (lambda: fitted("iris", F.nll_loss), "nll_loss takes log-probabilities, and the network gives none; use nn.Cross"),
+        (lambda: fitted("iris", nn.CrossEntropyLoss(reduction="none")), "must return one real number, as a tensor"),
     ],
 )
 def test_what_cannot_be_trained_on_is_told_in_one_line(make: Any, message: str) -> None:
@@ -216,6 +234,63 @@ def test_what_cannot_be_trained_on_is_told_in_one_line(make: Any, message: str) 
         make()
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "outputs"),
+    [
+        (nn.CrossEntropyLoss(), steepest.cross_entropy(), 2),
+        (F.cross_entropy, steepest.cross_entropy(), 2),
+        (nn.CrossEntropyLoss(torch.tensor([1.0, 3.0]), label_smoothing=0.1), "cross_entropy(0.1, class_weights=(1, 3))", 2),
+        (nn.BCEWithLogitsLoss(), steepest.binary_cross_entropy(), 1),
+        (functools.partial(F.binary_cross_entropy_with_logits, reduction="mean"), "binary_cross_entropy", 1),
+    ],
+)
+def test_torchs_losses_over_two_classes_train_as_ours_do(theirs: Any, ours: Any, outputs: int) -> None:
+    runs = [steepest.fit(steepest.Task("breast-cancer", objective=one), QUICK) for one in (theirs, ours)]
+    assert runs[0].model[-1].out_features == outputs
+    assert runs[0].metrics == pytest.approx(runs[1].metrics, rel=1e-4)
+    assert runs[0].metrics["accuracy"] > 0.9
+    X = np.zeros((4, 30))
+    np.testing.assert_allclose(runs[0].predict_proba(X), runs[1].predict_proba(X), atol=1e-4)
+    again = steepest.load_run(str(runs[0].id))
+    assert list(again.predict(X)) == list(runs[1].predict(X))
+
+
+def test_torchs_binary_cross_entropy_weighs_the_second_class() -> None:
+    weight = torch.tensor([20.0])
+    plain, weighted = (
+        steepest.fit(steepest.Task(TWO, objective=loss), QUICK)
+        for loss in (nn.BCEWithLogitsLoss(), nn.BCEWithLogitsLoss(pos_weight=weight))
+    )
+    X = numbers()[0]
+    assert weighted.predict(X).mean() > 0.9 > plain.predict(X).mean()
+
+
+def test_log_probabilities_of_a_network_are_learned_and_read() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 3), nn.LogSoftmax(dim=1))
+    runs = [fitted("iris", loss, net) for loss in (nn.NLLLoss(), steepest.cross_entropy())]
+    assert runs[0].metrics == pytest.approx(runs[1].metrics, rel=1e-4)
+
+
+def test_torchs_cross_entropy_learns_what_comes_next(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("abcde" * 400)
+    data = steepest.read_characters(str(tmp_path / "text.txt"), context=10)
+    task = steepest.Task(data, model=steepest.gru(width=16), objective=nn.CrossEntropyLoss())
+    run = steepest.fit(task, steepest.Recipe(steepest.adamw(0.02), batch=8, epochs=8), record=False)
+    assert run.metrics["loss"] == pytest.approx(run.metrics["bits"] * np.log(2), rel=1e-4)
+
+
+def test_networks_objectives_and_rules_are_read_from_their_text() -> None:
+    task = steepest.Task("iris", model="mlp((8,))", objective="focal(gamma=1)")
+    assert (task.model, task.objective) == (steepest.mlp((8,)), steepest.focal(gamma=1))
+    recipe = steepest.Recipe("adam(0.01)", epochs=2, model="mlp", objective="cross_entropy")
+    assert (recipe.rule, recipe.model, recipe.objective) == (steepest.adam(0.01), steepest.mlp(), steepest.cross_entropy())
+    assert (steepest.Recipe("muon").label, steepest.Recipe("adam(0.01)").label) == ("muon", "adam")
+    assert as_objective("pinball((0.1, 0.9))") == steepest.pinball((0.1, 0.9))
+    run = steepest.fit(task, recipe)
+    assert (run.facts["network"], run.facts["objective"]) == ("mlp()", "cross_entropy()")
 
 
 def fitted(data: Any, objective: Any, model: Any = None) -> Any:

@@ -188,6 +188,24 @@ def test_predictions_of_a_table_take_csv_frames_and_dicts_and_keep_label_and_uni
     assert fitted.predict(np.array([[100.0]]))[0] == pytest.approx(2e6, rel=0.05)
     with pytest.raises(steepest.InputError, match="use predict"):
         fitted.predict_proba(np.array([[100.0]]))
+    with pytest.raises(steepest.InputError, match=r"a single row is written \[\{\.\.\.\}\], a list of dicts"):
+        run.predict({"age": 70, "plan": "basic", "minutes": 1.0, "city": "Chur"})
+
+
+def test_lists_of_numbers_are_predicted_where_arrays_were_learned_from() -> None:
+    rows = [[float(i % 7), float(i % 5)] for i in range(60)]
+    run = steepest.fit(steepest.arrays(rows, [i % 2 for i in range(60)]), QUICK, record=False)
+    expected = run.predict_proba(np.array(rows)).tolist()
+    assert run.predict_proba(rows).tolist() == expected == run.predict_proba([tuple(row) for row in rows]).tolist()
+    assert run.predict(rows[:1]).shape == (1,)
+    for wrong, message in [
+        ([1.0, 2.0], r"rows must have shape \(n, 2\); got \(2,\); a single row is \[\[\.\.\.\]\]"),
+        ([[1.0, "x"]], "rows: expected numbers"),
+        ([[1.0], [1.0, 2.0]], "rows is not an array: its rows differ in length"),
+        ([], "rows is empty"),
+    ]:
+        with pytest.raises(steepest.InputError, match=message):
+            run.predict(wrong)
 
 
 def test_an_own_network_is_trained_in_place_on_arrays_as_they_are() -> None:
@@ -204,6 +222,56 @@ def test_an_own_network_is_trained_in_place_on_arrays_as_they_are() -> None:
     other = nn.Sequential(nn.Flatten(), nn.Linear(12, 4))
     again = steepest.load_run(str(run.id), model=other)
     np.testing.assert_allclose(again.predict_proba(X[:3]), run.predict_proba(X[:3]), atol=1e-6)
+
+
+def test_labels_far_from_what_networks_learn_are_told_of() -> None:
+    X = np.random.default_rng(0).normal(size=(400, 6))
+    y = 100 * X[:, 0] + 500
+
+    def fitted(*data: Any, recipe: Any = "adamw(0.003)") -> steepest.Run:
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(6, 32), nn.ReLU(), nn.Linear(32, 1))
+        return steepest.fit(net, *data, recipe=recipe, epochs=20, record=False)
+
+    told = r"\(mean 4\d\d(\.\d)?, deviation \d+(\.\d)?\).*steepest\.fit\(net, steepest\.arrays\(X, y\)\)$"
+    with pytest.warns(UserWarning, match=told) as caught:
+        run = fitted(X, y)
+    assert caught[0].filename == __file__
+    assert [str(warning.message) for warning in caught] == run.facts["notes"]
+    with pytest.warns(UserWarning, match="deviation 0.00"):
+        fitted(X, 0.001 * X[:, 0])
+    assert fitted(X, y / 100 - 5).facts["notes"] == []  # warnings are errors here
+    scaled = fitted(steepest.arrays(X, y))
+    assert scaled.facts["notes"] == []
+    assert scaled.metrics["r2"] > 0.9
+    assert scaled.predict(X).mean() == pytest.approx(500, rel=0.05)
+    counts = steepest.Recipe("adamw(0.003)", objective="poisson")  # whose logarithm is learned
+    assert fitted(X, np.arange(400.0), recipe=counts).facts["notes"] == []
+
+
+@pytest.mark.parametrize(
+    ("end", "outputs", "objective", "told"),
+    [
+        (nn.Softmax(dim=1), 2, None, "ends in Softmax, and cross_entropy() makes probabilities"),
+        (nn.Softmax(dim=1), 2, nn.CrossEntropyLoss(), "ends in Softmax, and CrossEntropyLoss makes probabilities"),
+        (nn.Softmax(dim=1), 1, None, "ends in Softmax, and binary_cross_entropy()"),
+        (nn.Sigmoid(), 1, None, "ends in Sigmoid, and binary_cross_entropy()"),
+        (nn.Sequential(nn.Dropout(0.1), nn.Sigmoid()), 2, "focal", "ends in Sigmoid, and focal()"),
+        (nn.LogSoftmax(dim=1), 2, None, None),  # its own log-softmax: nothing is lost
+        (nn.Softmax(dim=1), 2, lambda outputs, targets: -outputs[range(len(targets)), targets].log().mean(), None),
+        (nn.Identity(), 2, None, None),
+    ],
+)
+def test_probabilities_where_logits_are_taken_are_told_of(
+    end: nn.Module, outputs: int, objective: Any, told: str | None, recwarn: pytest.WarningsRecorder
+) -> None:
+    torch.manual_seed(0)
+    task = steepest.Task("breast-cancer", model=nn.Sequential(nn.Linear(30, outputs), end), objective=objective)
+    run = steepest.fit(task, "sgd(0.1)", epochs=1)
+    found = [str(warning.message) for warning in recwarn]
+    assert found == run.facts["notes"] == steepest.load_run(str(run.id), model=run.model).facts["notes"]
+    assert len(found) == (told is not None)
+    assert told is None or told in found[0]
 
 
 def test_an_embedding_gets_whole_numbers() -> None:
@@ -473,6 +541,14 @@ def test_rules_and_texts_are_recipes_and_leave_the_rest_to_the_default() -> None
     assert "batch=32, epochs=40" in usual
     for recipe in ("adamw(0.002)", steepest.adamw(0.002), steepest.Recipe(steepest.adamw(0.002))):
         assert "batch=32, epochs=40" in steepest.fit("iris", recipe, max_steps=2, record=False).facts["recipe"]
+
+
+def test_fit_takes_epochs_batch_and_patience_in_place_of_the_recipes() -> None:
+    net = nn.Linear(3, 3)
+    X = np.random.default_rng(0).random((60, 3))
+    run = steepest.fit(net, X, np.arange(60) % 3, recipe="adam(0.01)", epochs=3, batch=9, patience=2, record=False)
+    assert run.facts["recipe"] == "Recipe(adam(0.01), batch=9, epochs=3, patience=2, name='adam')"
+    assert steepest.fit("iris", epochs=1, batch="full", record=False).facts["steps"] == 1
 
 
 def test_a_run_says_how_it_ended_and_on_which_part_it_was_measured() -> None:

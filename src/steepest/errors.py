@@ -14,6 +14,7 @@ __all__ = [
     "at_least",
     "between",
     "blaming",
+    "check_callable",
     "check_seed",
     "cut",
     "listed",
@@ -172,6 +173,19 @@ def one_of(name: str, value: object, known: Sequence[str | None]) -> None:
         close = nearest(value, [choice for choice in choices if isinstance(choice, str)]) if isinstance(value, str) else None
         hint = f"; did you mean {close!r}?" if close else ""
         raise InputError(f"{name} must be {', '.join(listed[:-1])} or {listed[-1]} (got {value!r}){hint}")
+
+
+def check_callable(what: str, function: object, example: str) -> None:
+    """Raise unless what the caller gave can be called; a class is asked for one of it.
+
+    >>> check_callable("objective", 3, "a function (outputs, targets) -> loss")
+    Traceback (most recent call last):
+    steepest.errors.InputError: objective must be a function (outputs, targets) -> loss (got 3)
+    """
+    if isinstance(function, type):
+        raise InputError(f"{what} {function.__name__} is a class; give one of it, such as {function.__name__}()")
+    if not callable(function):
+        raise InputError(f"{what} must be {example} (got {function!r})")
 
 
 def switch(name: str, value: object) -> None:

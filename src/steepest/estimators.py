@@ -37,7 +37,7 @@ class _SteepestEstimator(BaseEstimator):
         recipe: Recipe | Rule | str | None = None,
         *,
         model: ModelSpec | Any = None,
-        objective: Objective | None = None,
+        objective: Objective | Any = None,
         epochs: float | None = None,
         batch: int | str | None = None,
         patience: int | None = None,
@@ -86,9 +86,9 @@ class SteepestClassifier(ClassifierMixin, _SteepestEstimator):
 
     Args:
         recipe: how to learn (a `Recipe`, a rule, or its text, such as `"adamw(0.003)"`); None: AdamW with a cosine schedule.
-        model: the network: a value such as `mlp((64, 64))`, a function that returns an `nn.Module`, or a module, of which
-            every fit trains a copy; None: an MLP that suits the number of rows.
-        objective: such as `cross_entropy(label_smoothing=0.1)`; None: chosen by the classes.
+        model: the network: a value such as `mlp((64, 64))` or its text, a function that returns an `nn.Module`, or a module, of
+            which every fit trains a copy; None: an MLP that suits the number of rows.
+        objective: such as `cross_entropy(label_smoothing=0.1)`, its text, or a function; None: chosen by the classes.
         epochs: passes over the rows, in place of the recipe's.
         batch: rows a step, or `"full"`, in place of the recipe's.
         patience: stop after this many epochs without a better validation loss; needs `validation`.

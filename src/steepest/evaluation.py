@@ -17,8 +17,7 @@ from .data.gathering import Rows
 from .data.parts import Part, pieces
 from .forms import Form
 from .metrics import Measure, Predictions
-from .objectives import Focal, LossFunction, Objective
-from .own import OwnObjective
+from .objectives import Focal, LossFunction, Objective, OwnObjective
 from .transcripts import collapsed, written
 
 NUMBERS_AT_ONCE = 2**18  # of input; larger pieces ran a small CNN four times as slowly, out of cache

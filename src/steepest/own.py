@@ -1,6 +1,4 @@
-"""A function of the caller's own where one of ours would stand: as an objective, or as a metric.
-
-An objective is `function(outputs, targets) -> loss`. A metric is one of
+"""A function of the caller's own where one of our metrics would stand (`objectives/own.py`: where an objective would): one of
 - `function(predictions) -> number`, of a `steepest.metrics.Predictions`;
 - `function(preds, target) -> number`, of tensors, as torchmetrics' functions are;
 - `function(y_true, y_pred) -> number`, of arrays, as scikit-learn's are (`y_score` or `y_prob` for scores);
@@ -11,94 +9,23 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .errors import InputError, blaming
-from .objectives import LossFunction, Objective
+from .errors import InputError, blaming, check_callable
 from .reach import CLASSIFICATION, LANGUAGE, METRICS, REGRESSION, TRANSCRIPTION, Metric, check_kind
+from .values import name_of
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from .data import Data
-    from .data.targets import Targets
     from .metrics import Predictions
 
 _TAKEN = ("step", "epoch", "train_loss", "lr_factor")  # columns of a curve beside metrics
 _TRUTHS = ("y_true", "y1")  # what scikit-learn calls the truth
 _SCORES = ("y_score", "y_prob", "y_proba")  # what scikit-learn calls probabilities
-
-
-def name_of(function: Any) -> str:
-    """Return what tables call a function or an object: its name, that of what a `partial` calls, or its type's."""
-    inner = getattr(function, "func", function)
-    return getattr(inner, "__name__", type(inner).__name__)
-
-
-def _check_callable(what: str, function: Any, example: str) -> None:
-    if isinstance(function, type):
-        raise InputError(f"{what} {function.__name__} is a class; give one of it, such as {function.__name__}()")
-    if not callable(function):
-        raise InputError(f"{what} must be {example} (got {function!r})")
-
-
-# -- objectives -------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, repr=False)
-class OwnObjective(Objective):
-    """A function `(outputs, targets) -> mean loss of the batch` as an objective; prints as its name.
-
-    `outputs` is what the network gives, (rows, outputs), or (rows,) where it gives one number and the label is one; `targets`
-    holds class numbers, (rows,), or numbers scaled to mean 0 and deviation 1. The attribute `num_outputs` of the function, if
-    it has one, says how many numbers a network is to give.
-    """
-
-    function: Callable[..., Any]
-
-    def num_outputs(self, targets: Targets) -> int:
-        return int(getattr(self.function, "num_outputs", None) or targets.num_outputs)
-
-    def check(self, targets: Targets, num_outputs: int) -> None:
-        if targets.kind == REGRESSION or hasattr(self.function, "num_outputs"):
-            super().check(targets, num_outputs)
-
-    def loss(self, data: Data, device: Any = "cpu") -> LossFunction:
-        return lambda outputs, targets: self.function(meeting(outputs, targets), targets)
-
-    def try_out(self, loss: LossFunction, outputs: Tensor, targets: Tensor) -> None:
-        """Call it once, on a few rows, so that one that cannot be trained on is told before anything starts."""
-        import torch
-
-        with blaming(f"the objective {self!r}"), torch.enable_grad():
-            found: Any = loss(outputs.detach().clone().requires_grad_(), targets)
-        if not isinstance(found, torch.Tensor) or found.ndim or not found.is_floating_point():
-            got = f"{found.dtype}, shape {tuple(found.shape)}" if isinstance(found, torch.Tensor) else type(found).__name__
-            raise InputError(f"the objective {self!r} must return one real number, as a tensor (got {got}); take .mean()")
-        if not found.requires_grad:
-            raise InputError(f"the objective {self!r} has no gradient; compute it with torch, from the outputs")
-
-    def __repr__(self) -> str:
-        return name_of(self.function)
-
-
-def meeting(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return one output a row as targets of one number a row have it: (rows, 1) beside (rows,) would be a square of errors."""
-    return outputs.squeeze(-1) if outputs.ndim == targets.ndim + 1 and outputs.shape[-1] == 1 else outputs
-
-
-def as_objective(value: Any) -> Objective | None:
-    """Return an objective as it is, and a function of the caller's own as one; None stays None."""
-    if value is None or isinstance(value, Objective):
-        return value
-    _check_callable("objective", value, "one such as cross_entropy(), or a function (outputs, targets) -> loss")
-    return OwnObjective(value)
-
-
-# -- metrics ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +41,7 @@ class OwnMetric:
     larger_is_better: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        _check_callable("a metric", self.function, "a name such as 'accuracy', or a function of the predictions")
+        check_callable("a metric", self.function, "a name such as 'accuracy', or a function of the predictions")
         told = [getattr(self.function, name, None) for name in ("larger_is_better", "higher_is_better")]
         object.__setattr__(self, "name", name_of(self.function))
         object.__setattr__(self, "larger_is_better", next((bool(way) for way in told if way is not None), True))

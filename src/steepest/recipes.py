@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,9 +9,10 @@ from typing import Any
 
 from . import augmentations, models, objectives, rules, schedules
 from .augmentations import Augmentation, as_augmentations
-from .errors import InputError, at_least, between, positive, unknown, whole
-from .objectives import Objective
-from .own import as_objective
+from .calls import read_call
+from .errors import InputError, at_least, between, positive, shown, unknown, whole
+from .models import as_model
+from .objectives import Objective, as_objective
 from .rules import Rule
 from .values import printed_call
 
@@ -67,12 +67,12 @@ class Recipe:
     """How to learn: the rule, and what goes with it.
 
     Args:
-        rule: such as `adamw(0.003)`.
+        rule: such as `adamw(0.003)`, or the text of one.
         batch: rows a step, >= 1, or `"full"`: full batch, mini-batch and single sample are three settings of one number;
             None: that of the default recipe for the data, or what a race gives everyone.
         epochs: how often every row is seen at most, > 0; None: likewise.
-        model: replaces the task's model, so that networks can race.
-        objective: replaces the task's objective, so that losses and regularisers can race; also a function of yours.
+        model: replaces the task's model, so that networks can race; a value or its text, such as `"mlp((64, 64))"`.
+        objective: replaces the task's objective, so that losses and regularisers can race; also its text or your function.
         plateau: lowers the learning rate when a watched number stalls.
         patience: stop after this many evaluations without a better validation loss, and go back to the best weights;
             None: train to the end and keep the last weights.
@@ -96,8 +96,10 @@ class Recipe:
     name: str | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.rule, str):
+            self._read_rule(self.rule)
         if not isinstance(self.rule, Rule):
-            raise InputError(f"a recipe needs a rule such as adamw(1e-3) (got {self.rule!r})")
+            raise _no_rule("a recipe needs a rule such as adamw(1e-3), or its text", self.rule)
         check_batch("batch", self.batch)
         if self.epochs is not None:
             positive("epochs", self.epochs)
@@ -107,8 +109,17 @@ class Recipe:
             raise InputError(f"plateau must be one such as plateau(factor=0.5) (got {self.plateau!r})")
         if self.name is not None and not isinstance(self.name, str):
             raise InputError(f"a recipe's name must be text (got {self.name!r})")
+        object.__setattr__(self, "model", as_model(self.model))
         object.__setattr__(self, "objective", as_objective(self.objective))
         object.__setattr__(self, "augment", as_augmentations(self.augment))
+
+    def _read_rule(self, text: str) -> None:
+        """Put the rule that a text names in its place, with the name that tables call it."""
+        made = parse_recipe(text)
+        if made != Recipe(made.rule, name=made.name):
+            raise InputError(f"a recipe needs a rule such as adamw(1e-3); {shown(text)} is a whole recipe: parse_recipe(text)")
+        object.__setattr__(self, "rule", made.rule)
+        object.__setattr__(self, "name", self.name or made.name)
 
     @property
     def changes(self) -> tuple[Augmentation, ...]:
@@ -147,10 +158,11 @@ def _names() -> dict[str, Callable[..., Any]]:
     """Every function a recipe's text may call."""
     named = {name: getattr(rules, name) for name in rules.__all__ if name[0].islower()}
     named |= {name: getattr(schedules, name) for name in schedules.__all__ if name[0].islower()}
-    named |= {name: getattr(models, name) for name in models.__all__ if name not in ("ModelSpec", "default_model")}
+    named |= {name: getattr(models, name) for name in models.NAMES}
     named |= {name: getattr(objectives, name) for name in objectives.NAMES}
     named |= {name: getattr(augmentations, name) for name in ("flip", "shift", "cutout")}
-    return named | {"Recipe": Recipe, "plateau": Plateau}
+    named |= {"Recipe": Recipe, "plateau": Plateau}
+    return {name: named[name] for name in sorted(named)}
 
 
 # Names a recipe may be called by on the command line, beside every rule's own: rules that only make sense together.
@@ -163,42 +175,7 @@ def read(text: str) -> Any:
     >>> read("Recipe(adamw(0.003, schedule=cosine(warmup=0.1)), batch=64)")
     Recipe(adamw(0.003, schedule=cosine(warmup=0.1)), batch=64)
     """
-    try:
-        tree = ast.parse(text.strip(), mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise InputError(f"expected Python such as adamw(0.003) (got {text!r})") from None
-    return _value(tree, _names(), text)
-
-
-def _value(node: ast.expr, names: dict[str, Callable[..., Any]], text: str) -> Any:
-    match node:
-        case ast.Constant(value=value):
-            return value
-        case ast.Name(id="inf"):
-            return math.inf
-        case ast.UnaryOp(op=ast.USub(), operand=ast.Name(id="inf")):
-            return -math.inf
-        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
-            return -value
-        case ast.Tuple(elts=items):
-            return tuple(_value(item, names, text) for item in items)
-        case ast.List(elts=items):
-            return [_value(item, names, text) for item in items]
-        case ast.Dict(keys=keys, values=values) if None not in keys:
-            return {_value(k, names, text): _value(v, names, text) for k, v in zip(keys, values, strict=True) if k is not None}
-        case ast.Call(func=ast.Name(id=name), args=args, keywords=keywords) if all(word.arg for word in keywords):
-            if name not in names:
-                raise unknown("function", name, sorted(names))
-            words = [word.arg for word in keywords]
-            if twice := next((word for word in words if words.count(word) > 1), None):
-                raise InputError(f"{text}: {twice} is given twice")
-            given = [_value(arg, names, text) for arg in args]
-            options = {str(word.arg): _value(word.value, names, text) for word in keywords}
-            try:
-                return names[name](*given, **options)
-            except (TypeError, AttributeError) as error:
-                raise InputError(f"{text}: {error}") from None
-    raise InputError(f"{text!r}: expected calls such as adamw(0.003), numbers and strings (got {ast.unparse(node)!r})")
+    return read_call(text, _names())
 
 
 def as_recipe(value: Recipe | Rule | str | None) -> Recipe | None:
@@ -213,7 +190,24 @@ def as_recipe(value: Recipe | Rule | str | None) -> Recipe | None:
         return Recipe(value)
     if value is None or isinstance(value, Recipe):
         return value
-    raise InputError(f"a recipe is a Recipe, a rule or a text such as 'adamw(0.003)' (got {value!r})")
+    raise _no_rule("a recipe is a Recipe, a rule or a text such as 'adamw(0.003)'", value)
+
+
+def is_torch_optimizer(value: Any) -> bool:
+    """Return whether a value is an optimizer of torch's kind, or a class of them."""
+    kinds = value.__mro__ if isinstance(value, type) else type(value).__mro__
+    return any(kind.__name__ == "Optimizer" and kind.__module__.startswith("torch.") for kind in kinds)
+
+
+def _no_rule(expected: str, value: Any) -> InputError:
+    """Return the error of something else where a rule stands; of torch's optimizers the rule of that name is told."""
+    if not is_torch_optimizer(value):
+        return InputError(f"{expected} (got {value!r})")
+    name = (value if isinstance(value, type) else type(value)).__name__
+    same = name.lower() if name.lower() in rules.CATALOGUE else "adam"
+    return InputError(
+        f"{expected} (got torch's {name}); an optimizer is given by its rule, which makes it: steepest.{same}(0.001)"
+    )
 
 
 def parse_recipe(text: str) -> Recipe:

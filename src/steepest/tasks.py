@@ -13,9 +13,9 @@ from typing import Any
 from .data import Data, load
 from .data.splitting import PARTS
 from .errors import InputError, blaming, unknown
-from .models import ModelSpec, default_model
-from .objectives import Objective
-from .own import OwnMetric, as_metrics, as_objective, facts_of
+from .models import ModelSpec, as_model, default_model
+from .objectives import Objective, as_objective
+from .own import OwnMetric, as_metrics, facts_of
 from .reach import DEFAULTS, Reach, check_kind
 from .sources import BUILTINS
 
@@ -28,11 +28,11 @@ class Task:
 
     Args:
         data: a `Data`, or anything `steepest.task` takes.
-        model: a model value such as `mlp((64, 64))` or a function that returns an `nn.Module`, either drawn anew from each
-            seed; or a module, of which every training takes a copy, so that all start from its weights whatever their
+        model: a model value such as `mlp((64, 64))`, its text, or a function that returns an `nn.Module`, all drawn anew
+            from each seed; or a module, of which every training takes a copy, so that all start from its weights whatever their
             seed; None: chosen by the kind of data.
-        objective: such as `cross_entropy(label_smoothing=0.1)`, or a function of yours, `(outputs, targets) -> loss`; None:
-            chosen by targets and outputs.
+        objective: such as `cross_entropy(label_smoothing=0.1)`, its text, or a function of yours, `(outputs, targets) ->
+            loss`; None: chosen by targets and outputs.
         metrics: the metrics to report, as names or functions of yours, `(predictions) -> number` (`steepest.own` lists what
             else fits, torchmetrics' and scikit-learn's among it); None: all that suit the task.
         reach: the target of a race, such as `"accuracy >= 0.97"`.
@@ -45,7 +45,7 @@ class Task:
 
     data: Data
     model: ModelSpec | Callable[[], Any] | Any | None = None
-    objective: Objective | Callable[..., Any] | None = None
+    objective: Objective | Callable[..., Any] | str | None = None
     metrics: Sequence[Any] | None = None
     reach: Reach | str | None = None
     name: str | None = None
@@ -53,6 +53,7 @@ class Task:
     def __post_init__(self) -> None:
         self.data = load(self.data)
         self.name = self.name or self.data.name
+        self.model = as_model(self.model)
         self.objective = as_objective(self.objective)
         if self.metrics is not None:
             self.metrics = as_metrics(self.metrics, self.kind)
@@ -108,11 +109,11 @@ class Task:
 
 def task(
     source: Any,
-    *,
+    *more: Any,
     label: str | int | None = None,
     reach: str | Reach | None = None,
     model: Any = None,
-    objective: Objective | Callable[..., Any] | None = None,
+    objective: Objective | Callable[..., Any] | str | None = None,
     metrics: Sequence[Any] | None = None,
     name: str | None = None,
     **options: Any,
@@ -124,6 +125,7 @@ def task(
             once downloaded; a path to csv, parquet, idx or npz; a folder of folders of images or recordings, one a class,
             or of recordings with `transcripts.csv`; a pandas or polars frame; a PyTorch or Hugging Face Dataset; a `Data`;
             or `"file.py:function"`, a function that returns a Task.
+        more: nothing; inputs with labels apart are one source, `steepest.arrays(X, y)`.
         label: of a table, the column to predict, by name or position.
         reach: the target, such as `"accuracy >= 0.97"`.
         model: see `Task`.
@@ -135,6 +137,11 @@ def task(
     >>> task("iris", reach="accuracy >= 0.95")
     Task(iris, reach 'accuracy >= 0.95')
     """
+    if more:
+        raise InputError(
+            f"task takes one source, and options by name (got {type(source).__name__} and {type(more[0]).__name__}); inputs "
+            "and labels are one source: steepest.task(steepest.arrays(X, y))"
+        )
     known = source.metrics if isinstance(source, Task) else metrics
     goal = None if reach is None else Reach.parse(reach, facts_of(known))  # wrong targets are told before any file is read
     if isinstance(source, Task) or (isinstance(source, str) and ".py:" in source):

@@ -18,6 +18,12 @@ def snake_case(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 
+def name_of(function: Any) -> str:
+    """Return what tables call a function or an object: its name, that of what a `partial` calls, or its type's."""
+    inner = getattr(function, "func", function)
+    return getattr(inner, "__name__", type(inner).__name__)
+
+
 def plain(value: Any) -> Any:
     """Return a number of NumPy's or another library's as Python's own, which prints as Python reads it.
 

@@ -192,6 +192,8 @@ def _print_fit(run: Any) -> None:
     print(f"{facts['task']}   {facts['recipe']}")
     for line in data_lines(facts["data"]):
         print(line)
+    for note in facts["notes"]:
+        print(f"  {note}")
     print(f"{facts['network']}   {cost_line(facts)}")
     speed = f"{run.samples_per_second:,.0f} rows/s in the training stage"
     print(f"{run.status} after {facts['steps']} steps, {speed}   {clock_line(run.stages)}")

@@ -138,16 +138,17 @@ def channels_first(images: np.ndarray, shape: tuple[int, ...] | None = None) -> 
 
 
 def _table_like(rows: Any, preprocessing: TablePreprocessing) -> RawTable:
-    """Return a file, frame or array of new rows as it is read."""
+    """Return a file, frame, array or lists of new rows as it is read."""
     names = [step.name for step in preprocessing.steps]
-    if isinstance(rows, np.ndarray) or hasattr(rows, "detach"):
-        values = to_numbers(rows, "rows")
-        if values.ndim != 2:
-            raise InputError(f"rows must have shape (n, {len(names)}); got {values.shape}")
-        taken = names if len(names) == values.shape[1] else [f"c{i + 1}" for i in range(values.shape[1])]  # in their order
-        return RawTable.of(to_polars({name: values[:, i] for i, name in enumerate(taken)}), "rows")
     if isinstance(rows, str) or hasattr(rows, "__fspath__"):
         return read_frame(rows, header=preprocessing.reading.header, on_bad_row=None)
+    if isinstance(rows, np.ndarray) or hasattr(rows, "detach") or (isinstance(rows, list | tuple) and not is_records(rows)):
+        values = to_numbers(rows, "rows")
+        if values.ndim != 2:
+            hint = "; a single row is [[...]], a list of rows" if values.shape == (len(names),) else ""
+            raise InputError(f"rows must have shape (n, {len(names)}); got {values.shape}{hint}")
+        taken = names if len(names) == values.shape[1] else [f"c{i + 1}" for i in range(values.shape[1])]  # in their order
+        return RawTable.of(to_polars({name: values[:, i] for i, name in enumerate(taken)}), "rows")
     return RawTable.of(to_polars(rows), "rows")
 
 

@@ -49,7 +49,10 @@ def to_polars(value: Any) -> pl.DataFrame:
 
 def _cells(name: str, column: Any) -> list[Any]:
     if isinstance(column, str | bytes | Mapping) or not isinstance(column, Iterable):
-        raise InputError(f"the column {shown(name)} must be a list or an array, a value a row (got {shown(column)})")
+        raise InputError(
+            f"the column {shown(name)} must be a list or an array, a value a row (got {shown(column)}); a single row is "
+            "written [{...}], a list of dicts"
+        )
     return list(column)
 
 

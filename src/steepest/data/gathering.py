@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import Subset
 
 from ..errors import blaming
 
@@ -106,9 +107,17 @@ class Fetched:
 
     def index_select(self, dim: int, index: Tensor) -> Tensor:
         assert dim == 0
+        items = [self._item(i) for i in index.tolist()]
         with blaming("the dataset"):
-            items = [self.dataset[i][0] for i in index.tolist()]
-            return torch.stack([torch.as_tensor(item) for item in items]).to(self.device)
+            return torch.stack(items).to(self.device)
+
+    def _item(self, i: int) -> Tensor:
+        """Return the input at a place of this part, blaming the item by its number in the whole Dataset."""
+        whole, at = self.dataset, i
+        while type(whole) is Subset:
+            whole, at = whole.dataset, int(whole.indices[at])
+        with blaming(f"item {at} of the dataset"):
+            return torch.as_tensor(whole[at][0])
 
 
 Rows = Tensor | Ragged | Windows | Spelled | Fetched

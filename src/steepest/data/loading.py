@@ -115,16 +115,16 @@ def from_dataset(
     with blaming("the dataset"):
         if len(dataset) < 1:
             raise InputError("the dataset is empty (length 0)")
-        if is_picture(_pair(dataset[0], 0)[0]):
+        if is_picture(_pair(dataset, 0)[0]):
             return _from_pictures(dataset, size, parts, seed, kind, name)
-        labels = np.asarray([to_numpy([_pair(dataset[i], i)[1]], "label")[0] for i in range(len(dataset))])
+        labels = np.asarray([to_numpy([_pair(dataset, i)[1]], "label")[0] for i in range(len(dataset))])
     targets = encode(labels, name, "label", kind or kind_of_whole_numbers(labels))
     return Data(name, Items(dataset), targets, deal(targets, parts, seed, name), CleaningReport(len(labels)), "none")
 
 
 def _from_pictures(dataset: Any, size: Any, parts: tuple[float, ...], seed: int, kind: str | None, name: str) -> Data:
     """Make Data from a Dataset of Pillow's images and their labels."""
-    pairs = [_pair(dataset[i], i) for i in range(len(dataset))]
+    pairs = [_pair(dataset, i) for i in range(len(dataset))]
     labels = to_numpy([label for _, label in pairs], "label")
     report = CleaningReport(len(labels))
     values, _ = decode(
@@ -139,8 +139,10 @@ def is_loader(value: Any) -> bool:
     return hasattr(value, "dataset") and hasattr(value, "batch_size")
 
 
-def _pair(item: Any, i: int) -> tuple[Any, Any]:
+def _pair(dataset: Any, i: int) -> tuple[Any, Any]:
     """Return an item of a dataset if it is an input with its label."""
+    with blaming(f"item {i} of the dataset"):
+        item = dataset[i]
     pair = isinstance(item, tuple | list) and len(item) == 2
     if not pair or not (hasattr(item[0], "shape") or is_picture(item[0])):
         kinds = f"{type(item).__name__} of {', '.join(type(one).__name__ for one in item)}" if pair else type(item).__name__

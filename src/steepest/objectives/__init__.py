@@ -3,10 +3,10 @@
 from .classification import BinaryCrossEntropy, CrossEntropy, Focal, binary_cross_entropy, cross_entropy, focal
 from .core import LossFunction, Objective, as_targets
 from .defaults import default_objective
+from .named import NAMES, as_objective
+from .own import OwnObjective
 from .regression import Huber, Mse, Pinball, Poisson, huber, mse, pinball, poisson
 from .transcription import Ctc, ctc
-
-NAMES = ("mse", "huber", "poisson", "pinball", "cross_entropy", "binary_cross_entropy", "focal", "ctc")  # for recipes
 
 __all__ = [
     "NAMES",
@@ -18,8 +18,10 @@ __all__ = [
     "LossFunction",
     "Mse",
     "Objective",
+    "OwnObjective",
     "Pinball",
     "Poisson",
+    "as_objective",
     "as_targets",
     "binary_cross_entropy",
     "cross_entropy",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import InputError, at_least, between
 from .core import LossFunction, Objective, as_targets
@@ -21,6 +21,7 @@ class _OfClasses(Objective):
     """What objectives over classes share. Abstract."""
 
     class_weights: tuple[float, ...] | str | None = field(default=None, kw_only=True)
+    reads_logits: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

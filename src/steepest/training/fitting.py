@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import warnings
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from ..forms import PADDED
 from ..gradient import GradientFunction, plain
 from ..models.cost import cost_of, example
 from ..progress import Progress
-from ..recipes import Recipe, as_recipe
+from ..recipes import Recipe, as_recipe, is_torch_optimizer, named
 from ..records import FROM_PYTHON, Invocation, Record, create
 from ..rules import Rule
 from ..tasks import Task, task
@@ -77,7 +78,8 @@ def as_task(subject: Any, X: Any = None, y: Any = None) -> Task:
             data = arrays(X, y, scaling="none", integers=integers, images=False)
         return Task(data, model=subject, name=type(subject).__name__)
     if X is not None:
-        raise InputError(f"fit(net, X, y) needs an nn.Module first (got {type(subject).__name__})")
+        hint = "" if y is not None else "; arrays without a network: fit(steepest.arrays(X, y))"
+        raise InputError(f"fit(net, X, y) needs an nn.Module first (got {type(subject).__name__}){hint}")
     return task(subject)
 
 
@@ -87,6 +89,9 @@ def fit(
     y: Any = None,
     *,
     recipe: Recipe | Rule | str | None = None,
+    epochs: float | None = None,
+    batch: int | str | None = None,
+    patience: int | None = None,
     seed: int = 0,
     device: Any = None,
     evaluate_every: int | None = None,
@@ -107,6 +112,9 @@ def fit(
         y: with a network and arrays: labels.
         recipe: how to learn: a Recipe, a rule, or the text of one, such as `"adamw(0.003)"`; what it leaves open (batch,
             epochs) is taken from the default for this kind of data, as is all of it for None.
+        epochs: passes over the rows, in place of the recipe's.
+        batch: rows a step, or `"full"`, in place of the recipe's.
+        patience: evaluations without a better validation loss to wait, in place of the recipe's.
         seed: initial weights and order of batches follow from it.
         device: where; None: CUDA when there is one.
         evaluate_every: updates between evaluations of the validation part; None: once an epoch.
@@ -127,13 +135,17 @@ def fit(
     >>> run.metrics["accuracy"] > 0.8
     True
     """
-    if isinstance(X, Recipe | Rule | str) and not isinstance(subject, nn.Module) and y is None:
+    if (isinstance(X, Recipe | Rule | str) or is_torch_optimizer(X)) and not isinstance(subject, nn.Module) and y is None:
         recipe, X = X, None
     job = as_task(subject, X, y)
     recipe = as_recipe(recipe) or default_recipe(job.data.form, job.data.size("train"), job.model)
+    recipe = named(recipe, epochs=epochs, batch=batch, patience=patience)
     if stop_at_target and (job.goal is None or not job.data.size("validation")):
         raise InputError("stop_at_target needs a target (reach=) and a validation part to see it reached")
     training = prepare(job, recipe, seed=seed, device=device, in_place=isinstance(subject, nn.Module))
+    if invocation.command is None:  # the command line prints them itself
+        for note in training.notes:
+            warnings.warn(note, stacklevel=2)
     job = training.task
     loop = steps(job, evaluate_every=evaluate_every, max_steps=max_steps, gradient=gradient, training=training)
     book = create("run", home) if record else None
@@ -246,6 +258,7 @@ def _start_facts(training: Training, command: str | None) -> dict[str, Any]:
         "seed": training.seed,
         **_network(training),
         "plan": [dict(row) for row in training.optimizer.plan().rows],
+        "notes": list(training.notes),
         "versions": versions(training.device),
         "command": command,
     }

@@ -26,8 +26,7 @@ from ..data.stored import from_dict
 from ..data.transcribed import spelled
 from ..errors import InputError
 from ..forms import Form
-from ..objectives import Objective, mse
-from ..own import OwnObjective
+from ..objectives import Objective, OwnObjective, mse
 from ..recipes import read
 from ..records import Record, find, reading, replacing
 from ..tasks import Task, task
@@ -173,8 +172,8 @@ class Run:
         """Return the predicted label (or number, or transcript) of each row.
 
         Args:
-            rows: as the training data came: a frame, dicts or a csv path for a table; an array for arrays and images; paths
-                of image files, or Pillow's images.
+            rows: as the training data came: a frame, dicts or a csv path for a table; an array, or lists of numbers, for arrays
+                and images; paths of image files, or Pillow's images.
         """
         if self._transcribes:
             form = self.interface.preprocessing.form

@@ -18,12 +18,12 @@ from ..defaults import default_recipe
 from ..errors import InputError, blaming, check_seed
 from ..forms import Form
 from ..models import ModelSpec
-from ..objectives import LossFunction, Objective, default_objective
+from ..objectives import LossFunction, Objective, OwnObjective, as_objective, default_objective
 from ..optimizer import Optimizer
-from ..own import OwnObjective, as_objective
 from ..reach import check_kind
 from ..recipes import Recipe
 from ..tasks import Task
+from .noticing import notes_of
 from .randomness import RandomStream
 
 
@@ -47,6 +47,7 @@ class Training:
     steps_per_epoch: int
     total_steps: int
     clock: Clock
+    notes: tuple[str, ...] = ()  # what is worth telling before it begins
 
     @property
     def first_rows(self) -> Tensor:
@@ -127,7 +128,7 @@ def prepare(
         raise InputError(f"{recipe.rule!r} needs its curvature observed (optimizer.update_hessian), which fit does not do")
     return Training(
         task, recipe, seed, where, model, spec, num_outputs, objective, loss, optimizer, train, validation, batch,
-        steps_per_epoch, total_steps, clock,
+        steps_per_epoch, total_steps, clock, notes_of(task.data, objective, model, outputs),
     )  # fmt: skip
 
 
