@@ -97,6 +97,21 @@ def test_fit_takes_recipes_models_and_options(capsys: pytest.CaptureFixture[str]
     assert "loss falls fastest at lr" in out
 
 
+def test_objective_and_metrics_are_named_and_kept(churn: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    loss = 'binary_cross_entropy(class_weights="balanced")'
+    named = ["--objective", loss, "--metrics", "f1,recall", "--model", "mlp((8,))"]
+    found = document(["fit", str(churn), "--label", "churned", "--epochs", "2", *named], capsys)
+    assert found["objective"] == "binary_cross_entropy(class_weights='balanced')"
+    assert list(found["metrics"]) == ["f1", "recall", "loss"]
+    assert set(document(["evaluate", "last"], capsys)["metrics"]) == {"f1", "recall"}
+    again = steepest.load_run(found["id"]).task
+    assert again is not None
+    assert (repr(again.objective), repr(again.model)) == (found["objective"], "mlp(hidden=(8,))")
+    raced = document([*QUICK_RACE, "--objective", "focal", "--metrics", "accuracy"], capsys)["run"]
+    assert raced["objective"] == "focal()"
+    assert set(raced["metrics"]) == {"accuracy", "loss"}
+
+
 def test_evaluate_runs_and_report(capsys: pytest.CaptureFixture[str]) -> None:
     name = document(["fit", "wine", "--epochs", "3"], capsys)["id"]
     assert document(["evaluate", name], capsys)["rows"] == 26

@@ -52,6 +52,8 @@ class Source:
     test_where: Annotated[str | None, typer.Option(help="Rows of the test part, such as 'year>=2020'.")] = None
     parts: Annotated[str | None, typer.Option(help="Shares of train, validation, test, certificate.")] = None
     model: Annotated[str | None, typer.Option(help='The network, such as "mlp((64, 64))".')] = None
+    objective: Annotated[str | None, typer.Option(help='What is made small, such as "huber()" [as suits the label].')] = None
+    metrics: Annotated[str | None, typer.Option(help='What is measured, such as "accuracy,f1" [all that suit].')] = None
 
     def __post_init__(self) -> None:
         check_source(self.task)
@@ -67,6 +69,8 @@ class Source:
             from ..reach import Reach
 
             Reach.parse(self.reach)
+        _objective(self.objective)
+        _metrics(self.metrics)
 
     def make(self) -> Any:
         """Return the Task."""
@@ -78,6 +82,8 @@ class Source:
             label=self.label,
             reach=self.reach,
             model=None if self.model is None else _model(read(self.model)),
+            objective=_objective(self.objective),
+            metrics=_metrics(self.metrics),
             **self._options(),
         )
 
@@ -160,6 +166,34 @@ def _model(value: Any) -> Any:
     if not isinstance(value, ModelSpec):
         raise InputError(f"--model takes a network such as 'mlp((64, 64))' (got {value!r})")
     return value
+
+
+def _objective(text: str | None) -> Any:
+    """Return the objective that --objective means: a call, or its name alone."""
+    if text is None:
+        return None
+    from ..objectives import NAMES, Objective
+    from ..recipes import read
+
+    name = text.strip()
+    if name.isidentifier() and name not in NAMES:
+        raise unknown("objective", name, NAMES)
+    value = read(f"{name}()" if name.isidentifier() else name)
+    if not isinstance(value, Objective):
+        raise InputError(f"--objective takes one such as 'cross_entropy(label_smoothing=0.1)' (got {text!r})")
+    return value
+
+
+def _metrics(text: str | None) -> tuple[str, ...] | None:
+    """Return the names of the metrics that --metrics lists."""
+    if text is None:
+        return None
+    from ..reach import metric
+
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise InputError(f"--metrics takes names such as accuracy,f1 (got {text!r})")
+    return tuple(metric(name).name for name in names)
 
 
 def batch_size(text: str | None) -> int | str | None:

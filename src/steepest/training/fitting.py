@@ -270,7 +270,9 @@ def _origin(training: Training) -> dict[str, Any]:
     model = None
     if spec is not None:
         model = {"spec": repr(spec), "form": data.form.to_dict(), "num_outputs": training.num_outputs}
-    return {"model": model, "origin": data.origin}
+    measured = training.task.metrics
+    named = None if measured is None or not all(isinstance(one, str) for one in measured) else list(measured)
+    return {"model": model, "origin": data.origin, "metrics": named}
 
 
 def _finish(training: Training, facts: dict[str, Any], outcome: Follower, invocation: Invocation) -> Run:

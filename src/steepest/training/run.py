@@ -337,4 +337,8 @@ def _task_of(start: dict[str, Any]) -> Task | None:
     source = origin["source"]
     if source.startswith(("/", ".")) and not Path(source.rpartition(":")[0] if ".py:" in source else source).exists():
         return None
-    return task(source, **options)
+    made, spec, objective = task(source, **options), start["model"], start["interface"].get("objective")
+    made.model = read(spec["spec"]) if spec else made.model
+    made.objective = read(objective) if objective else made.objective
+    made.metrics = start.get("metrics") or made.metrics  # earlier records have none
+    return made
