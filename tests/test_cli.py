@@ -71,6 +71,7 @@ def test_fit_json_has_the_keys_people_rely_on(capsys: pytest.CaptureFixture[str]
     assert keys <= set(found)
     assert {"loss", "accuracy"} <= set(found["metrics"])
     assert (found["seed"], found["steps"]) == (2, 9)
+    assert "epochs=3," in found["recipe"]
     assert "start" in found["stages"]
 
 
@@ -154,19 +155,29 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--version"], capsys)[1] == f"steepest {steepest.__version__}\n"
 
 
+def imported(arguments: list[str]) -> str:
+    """Return which large packages a command has imported, as a list prints."""
+    check = (
+        "import sys\nfrom steepest.cli import main\n"
+        f"assert main({arguments!r}) in (0, 2)\n"
+        "print([name for name in ('torch', 'sklearn', 'polars', 'plotly') if name in sys.modules], file=sys.stderr)"
+    )
+    result = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=False)
+    return result.stderr.strip().splitlines()[-1]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["--help"], ["race", "--help"], ["fit", "nofile.csv"], ["fit", "iris", "--nope"], ["race", "iris", "--recipes", "adamm"]],
     ids=" ".join,
 )
 def test_help_and_complaints_come_without_torch(arguments: list[str]) -> None:
-    check = (
-        "import sys\nfrom steepest.cli import main\n"
-        f"main({arguments!r})\n"
-        "print([name for name in ('torch', 'sklearn', 'polars', 'plotly') if name in sys.modules], file=sys.stderr)"
-    )
-    result = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=False)
-    assert result.stderr.strip().splitlines()[-1] == "[]"
+    assert imported(arguments) == "[]"
+
+
+def test_a_wrong_label_is_told_before_torch_is_imported(churn: Path) -> None:
+    for arguments in (["fit", "churn.csv"], ["race", churn.name, "--label", "x", "--reach", "auc>=0.8"]):
+        assert imported(arguments) == "['polars']"  # which reads the file
 
 
 # -- damaged records --------------------------------------------------------------------------------------------------

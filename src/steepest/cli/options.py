@@ -209,6 +209,11 @@ def batch_size(text: str | None) -> int | str | None:
     return number
 
 
+def whole_where_it_is(number: Any) -> Any:
+    """Return 3 for 3.0, as people wrote it; 0.5 and None as they are."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
 def augmentations(text: str | None) -> Any:
     """Return the augmentations that an option names; none of them for `none`."""
     from ..augmentations import as_augmentations
