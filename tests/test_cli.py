@@ -259,6 +259,22 @@ def test_steepest_alone_prints_its_help(capsys: pytest.CaptureFixture[str]) -> N
     assert len(out.splitlines()) > 10
 
 
+@pytest.mark.parametrize("lines", [3, 9_000], ids=["all in one write", "more than a pipe holds"])
+def test_a_reader_that_goes_away_is_no_error(lines: int, capsys: pytest.CaptureFixture[str]) -> None:
+    name = document(["fit", "iris", "--epochs", "1"], capsys)["id"]
+    head = "sepal length (cm),sepal width (cm),petal length (cm),petal width (cm)"
+    Path("rows.csv").write_text("\n".join([head, *["5,3,4,1"] * lines]))
+    command = [sys.executable, "-m", "steepest", "predict", name, "rows.csv"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        if lines > 3:
+            assert process.stdout.readline().startswith(b"prediction,")
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+
+
 def test_a_full_disk_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     from steepest.records import Record
 
