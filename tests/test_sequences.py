@@ -545,7 +545,11 @@ def test_the_command_line_continues_a_text_and_predicts_rows(
     home = ["--home", str(tmp_path / "home")]
     quick = ["--recipe", "adamw(0.01)", "--epochs", "2", "--quiet"]
     assert main(["fit", str(story), "--context", "16", "--model", "lstm(16)", *quick, *home]) == 0
-    capsys.readouterr()
+    fitted = capsys.readouterr().out
+    assert main(["evaluate", "last", *home]) == 0
+    measured = capsys.readouterr().out.split(":")[0]
+    assert measured.endswith(" characters)")
+    assert measured in fitted
     assert main(["predict", "last", "--prompt", "the ", "--length", "12", *home]) == 0
     told = capsys.readouterr().out
     assert told.startswith("the ")

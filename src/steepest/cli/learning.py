@@ -14,6 +14,7 @@ import typer
 
 from ..clock import process_age_s
 from ..errors import InputError
+from ..forms import ROWS
 from ..sources import BUILTINS
 from . import NOT_REACHED, OK, saying_how_to_go_on
 from . import options as o
@@ -128,10 +129,9 @@ def _print_race(result: Any, run: Any, page: Path) -> None:
     if run is None:
         print(f"{result.why_nobody_won()}\nreport: {page}")
     else:
-        held = run.facts["measured_on"]
         told = "" if result.proven else " (first, not proven fastest)"
         print(f"trained with {run.facts['label']}{told}, run {run.id}:")
-        print(f"{metrics_line(run.metrics, held['part'], held['rows'])}")
+        print(f"{metrics_line(run.metrics, run.facts['measured_on'])}")
         print(f"next: steepest evaluate {run.id}      report: {page}")
 
 
@@ -202,15 +202,14 @@ def _print_fit(run: Any) -> None:
     for line in data_lines(facts["data"]):
         print(line)
     print(f"{facts['network']}   {cost_line(facts)}")
-    speed = f"{run.samples_per_second:,.0f} rows/s in the training stage"
+    speed = f"{run.samples_per_second:,.0f} {ROWS.get(facts['data']['kind'], 'rows')}/s in the training stage"
     print(f"{run.status} after {facts['steps']} steps, {speed}   {clock_line(run.stages)}")
     if run.status == "diverged":
         print("the loss is no longer a finite number: lower the learning rate (--find-lr draws where it breaks)")
     if facts["reach"]:
         when = f"reached at step {facts['steps_to_target']}" if facts["reached"] else "not reached"
         print(f"target {facts['reach']}: {when} (validation part)")
-    held = facts["measured_on"]
-    print(metrics_line(run.metrics, held["part"], held["rows"]))
+    print(metrics_line(run.metrics, facts["measured_on"]))
     print(f"next: steepest evaluate {run.id}      steepest report {run.id}")
 
 

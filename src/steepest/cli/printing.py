@@ -78,11 +78,11 @@ def _of(column: str | None) -> str:
     return f" in {column}" if column else ""
 
 
-def metrics_line(metrics: dict[str, float], part: str, rows: int) -> str:
-    """Return held-out metrics in one line."""
+def metrics_line(metrics: dict[str, float], held: dict[str, Any]) -> str:
+    """Return held-out metrics in one line; `held` says on what they were measured."""
     of_language = "perplexity" in metrics  # whose loss is what people compare
     shown = [f"{name} {_short(value)}" for name, value in metrics.items() if name != "loss" or of_language]
-    return f"{part} part ({rows:,} rows): " + "  ".join(shown)
+    return f"{held['part']} part ({held['rows']:,} {held['unit']}): " + "  ".join(shown)
 
 
 def _short(value: float | None) -> str:

@@ -17,7 +17,7 @@ from ..data.loading import from_dataset
 from ..data.memory import arrays
 from ..defaults import default_recipe
 from ..errors import InputError, Interrupted
-from ..forms import PADDED
+from ..forms import MEASURED, PADDED
 from ..gradient import GradientFunction, plain
 from ..models.cost import cost_of, example
 from ..progress import Progress
@@ -301,7 +301,7 @@ def _finish(training: Training, facts: dict[str, Any], outcome: Follower, invoca
         "seconds": sum(stages.values()),
         "samples_per_second": outcome.rows / stages["train"] if stages.get("train") else 0.0,
         "metrics": measured,
-        "measured_on": {"part": held_out, "rows": len(part)},
+        "measured_on": {"part": held_out, "rows": len(predictions.truth), "unit": MEASURED.get(job.data.kind, "rows")},
         "confusion": _confusion(predictions, job),
         "stages": stages,
         "weights_sha256": weights_sha256(training.model),
