@@ -102,6 +102,7 @@ def test_new_lines_may_have_labels_as_those_of_training(capsys: pytest.CaptureFi
     ]
     Path("reviews.txt").write_text("\n".join(lines) + "\n")
     run = steepest.fit(steepest.task("reviews.txt"), QUICK)
+    assert run.facts["task"] == "reviews"
     expected = run.predict_proba(["a dull film", "", "so warm", ""])
     for content in (
         "a dull film\n\nso warm\n\n",

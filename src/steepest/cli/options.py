@@ -21,6 +21,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 
 _NAMES = ", ".join((*BUILTINS, *DOWNLOADS))
+_OWN = "or file.py:function, which returns a Task"
 _HEADER = typer.Option("--header/--no-header", help="Whether line 1 names the columns.")
 _MISSING = typer.Option(help="Another mark of a missing cell: MARK, or COLUMN=MARK for one column.")
 
@@ -30,7 +31,10 @@ class Source:
     """What to learn, as the command line said it; checked without importing anything heavy."""
 
     task: Annotated[
-        str, typer.Argument(metavar="TASK", help=f"{_NAMES}; a csv, parquet, npz or idx file, a folder; or file.py:function.")
+        str,
+        typer.Argument(
+            metavar="TASK", help=f"{_NAMES}; a csv, tsv (also .gz), parquet, npz, idx or text file, a folder; {_OWN}."
+        ),
     ]
     label: Annotated[str | None, typer.Option(help="Column to predict: name or position (-1: last).")] = None
     reach: Annotated[str | None, typer.Option(help='The target, such as "accuracy>=0.97".')] = None

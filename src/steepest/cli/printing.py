@@ -65,9 +65,11 @@ MOST_FINDINGS = 8  # the report page lists all
 
 def data_lines(data: dict[str, Any]) -> list[str]:
     """Return what cleaning did and noticed, a line each; few enough to be read."""
+    from ..data.findings import counted
+
     findings = data["cleaning"]["findings"]
     lines = [
-        "  " + (f["action"] if f["what"] == "note" else f"{f['count']:,} {f['what']}{_of(f['column'])}: {f['action']}")
+        "  " + (f["action"] if f["what"] == "note" else f"{counted(f['count'], f['what'])}{_of(f['column'])}: {f['action']}")
         for f in findings[:MOST_FINDINGS]
     ]
     left = len(findings) - len(lines)
