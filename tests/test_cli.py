@@ -125,6 +125,27 @@ def test_evaluate_runs_and_report(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["report", name, "--out", "."], capsys)[0] == 2
 
 
+def test_a_run_is_measured_on_a_new_file(churn: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = document(["fit", str(churn), "--label", "churned", "--epochs", "3", "--metrics", "auc"], capsys)["id"]
+    lines = churn.read_text().splitlines()
+    Path("new.csv").write_text("\n".join([lines[0], *lines[1:51]]))
+    found = document(["evaluate", name, "--on", "new.csv"], capsys)
+    assert (found["rows"], list(found["metrics"])) == (50, ["auc"])
+    yes = [line for line in lines if line.endswith("yes")]  # of one class alone
+    Path("new.csv").write_text("\n".join([lines[0], *yes[:20]]))
+    found = document(["evaluate", name, "--on", "new.csv"], capsys)
+    share = sum(steepest.load_run(name).predict("new.csv") == "yes") / 20
+    assert [sum(line) for line in found["confusion"]] == [0, 20]
+    assert found["confusion"][1][1] / 20 == share
+    for arguments, expected in (
+        (["--on", "newcsv"], "no such file or folder: newcsv; did you mean new.csv?"),
+        (["--on", "new.csv", "--folds", "3"], "--on is another file"),
+    ):
+        code, _, err = run(["evaluate", name, *arguments], capsys)
+        assert (code, err.count("\n")) == (2, 1)
+        assert expected in err
+
+
 def test_an_empty_home_lists_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(["runs", "--home", "nowhere"], capsys)
     assert (code, out.strip()) == (0, "no runs in nowhere yet; try: steepest fit digits")

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import InputError
-from ..sources import DOWNLOADS
+from ..sources import BUILTINS, DOWNLOADS
 from . import OK, saying_how_to_go_on
 from . import options as o
 from .printing import print_json
@@ -21,6 +21,7 @@ def evaluate(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or last.")],
     folds: Annotated[int | None, typer.Option(help="Cross-validate its recipe over this many folds instead.")] = None,
     part: Annotated[str, typer.Option(help="test, validation or train.")] = "test",
+    on: Annotated[Path | None, typer.Option(help="A new file of rows with labels, instead of a part.")] = None,
     seed: o.Seed = 0,
     home: o.Home = None,
     json: o.Json = False,
@@ -36,6 +37,8 @@ def evaluate(
         from ..errors import unknown
 
         raise unknown("part", part, ("test", "validation", "train"))
+    if on is not None:
+        _check_on(on, folds, part)
     from ..assessment import cross_validate
     from ..assessment import evaluate as measure
     from ..recipes import read
@@ -43,7 +46,7 @@ def evaluate(
 
     loaded = load_run(book.id, home=home)
     if folds is None:
-        found: Any = measure(loaded, part=part)
+        found: Any = measure(loaded, None if on is None else _task_on(loaded, on), part=part)
     else:
         if loaded.task is None:
             raise InputError(f"the data of run {run} are no longer where they were; cross-validate in Python instead")
@@ -55,6 +58,27 @@ def evaluate(
     else:
         print(found)
     return OK
+
+
+def _check_on(path: Path, folds: int | None, part: str) -> None:
+    """Raise unless there is a file to measure on, and nothing else is asked for."""
+    from ..sources import check_path
+
+    if folds is not None or part != "test":
+        raise InputError("--on is another file to measure on, beside which --folds and --part mean nothing; leave them out")
+    check_path(path, "no such file or folder")
+
+
+def _task_on(run: Any, path: Path) -> Any:
+    """Return the task of a run with a file of rows, read as the training file was, as its test part."""
+    from ..data import load
+
+    job = run.task
+    origin = None if job is None else job.data.origin
+    if job is None or origin is None or origin["source"] in BUILTINS:
+        raise InputError(f"run {run.id} learned from no file that is still there; in Python: evaluate(run, task)")
+    options = {name: value for name, value in origin["options"].items() if name != "test_where"}
+    return job.with_data(load(origin["source"], **options | {"test": str(path)}))
 
 
 def predict(
