@@ -71,6 +71,7 @@ def test_fit_json_has_the_keys_people_rely_on(capsys: pytest.CaptureFixture[str]
     assert keys <= set(found)
     assert {"loss", "accuracy"} <= set(found["metrics"])
     assert (found["seed"], found["steps"]) == (2, 9)
+    assert "epochs=3," in found["recipe"]
     assert "start" in found["stages"]
 
 
@@ -107,6 +108,21 @@ def test_fit_takes_recipes_models_and_options(capsys: pytest.CaptureFixture[str]
     assert "loss falls fastest at lr" in out
 
 
+def test_objective_and_metrics_are_named_and_kept(churn: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    loss = 'binary_cross_entropy(class_weights="balanced")'
+    named = ["--objective", loss, "--metrics", "f1,recall", "--model", "mlp((8,))"]
+    found = document(["fit", str(churn), "--label", "churned", "--epochs", "2", *named], capsys)
+    assert found["objective"] == "binary_cross_entropy(class_weights='balanced')"
+    assert list(found["metrics"]) == ["f1", "recall", "loss"]
+    assert set(document(["evaluate", "last"], capsys)["metrics"]) == {"f1", "recall"}
+    again = steepest.load_run(found["id"]).task
+    assert again is not None
+    assert (repr(again.objective), repr(again.model)) == (found["objective"], "mlp(hidden=(8,))")
+    raced = document([*QUICK_RACE, "--objective", "focal", "--metrics", "accuracy"], capsys)["run"]
+    assert raced["objective"] == "focal()"
+    assert set(raced["metrics"]) == {"accuracy", "loss"}
+
+
 def test_evaluate_runs_and_report(capsys: pytest.CaptureFixture[str]) -> None:
     name = document(["fit", "wine", "--epochs", "3"], capsys)["id"]
     assert document(["evaluate", name], capsys)["rows"] == 26
@@ -117,6 +133,27 @@ def test_evaluate_runs_and_report(capsys: pytest.CaptureFixture[str]) -> None:
     assert document(["report", name, "--out", "page.html"], capsys)["report"] == "page.html"
     assert Path("page.html").exists()
     assert run(["report", name, "--out", "."], capsys)[0] == 2
+
+
+def test_a_run_is_measured_on_a_new_file(churn: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = document(["fit", str(churn), "--label", "churned", "--epochs", "3", "--metrics", "auc"], capsys)["id"]
+    lines = churn.read_text().splitlines()
+    Path("new.csv").write_text("\n".join([lines[0], *lines[1:51]]))
+    found = document(["evaluate", name, "--on", "new.csv"], capsys)
+    assert (found["rows"], list(found["metrics"])) == (50, ["auc"])
+    yes = [line for line in lines if line.endswith("yes")]  # of one class alone
+    Path("new.csv").write_text("\n".join([lines[0], *yes[:20]]))
+    found = document(["evaluate", name, "--on", "new.csv"], capsys)
+    share = sum(steepest.load_run(name).predict("new.csv") == "yes") / 20
+    assert [sum(line) for line in found["confusion"]] == [0, 20]
+    assert found["confusion"][1][1] / 20 == share
+    for arguments, expected in (
+        (["--on", "newcsv"], "no such file or folder: newcsv; did you mean new.csv?"),
+        (["--on", "new.csv", "--folds", "3"], "--on is another file"),
+    ):
+        code, _, err = run(["evaluate", name, *arguments], capsys)
+        assert (code, err.count("\n")) == (2, 1)
+        assert expected in err
 
 
 def test_an_empty_home_lists_nothing(capsys: pytest.CaptureFixture[str]) -> None:
@@ -149,19 +186,29 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--version"], capsys)[1] == f"steepest {steepest.__version__}\n"
 
 
+def imported(arguments: list[str]) -> str:
+    """Return which large packages a command has imported, as a list prints."""
+    check = (
+        "import sys\nfrom steepest.cli import main\n"
+        f"assert main({arguments!r}) in (0, 2)\n"
+        "print([name for name in ('torch', 'sklearn', 'polars', 'plotly') if name in sys.modules], file=sys.stderr)"
+    )
+    result = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=False)
+    return result.stderr.strip().splitlines()[-1]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["--help"], ["race", "--help"], ["fit", "nofile.csv"], ["fit", "iris", "--nope"], ["race", "iris", "--recipes", "adamm"]],
     ids=" ".join,
 )
 def test_help_and_complaints_come_without_torch(arguments: list[str]) -> None:
-    check = (
-        "import sys\nfrom steepest.cli import main\n"
-        f"main({arguments!r})\n"
-        "print([name for name in ('torch', 'sklearn', 'polars', 'plotly') if name in sys.modules], file=sys.stderr)"
-    )
-    result = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=False)
-    assert result.stderr.strip().splitlines()[-1] == "[]"
+    assert imported(arguments) == "[]"
+
+
+def test_a_wrong_label_is_told_before_torch_is_imported(churn: Path) -> None:
+    for arguments in (["fit", "churn.csv"], ["race", churn.name, "--label", "x", "--reach", "auc>=0.8"]):
+        assert imported(arguments) == "['polars']"  # which reads the file
 
 
 # -- damaged records --------------------------------------------------------------------------------------------------
@@ -241,6 +288,22 @@ def test_steepest_alone_prints_its_help(capsys: pytest.CaptureFixture[str]) -> N
     assert code == 0
     assert err == ""
     assert len(out.splitlines()) > 10
+
+
+@pytest.mark.parametrize("lines", [3, 9_000], ids=["all in one write", "more than a pipe holds"])
+def test_a_reader_that_goes_away_is_no_error(lines: int, capsys: pytest.CaptureFixture[str]) -> None:
+    name = document(["fit", "iris", "--epochs", "1"], capsys)["id"]
+    head = "sepal length (cm),sepal width (cm),petal length (cm),petal width (cm)"
+    Path("rows.csv").write_text("\n".join([head, *["5,3,4,1"] * lines]))
+    command = [sys.executable, "-m", "steepest", "predict", name, "rows.csv"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        if lines > 3:
+            assert process.stdout.readline().startswith(b"prediction,")
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
 
 
 def test_a_full_disk_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,8 +125,8 @@ def test_skipping_bad_rows_is_reported(tmp_path: Path) -> None:
     path.write_text("a,b,label\n" + "\n".join(rows) + "\n")
     data = steepest.read_table(path, "label", on_bad_row="skip")
     assert len(data) == 58
-    assert "1 rows with the wrong number of fields skipped (first: line 9)" in str(data.cleaning)
-    assert "1 rows with text among numbers: skipped" in str(data.cleaning)
+    assert "1 row with the wrong number of fields skipped (first: line 9)" in str(data.cleaning)
+    assert "1 row with text among numbers: skipped" in str(data.cleaning)
 
 
 def test_missing_marks_per_column(tmp_path: Path) -> None:

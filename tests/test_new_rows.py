@@ -16,6 +16,8 @@ import steepest
 from steepest import records
 from steepest.cli import main
 from steepest.data import stored
+from steepest.data.reading import RawTable
+from steepest.data.times import date_pattern, times_ahead
 
 QUICK = steepest.Recipe(steepest.adamw(0.02), batch=16, epochs=4)
 PHRASES = {"good": ("a fine, warm film", "warm and funny\nthroughout"), "bad": ("a dull, cold film", "cold and\nloud indeed")}
@@ -100,6 +102,7 @@ def test_new_lines_may_have_labels_as_those_of_training(capsys: pytest.CaptureFi
     ]
     Path("reviews.txt").write_text("\n".join(lines) + "\n")
     run = steepest.fit(steepest.task("reviews.txt"), QUICK)
+    assert run.facts["task"] == "reviews"
     expected = run.predict_proba(["a dull film", "", "so warm", ""])
     for content in (
         "a dull film\n\nso warm\n\n",
@@ -159,7 +162,7 @@ def test_a_run_that_diverged_predicts_nothing() -> None:
         ("d,a,a\n2024-01-01,1,2\n", "two columns are called 'a'; rename one\n"),
         ("d,a,b\n2024-01-01,x,2\n", "column 'a': expected a number, got 'x'; correct it\n"),
         (f"d,a,b\n2024-01-01,{'x' * 10**6},2\n", f"expected a number, got '{'x' * 40}…'; correct it\n"),
-        ("d,b\n2024-01-01,2\n", "lack the column 'a' that the model was trained on (they have d, b)\n"),
+        ("d,b\n2024-01-01,2\n", "new.csv lacks the column 'a' that the model was trained on (it has d, b)\n"),
     ],
 )
 def test_what_is_wrong_in_new_rows_is_said_without_options_of_training(
@@ -200,6 +203,7 @@ def test_prompts_that_cannot_be_continued(teller: steepest.Run, capsys: pytest.C
     assert (code, len(out)) == (0, 8)
     refused(["predict", "last", "--prompt", "the", "--out", "f.txt"], capsys, "--out is for predictions of the rows of a file")
     assert not Path("f.txt").exists()
+    refused(["predict", "last", "story.txt"], capsys, "continues a text, and story.txt is a file of rows", '--prompt "..."')
 
 
 def test_options_of_a_text_beside_rows(capsys: pytest.CaptureFixture[str]) -> None:
@@ -212,7 +216,7 @@ def test_options_of_a_text_beside_rows(capsys: pytest.CaptureFixture[str]) -> No
     refused(
         ["predict", "last"],
         capsys,
-        "predicts rows, not what comes next in a text; give it rows",
+        "predicts rows, not what comes next in a text; name a file of them",
         f"steepest predict {run.id} FILE",
     )
 
@@ -223,6 +227,74 @@ def test_a_prompt_that_the_terminal_cannot_show(teller: steepest.Run) -> None:
         env=os.environ | {"PYTHONIOENCODING": "utf-8:strict"},
     )  # fmt: skip
     assert (told.returncode, told.stdout, told.stderr.count(b"\n")) == (2, b"", 1)
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_wrong_with_a_file_of_rows_names_it(capsys: pytest.CaptureFixture[str]) -> None:
+    steepest.fit("iris", QUICK)
+    Path("new.csv").write_text("a,b\n1,2\n")
+    refused(["predict", "last", "new.csv"], capsys, "new.csv lacks the column 'sepal length (cm)'", "it has a, b")
+    refused(["predict", "last", "nowcsv"], capsys, "no such file or folder: nowcsv; did you mean new.csv?")
+    refused(["predict", "last", "digits"], capsys, "no such file or folder: digits")
+    refused(["predict", "last", "x" * 5_000], capsys, "5000 characters")
+    Path("load.csv").write_text("y\n" + "\n".join(str(i % 7) for i in range(200)))
+    steepest.fit(steepest.task("load.csv", label="y", horizon=2, window=6), QUICK)
+    Path("new.csv").write_text("y\n" + "\n".join("12345"))
+    refused(["predict", "last", "new.csv"], capsys, "new.csv: a forecast needs the last 6 steps (got 5)")
+    Path("new.csv").write_text("y\n" + "\n".join("123456") + "\n?\n")
+    refused(["predict", "last", "new.csv"], capsys, "new.csv, column 'y': a forecast needs steps without missing")
+    Path("new.csv").write_text("z\n" + "\n".join("123456"))
+    refused(["predict", "last", "new.csv"], capsys, "new.csv lacks the column 'y'")
+
+
+def test_numbers_have_as_many_digits_as_float32(capsys: pytest.CaptureFixture[str]) -> None:
+    run = steepest.fit("diabetes", QUICK)
+    data = steepest.task("diabetes").data
+    names = [column.name for column in data.inputs.columns]  # type: ignore[attr-defined]
+    pl.DataFrame([pl.Series(name, [0.01, 0.02]) for name in names]).write_csv("new.csv")
+    code, out, _ = told(["predict", str(run.id), "new.csv"], capsys)
+    assert code == 0
+    assert all(len(line.replace(".", "")) <= 7 for line in out.splitlines()[1:])
+    np.testing.assert_allclose([float(line) for line in out.splitlines()[1:]], run.predict("new.csv"), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("dates", "ahead"),
+    [
+        ([f"2024-01-{day:02d} 00:30" for day in range(1, 29)], ["2024-01-29 00:30", "2024-01-30 00:30"]),
+        ([f"{1 + month % 12:02d}/15/{2000 + month // 12}" for month in range(28)], ["05/15/2002", "06/15/2002"]),
+        (["2023-10-31", "2023-11-30", "2023-12-31"], ["2024-01-31", "2024-02-29"]),
+        ([f"{1990 + year}-05-04" for year in range(28)], ["2018-05-04", "2019-05-04"]),
+        (["2024-01-01", "2024-01-02", "2024-01-04"], None),
+        (["2024-01-01", "2024-01-01", "2024-01-01"], None),
+        (["2024-01-01", "2024-01-02"], None),
+        ([10, 15, 20], [25, 30]),
+        ([0.5, 0.75, 1.0], [1.25, 1.5]),
+        ([10, 15, 21], None),
+    ],
+)
+def test_the_times_of_a_forecast(dates: list[Any], ahead: list[Any] | None) -> None:
+    raw = RawTable.of(pl.DataFrame({"when": dates, "y": range(len(dates))}), "frame")
+    found = times_ahead(raw, "when", date_pattern(raw.frame["when"]), 2)
+    assert (found.to_list() if found is not None else None) == ahead
+    assert times_ahead(raw, None, None, 2) is None
+
+
+def test_a_forecast_of_a_file_says_when(capsys: pytest.CaptureFixture[str]) -> None:
+    days = pl.date_range(pl.date(2024, 1, 1), pl.date(2024, 7, 1), eager=True)
+    frame = pl.DataFrame({"day": days, "y": [i % 7 for i in range(len(days))]})
+    frame.write_parquet("load.parquet")
+    run = steepest.fit(steepest.task("load.parquet", label="y", horizon=2, window=14), QUICK)
+    assert run.predict_file("load.parquet").columns == ["day", "step", "prediction"]
+    code, out, _ = told(["predict", "last", "load.parquet"], capsys)
+    assert code == 0
+    assert [line.split(",")[:2] for line in out.splitlines()] == [["day", "step"], ["2024-07-02", "1"], ["2024-07-03", "2"]]
+    frame.gather_every(1).filter(pl.col("day") != pl.date(2024, 7, 1)).write_parquet("new.parquet")
+    assert told(["predict", "last", "new.parquet"], capsys)[1].splitlines()[1].startswith("2024-07-01,1,")
+    frame[[0, *range(2, frame.height)]].write_parquet("new.parquet")
+    assert told(["predict", "last", "new.parquet"], capsys)[1].splitlines()[0] == "step,prediction"
 
 
 # -- images, arrays, sounds -------------------------------------------------------------------------------------------
@@ -259,6 +331,18 @@ def test_arrays_of_an_archive_are_predicted(capsys: pytest.CaptureFixture[str]) 
         assert told(["predict", "last", "new.npz"], capsys)[0] == 0
         np.savez("new.npz", Z=X)
         refused(["predict", "last", "new.npz"], capsys, "expected an array X of new rows; it holds Z")
+
+
+def test_a_folder_without_what_the_model_hears(capsys: pytest.CaptureFixture[str]) -> None:
+    tones = np.concatenate([(9_000 * np.sin(np.arange(400) * (0.2, 1.5)[i % 2])).astype(np.int16) for i in range(40)])
+    np.savez("t.npz", audio=tones, offsets=np.arange(0, 40 * 400, 400), kind=np.array(["low", "high"] * 20), rate=8_000)
+    steepest.fit(steepest.task("t.npz", label="kind", model=steepest.lstm(8)), QUICK)
+    Path("pictures").mkdir()
+    for name in ("a.png", "b.PNG", "c.txt"):
+        (Path("pictures") / name).write_bytes(b"x")
+    refused(
+        ["predict", "last", "pictures"], capsys, "pictures holds no wav file; expected wav files (got files of .png (2), .txt"
+    )
 
 
 def test_recordings_of_an_archive_are_predicted(capsys: pytest.CaptureFixture[str]) -> None:

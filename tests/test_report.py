@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from datetime import datetime
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -85,6 +87,23 @@ def test_a_run_page_of_a_regression_has_no_confusion(tmp_path: Path) -> None:
     assert "rmse" in text
     assert "mlp(hidden=(128, 128), dropout=0.4): 18,049 parameters, 36 kFLOP a row" in text
     assert "Confusion" not in text
+
+
+def test_a_page_counts_in_the_words_of_its_data_and_says_when_the_run_began(tmp_path: Path) -> None:
+    (tmp_path / "story.txt").write_text("the cat sat on the mat.\n" * 60)
+    task = steepest.task(tmp_path / "story.txt", context=16, model=steepest.lstm(4))
+    run = steepest.fit(task, steepest.Recipe(steepest.adamw(0.01), epochs=1), home=tmp_path)
+    held = run.facts["measured_on"]
+    assert (held["unit"], held["rows"]) == ("characters", 16 * task.data.size("test"))
+    measured = steepest.evaluate(run)
+    assert (measured.unit, measured.rows) == (held["unit"], held["rows"])
+    page, _ = read(steepest.report(run, home=tmp_path))
+    text = " ".join(page.text)
+    assert f"{held['rows']} characters of the test part" in text
+    assert "story: 1,440 characters, 12 different, in" in text
+    assert "rows" not in text.split("Where the time went")[1].split("Cleaning")[0]
+    began = json.loads((tmp_path / "runs" / str(run.id) / "record.jsonl").read_text().splitlines()[0])["at"]
+    assert f"run {run.id}, begun {datetime.fromtimestamp(began):%Y-%m-%d %H:%M}, by steepest" in text
 
 
 def test_names_from_the_data_cannot_run_scripts(tmp_path: Path) -> None:

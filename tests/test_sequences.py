@@ -376,7 +376,7 @@ def test_a_forecast_beats_the_last_value_and_comes_back_in_units(load: Path, tmp
     assert forecast.shape == (1, 6)
     assert 10 < forecast.mean() < 30
     table = run.predict_file(load)
-    assert table.columns == ["step", "prediction"]
+    assert table.columns == ["date", "step", "prediction"]
     with pytest.raises(steepest.InputError, match="needs the last 24 steps"):
         run.predict(frame.head(10))
 
@@ -522,6 +522,15 @@ def test_dates_of_a_series_that_cannot_be(tmp_path: Path) -> None:
     assert [(finding.what, finding.count) for finding in data.cleaning.findings][:1] == [("rows whose date cannot be read", 2)]
 
 
+def test_a_label_of_words_is_no_series(tmp_path: Path) -> None:
+    days = ["2024-02-03", "2024-01-09"] * 50
+    pl.DataFrame({"day": days, "churned": ["yes", "no"] * 50}).write_csv(tmp_path / "clients.csv")
+    with pytest.raises(
+        steepest.InputError, match=r"'churned' is not a column of numbers \(it holds 'yes'\).*leave --horizon out"
+    ):
+        steepest.task(tmp_path / "clients.csv", label="churned", horizon=3)
+
+
 @pytest.mark.parametrize("far", [{"horizon": 10**20}, {"horizon": 2, "window": 10**20}])
 def test_a_window_longer_than_any_series(far: dict[str, int], tmp_path: Path) -> None:
     (tmp_path / "v.csv").write_text("\n".join(["v", *map(str, range(50))]))
@@ -543,13 +552,17 @@ def test_the_command_line_continues_a_text_and_predicts_rows(
     home = ["--home", str(tmp_path / "home")]
     quick = ["--recipe", "adamw(0.01)", "--epochs", "2", "--quiet"]
     assert main(["fit", str(story), "--context", "16", "--model", "lstm(16)", *quick, *home]) == 0
-    capsys.readouterr()
+    fitted = capsys.readouterr().out
+    assert main(["evaluate", "last", *home]) == 0
+    measured = capsys.readouterr().out.split(":")[0]
+    assert measured.endswith(" characters)")
+    assert measured in fitted
     assert main(["predict", "last", "--prompt", "the ", "--length", "12", *home]) == 0
     told = capsys.readouterr().out
     assert told.startswith("the ")
     assert len(told) == 4 + 12 + 1
     assert main(["predict", "last", str(story), *home]) == 2
-    assert "has no rows to predict" in capsys.readouterr().err
+    assert "is a file of rows; give what it is to continue" in capsys.readouterr().err
     assert main(["fit", str(reviews), *quick, *home]) == 0
     capsys.readouterr()
     (tmp_path / "new.txt").write_text("a fine film\na dull film\n")

@@ -147,7 +147,7 @@ def test_an_impossible_date_stops_with_its_line_or_is_skipped(tmp_path: Path, ca
     assert err.count("\n") == 1
     data = steepest.read_table("t.csv", "label", on_bad_row="skip")
     assert len(data) == 59
-    assert "1 rows with dates that cannot be: skipped" in told(data)
+    assert "1 row with dates that cannot be: skipped" in told(data)
     marks = {"when": ["2024-02-31"]}
     assert steps_of(steepest.read_table("t.csv", "label", missing_in=marks, parts=(1.0, 0.0, 0.0, 0.0)))["when"].flagged
 
@@ -395,7 +395,9 @@ def test_rows_shared_by_two_parts_are_counted() -> None:
     train = {rows[i] for i in data.parts["train"]}
     for name in PARTS[1:]:
         count = sum(rows[i] in train for i in data.parts[name])
-        assert (f"{count} rows of the {name} part equal to a row of the train part" in told(data)) == (count > 0)
+        assert (f"{count} row{'s' * (count != 1)} of the {name} part equal to a row of the train part" in told(data)) == (
+            count > 0
+        )
 
 
 @pytest.mark.parametrize(("counts", "warned"), [((180, 20), True), ((150, 50), False), ((60,) * 6, False), ((90, 90, 9), True)])
@@ -422,7 +424,7 @@ def test_a_label_of_the_test_file_alone_stops_or_is_skipped(tmp_path: Path) -> N
     for line in (
         "2 rows with a label that the training file lacks",
         "file with a missing label",
-        "1 rows of the test file with",
+        "1 row of the test file with",
     ):
         assert line in told(data)
 
@@ -493,7 +495,7 @@ def test_numbers_beyond_reach_are_skipped_too(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("a,b,label\n" + "\n".join(rows))
     data = steepest.read_table(tmp_path / "t.csv", "label", on_bad_row="skip")
     assert len(data) == 59
-    assert "1 rows with numbers that are not finite: skipped" in told(data)
+    assert "1 row with numbers that are not finite: skipped" in told(data)
 
 
 NOTATIONS = [

@@ -399,8 +399,8 @@ def test_rows_without_a_recording(folder: Path, row: int, old: str, new: str, me
     assert "\n" not in str(error.value)
     data = steepest.task(folder, on_bad_row="skip").data
     assert len(data) == 39
-    assert "1 rows without a recording of their own: left out" in str(data.cleaning)
-    assert "1 recordings without a row: left out" in str(data.cleaning)
+    assert "1 row without a recording of their own: left out" in str(data.cleaning)
+    assert "1 recording without a row: left out" in str(data.cleaning)
 
 
 def test_texts_that_cannot_be(folder: Path) -> None:
@@ -415,7 +415,7 @@ def test_texts_that_cannot_be(folder: Path) -> None:
             steepest.task(folder)
         data = steepest.task(folder, on_bad_row="skip").data
         assert len(data) == 39
-        assert "1 recordings without a text that fits them: left out" in str(data.cleaning)
+        assert "1 recording without a text that fits: left out" in str(data.cleaning)
     (folder / "transcripts.csv").write_text("\n".join([*lines[:5], *lines[6:]]) + "\n")
     with pytest.raises(steepest.InputError, match=r"waves/4.wav has no row"):
         steepest.task(folder)

@@ -14,6 +14,7 @@ from .data.splitting import folds as make_folds
 from .data.splitting import split_rows
 from .defaults import default_recipe
 from .errors import InputError, check_seed, whole
+from .forms import MEASURED
 from .metrics import Predictions, calibration_error, confusion, measure
 from .own import as_metrics
 from .progress import Progress
@@ -34,11 +35,13 @@ class Evaluation:
     classes: tuple[Any, ...] | None = None
     confusion: tuple[tuple[int, ...], ...] | None = None
     calibration_error: float | None = None
+    unit: str = "rows"  # what is counted: of a plain text, characters
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "part": self.part,
             "rows": self.rows,
+            "unit": self.unit,
             "metrics": self.metrics,
             "classes": list(self.classes) if self.classes else None,
             "confusion": [list(line) for line in self.confusion] if self.confusion else None,
@@ -47,7 +50,7 @@ class Evaluation:
 
     def __str__(self) -> str:
         shown = "  ".join(f"{name} {_short(value)}" for name, value in self.metrics.items())
-        lines = [f"{self.part} part ({self.rows:,} rows): {shown}"]
+        lines = [f"{self.part} part ({self.rows:,} {self.unit}): {shown}"]
         if self.calibration_error is not None:
             lines.append(f"expected calibration error {self.calibration_error:.3f}")
         if self.confusion and self.classes and len(self.classes) <= 20:
@@ -110,12 +113,13 @@ def evaluate(
 
 def _assess(job: Task, part: str, predictions: Predictions) -> Evaluation:
     measured = measure(job.measures(job.metric_names), predictions)
+    unit = MEASURED.get(job.data.kind, "rows")
     if predictions.probabilities is None:
-        return Evaluation(part, len(predictions.truth), measured)
+        return Evaluation(part, len(predictions.truth), measured, unit=unit)
     classes = job.data.targets.classes
     table = confusion(predictions.truth, predictions.classes, len(classes or ()))
     counts = tuple(tuple(int(n) for n in line) for line in table)
-    return Evaluation(part, len(predictions.truth), measured, classes, counts, calibration_error(predictions))
+    return Evaluation(part, len(predictions.truth), measured, classes, counts, calibration_error(predictions), unit)
 
 
 @dataclass(frozen=True)

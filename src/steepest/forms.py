@@ -9,6 +9,8 @@ from typing import Any
 TOKENS = ("text", "language")  # rows of whole numbers that stand for words or characters; 0 is padding
 PADDED = ("text", "sound")  # rows of unequal length, which end in zeros
 SEQUENCES = (*TOKENS, "series", "sound")
+ROWS = {"language": "windows", "series": "windows", "sound": "recordings", "text": "texts"}  # what their rows are called
+MEASURED = ROWS | {"language": "characters"}  # what metrics are means over
 
 
 @dataclass(frozen=True)

@@ -125,13 +125,13 @@ def read_bytes(path: str | Path) -> bytes:
     return content
 
 
-def _no_such_file(path: Path) -> str:
+def _no_such_file(path: Path, missing: str = "no such file") -> str:
     try:
         names = [entry.name for entry in path.parent.iterdir()]
     except OSError:
-        return f"no such file: {path}"
+        return f"{missing}: {path}"
     close = nearest(path.name, names)
-    return f"no such file: {path}" + (f"; did you mean {path.parent / close}?" if close else "")
+    return f"{missing}: {path}" + (f"; did you mean {path.parent / close}?" if close else "")
 
 
 def check_source(source: str) -> None:
@@ -145,19 +145,27 @@ def check_source(source: str) -> None:
         downloaded(source)
         return
     path = Path(source.rpartition(":")[0]) if ".py:" in source else Path(source)
-    if len(source) > MAX_PATH or "\0" in source:
-        raise InputError(f"expected the name of a task or file (got {source[:40]!r}..., {len(source)} characters)")
+    bare = not path.suffix and len(path.parts) == 1
+    if bare and len(source) <= MAX_PATH and "\0" not in source and not path.exists():
+        raise InputError(f"{unknown('task', source, (*BUILTINS, *DOWNLOADS))}; nor is it a file")
+    check_path(path)
+
+
+def check_path(path: Path, missing: str = "no such file") -> None:
+    """Raise unless `path` is a folder or a file, readable and not empty."""
+    name = str(path)
+    _check_name(name)
+    if len(name) > MAX_PATH or "\0" in name:
+        raise InputError(f"expected the name of a task or file (got {name[:40]!r}..., {len(name)} characters)")
     if path.is_dir():
         _check_folder(path)
         return
-    if not path.exists() and not path.suffix and len(path.parts) == 1:
-        raise InputError(f"{unknown('task', source, (*BUILTINS, *DOWNLOADS))}; nor is it a file")
     try:
         with path.open("rb") as file:
             if not file.read(1):
                 raise InputError(f"{path} is empty (0 bytes)")
     except FileNotFoundError:
-        raise InputError(_no_such_file(path)) from None
+        raise InputError(_no_such_file(path, missing)) from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
 

@@ -34,9 +34,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     except (InputError, MissingExtraError) as error:
         return _say(str(error), WRONG_INPUT)
-    except BrokenPipeError:  # the reader of our output went away, as `| head` does
-        sys.stderr.close()
-        return OK
+    except BrokenPipeError:
+        return _unread()
+    except SystemExit as stop:  # typer's answer to a reader that went away
+        if isinstance(stop.__context__, BrokenPipeError):
+            return _unread()
+        raise
     except OSError as error:  # a full disk, say
         sys.stdout = None  # type: ignore[assignment]  # what cannot be written is not to be tried again at exit
         where = f": {error.filename}" if error.filename else ""
@@ -52,6 +55,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not hasattr(error, "format_message"):
             raise
         return _say(_usage(error), WRONG_INPUT)
+
+
+def _unread() -> int:
+    """Return the code of a command whose reader went away, as `| head` does; nothing more is written, at exit neither."""
+    sys.stdout = sys.stderr = None  # type: ignore[assignment]
+    return OK
 
 
 def entry() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
 import sys
@@ -13,6 +14,8 @@ import typer
 
 from ..clock import process_age_s
 from ..errors import InputError
+from ..forms import ROWS
+from ..sources import BUILTINS
 from . import NOT_REACHED, OK, saying_how_to_go_on
 from . import options as o
 from .printing import clock_line, cost_line, data_lines, metrics_line, print_json, print_leaderboard
@@ -43,15 +46,15 @@ def race(
     o.at_least("--processes", processes, 1)
     o.at_least("--evaluate-every", evaluate_every, 1)
     o.above_zero("--epochs", epochs)
-    size = o.batch_size(batch)
+    size, epochs = o.batch_size(batch), o.whole_where_it_is(epochs)
     if recipes is not None:
         _check_recipes(recipes)
+    job, invocation = _made(source, quiet, "steepest.racing.race", "steepest.reporting.report")
+    if job.goal is None:
+        raise InputError("a race needs a target: add --reach 'accuracy>=0.9'")
     from ..racing.race import race as run_race
     from ..reporting.report import report as write_report
 
-    job, invocation = _made(source, quiet)
-    if job.goal is None:
-        raise InputError("a race needs a target: add --reach 'accuracy>=0.9'")
     shown = False if quiet else None
     with saying_how_to_go_on():
         result = run_race(
@@ -79,17 +82,24 @@ def _winner_trained(job: Any, result: Any, settings: dict[str, Any]) -> Any:
     return run
 
 
-def _made(source: o.Source, quiet: bool) -> tuple[Any, Any]:
-    """Return the task, and how the command line called: what came before the data are read is start."""
-    import sklearn.datasets
-    import sklearn.impute
-    import sklearn.preprocessing  # noqa: F401  the start's share, not the data's
-
+def _made(source: o.Source, quiet: bool, *needed: str) -> tuple[Any, Any]:
+    """Return the task, and how the command line called. What is wrong in a file is told before `needed` modules, and what those
+    import, take their seconds; these are the start's share, not the data's.
+    """
     from ..records import Invocation
 
-    start_s = process_age_s()
+    if source.task in BUILTINS or ".py:" in source.task:  # which import them themselves
+        _import(needed)
+    begun_s = process_age_s()
     job = source.make()
-    return job, Invocation(_called(), start_s, process_age_s() - start_s, lines=not quiet)
+    data_s = process_age_s() - begun_s
+    _import(needed)
+    return job, Invocation(_called(), process_age_s() - data_s, data_s, lines=not quiet)
+
+
+def _import(needed: tuple[str, ...]) -> None:
+    for name in ("sklearn.datasets", "sklearn.impute", "sklearn.preprocessing", *needed):
+        importlib.import_module(name)
 
 
 def _check_recipes(text: str) -> None:
@@ -119,10 +129,9 @@ def _print_race(result: Any, run: Any, page: Path) -> None:
     if run is None:
         print(f"{result.why_nobody_won()}\nreport: {page}")
     else:
-        held = run.facts["measured_on"]
         told = "" if result.proven else " (first, not proven fastest)"
         print(f"trained with {run.facts['label']}{told}, run {run.id}:")
-        print(f"{metrics_line(run.metrics, held['part'], held['rows'])}")
+        print(f"{metrics_line(run.metrics, run.facts['measured_on'])}")
         print(f"next: steepest evaluate {run.id}      report: {page}")
 
 
@@ -149,14 +158,14 @@ def fit(
     o.at_least("--seed", seed, 0)
     size, changes = o.batch_size(batch), o.augmentations(augment)
     chosen = _recipe(recipe, home)
+    job, invocation = _made(source, quiet, "steepest.training.finding")
     from ..defaults import default_recipe
     from ..recipes import named
     from ..training.finding import find_lr as search_lr
     from ..training.fitting import fit as train
 
-    job, invocation = _made(source, quiet)
     chosen = chosen or default_recipe(job.data.form, job.data.size("train"), job.model)
-    chosen = named(chosen, epochs=epochs, batch=size, patience=patience, augment=changes)
+    chosen = named(chosen, epochs=o.whole_where_it_is(epochs), batch=size, patience=patience, augment=changes)
     if find_lr:
         print(search_lr(job, chosen, seed=seed), end="\n\n", file=sys.stderr if json else sys.stdout)
     with saying_how_to_go_on():
@@ -195,15 +204,14 @@ def _print_fit(run: Any) -> None:
     for note in facts["notes"]:
         print(f"  {note}")
     print(f"{facts['network']}   {cost_line(facts)}")
-    speed = f"{run.samples_per_second:,.0f} rows/s in the training stage"
+    speed = f"{run.samples_per_second:,.0f} {ROWS.get(facts['data']['kind'], 'rows')}/s in the training stage"
     print(f"{run.status} after {facts['steps']} steps, {speed}   {clock_line(run.stages)}")
     if run.status == "diverged":
         print("the loss is no longer a finite number: lower the learning rate (--find-lr draws where it breaks)")
     if facts["reach"]:
         when = f"reached at step {facts['steps_to_target']}" if facts["reached"] else "not reached"
         print(f"target {facts['reach']}: {when} (validation part)")
-    held = facts["measured_on"]
-    print(metrics_line(run.metrics, held["part"], held["rows"]))
+    print(metrics_line(run.metrics, facts["measured_on"]))
     print(f"next: steepest evaluate {run.id}      steepest report {run.id}")
 
 

@@ -9,16 +9,19 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import InputError
-from ..sources import DOWNLOADS
+from ..sources import BUILTINS, DOWNLOADS
 from . import OK, saying_how_to_go_on
 from . import options as o
 from .printing import print_json
+
+DIGITS = 7  # of what is computed in float32
 
 
 def evaluate(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or last.")],
     folds: Annotated[int | None, typer.Option(help="Cross-validate its recipe over this many folds instead.")] = None,
     part: Annotated[str, typer.Option(help="test, validation or train.")] = "test",
+    on: Annotated[Path | None, typer.Option(help="A new file of rows with labels, instead of a part.")] = None,
     seed: o.Seed = 0,
     home: o.Home = None,
     json: o.Json = False,
@@ -34,6 +37,8 @@ def evaluate(
         from ..errors import unknown
 
         raise unknown("part", part, ("test", "validation", "train"))
+    if on is not None:
+        _check_on(on, folds, part)
     from ..assessment import cross_validate
     from ..assessment import evaluate as measure
     from ..recipes import read
@@ -41,7 +46,7 @@ def evaluate(
 
     loaded = load_run(book.id, home=home)
     if folds is None:
-        found: Any = measure(loaded, part=part)
+        found: Any = measure(loaded, None if on is None else _task_on(loaded, on), part=part)
     else:
         if loaded.task is None:
             raise InputError(f"the data of run {run} are no longer where they were; cross-validate in Python instead")
@@ -55,9 +60,30 @@ def evaluate(
     return OK
 
 
+def _check_on(path: Path, folds: int | None, part: str) -> None:
+    """Raise unless there is a file to measure on, and nothing else is asked for."""
+    from ..sources import check_path
+
+    if folds is not None or part != "test":
+        raise InputError("--on is another file to measure on, beside which --folds and --part mean nothing; leave them out")
+    check_path(path, "no such file or folder")
+
+
+def _task_on(run: Any, path: Path) -> Any:
+    """Return the task of a run with a file of rows, read as the training file was, as its test part."""
+    from ..data import load
+
+    job = run.task
+    origin = None if job is None else job.data.origin
+    if job is None or origin is None or origin["source"] in BUILTINS:
+        raise InputError(f"run {run.id} learned from no file that is still there; in Python: evaluate(run, task)")
+    options = {name: value for name, value in origin["options"].items() if name != "test_where"}
+    return job.with_data(load(origin["source"], **options | {"test": str(path)}))
+
+
 def predict(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or last.")],
-    rows: Annotated[Path | None, typer.Argument(help="A file of new rows, as the training data came.")] = None,
+    rows: Annotated[Path | None, typer.Argument(help="A file or folder of new rows, as the training data came.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write a csv of predictions there [print them].")] = None,
     prompt: Annotated[str | None, typer.Option(help="Of a model of text: what to continue.")] = None,
     length: Annotated[int | None, typer.Option(help="Of a model of text: characters to give [500].")] = None,
@@ -77,13 +103,16 @@ def predict(
     asked: dict[str, Any] = {"prompt": prompt, "length": length, "temperature": temperature}
     how = {name: value for name, value in asked.items() if value is not None}
     _check_rows(rows, out, list(how))
+    from polars import selectors
+
     from ..training.run import load_run
 
     loaded = load_run(book.id, home=home)
+    _check_kind(loaded, rows)
     if rows is None:
         _continue_text(loaded, how.pop("prompt", ""), how | {"seed": seed}, json)
         return OK
-    predictions = loaded.predict_file(rows)
+    predictions = loaded.predict_file(rows).with_columns(selectors.float().round_sig_figs(DIGITS))
     if out is not None:
         from ..records import replacing
 
@@ -100,7 +129,7 @@ def predict(
 
 def _check_rows(rows: Path | None, out: Path | None, how: list[str]) -> None:
     """Raise unless there are rows to predict, or none and a text is continued, each with its own options."""
-    from ..sources import check_source
+    from ..sources import check_path
 
     if out is not None and out.is_dir():
         raise InputError(f"--out {out} is a folder; expected a file, such as {out / 'predictions.csv'}")
@@ -111,7 +140,21 @@ def _check_rows(rows: Path | None, out: Path | None, how: list[str]) -> None:
         given = ", ".join(f"--{name}" for name in how)
         raise InputError(f"{given}: for a text that is continued, not for the rows of {rows}; leave one of both out")
     else:
-        check_source(str(rows))
+        check_path(rows, "no such file or folder")
+
+
+def _check_kind(run: Any, rows: Path | None) -> None:
+    """Raise unless a run that reads rows is given some, and one that continues a text is given none."""
+    continues = run.interface.preprocessing.form.kind == "language"
+    if continues and rows is not None:
+        raise InputError(
+            f"run {run.id} continues a text, and {rows} is a file of rows; give what it is to continue: "
+            f'steepest predict {run.id} --prompt "..."'
+        )
+    if not continues and rows is None:
+        raise InputError(
+            f"run {run.id} predicts rows, not what comes next in a text; name a file of them: steepest predict {run.id} FILE"
+        )
 
 
 def _continue_text(run: Any, prompt: str, how: dict[str, Any], as_json: bool) -> None:

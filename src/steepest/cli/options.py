@@ -21,6 +21,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 
 _NAMES = ", ".join((*BUILTINS, *DOWNLOADS))
+_OWN = "or file.py:function, which returns a Task"
 _HEADER = typer.Option("--header/--no-header", help="Whether line 1 names the columns.")
 _MISSING = typer.Option(help="Another mark of a missing cell: MARK, or COLUMN=MARK for one column.")
 
@@ -30,7 +31,10 @@ class Source:
     """What to learn, as the command line said it; checked without importing anything heavy."""
 
     task: Annotated[
-        str, typer.Argument(metavar="TASK", help=f"{_NAMES}; a csv, parquet, npz or idx file, a folder; or file.py:function.")
+        str,
+        typer.Argument(
+            metavar="TASK", help=f"{_NAMES}; a csv, tsv (also .gz), parquet, npz, idx or text file, a folder; {_OWN}."
+        ),
     ]
     label: Annotated[str | None, typer.Option(help="Column to predict: name or position (-1: last).")] = None
     reach: Annotated[str | None, typer.Option(help='The target, such as "accuracy>=0.97".')] = None
@@ -52,6 +56,8 @@ class Source:
     test_where: Annotated[str | None, typer.Option(help="Rows of the test part, such as 'year>=2020'.")] = None
     parts: Annotated[str | None, typer.Option(help="Shares of train, validation, test, certificate.")] = None
     model: Annotated[str | None, typer.Option(help='The network, such as "mlp((64, 64))".')] = None
+    objective: Annotated[str | None, typer.Option(help='What is made small, such as "huber()" [as suits the label].')] = None
+    metrics: Annotated[str | None, typer.Option(help='What is measured, such as "accuracy,f1" [all that suit].')] = None
 
     def __post_init__(self) -> None:
         check_source(self.task)
@@ -67,17 +73,24 @@ class Source:
             from ..reach import Reach
 
             Reach.parse(self.reach)
+        from ..models import as_model
+        from ..objectives import as_objective
+
+        as_model(self.model)
+        as_objective(self.objective)
+        _metrics(self.metrics)
 
     def make(self) -> Any:
         """Return the Task."""
-        from ..recipes import read
         from ..tasks import task
 
         return task(
             self.task,
             label=self.label,
             reach=self.reach,
-            model=None if self.model is None else _model(read(self.model)),
+            model=self.model,
+            objective=self.objective,
+            metrics=_metrics(self.metrics),
             **self._options(),
         )
 
@@ -154,12 +167,16 @@ def _shares(text: str) -> tuple[float, ...]:
         raise InputError(f"--parts takes four shares such as 0.6,0.15,0.15,0.1 (got {text!r})") from None
 
 
-def _model(value: Any) -> Any:
-    from ..models import ModelSpec
+def _metrics(text: str | None) -> tuple[str, ...] | None:
+    """Return the names of the metrics that --metrics lists."""
+    if text is None:
+        return None
+    from ..reach import metric
 
-    if not isinstance(value, ModelSpec):
-        raise InputError(f"--model takes a network such as 'mlp((64, 64))' (got {value!r})")
-    return value
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise InputError(f"--metrics takes names such as accuracy,f1 (got {text!r})")
+    return tuple(metric(name).name for name in names)
 
 
 def batch_size(text: str | None) -> int | str | None:
@@ -173,6 +190,11 @@ def batch_size(text: str | None) -> int | str | None:
     if number < 1:
         raise InputError(f"--batch must be >= 1 (got {number})")
     return number
+
+
+def whole_where_it_is(number: Any) -> Any:
+    """Return 3 for 3.0, as people wrote it; 0.5 and None as they are."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
 def augmentations(text: str | None) -> Any:

@@ -65,9 +65,11 @@ MOST_FINDINGS = 8  # the report page lists all
 
 def data_lines(data: dict[str, Any]) -> list[str]:
     """Return what cleaning did and noticed, a line each; few enough to be read."""
+    from ..data.findings import counted
+
     findings = data["cleaning"]["findings"]
     lines = [
-        "  " + (f["action"] if f["what"] == "note" else f"{f['count']:,} {f['what']}{_of(f['column'])}: {f['action']}")
+        "  " + (f["action"] if f["what"] == "note" else f"{counted(f['count'], f['what'])}{_of(f['column'])}: {f['action']}")
         for f in findings[:MOST_FINDINGS]
     ]
     left = len(findings) - len(lines)
@@ -78,11 +80,11 @@ def _of(column: str | None) -> str:
     return f" in {column}" if column else ""
 
 
-def metrics_line(metrics: dict[str, float], part: str, rows: int) -> str:
-    """Return held-out metrics in one line."""
+def metrics_line(metrics: dict[str, float], held: dict[str, Any]) -> str:
+    """Return held-out metrics in one line; `held` says on what they were measured."""
     of_language = "perplexity" in metrics  # whose loss is what people compare
     shown = [f"{name} {_short(value)}" for name, value in metrics.items() if name != "loss" or of_language]
-    return f"{part} part ({rows:,} rows): " + "  ".join(shown)
+    return f"{held['part']} part ({held['rows']:,} {held['unit']}): " + "  ".join(shown)
 
 
 def _short(value: float | None) -> str:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from ..errors import InputError, listed
 from .archives import read_archive
 from .encoding import texts_of_column
+from .folders import Sought
 from .images import read_idx
 from .inputs import Sounds
 from .language import CharacterPreprocessing
 from .pictures import PICTURES
 from .preprocessing import ImagePreprocessing, Preprocessing, TablePreprocessing
-from .reading import TABLE_SUFFIXES, read_frame, read_text
+from .reading import TABLE_SUFFIXES, RawTable, read_frame, read_text
 from .recordings import sounds_of, stated_rate
 from .series import SeriesPreprocessing
 from .sounds import SoundPreprocessing
 from .texts import TextPreprocessing, texts_of_lines
+from .times import times_ahead
 from .waves import WAVES
 
 
@@ -32,18 +36,18 @@ def rows_of_file(path: str | Path, preprocessing: Preprocessing, classes: Iterab
     path = Path(path)
     if isinstance(preprocessing, TextPreprocessing):
         return _texts(path, preprocessing, classes or ())
-    if isinstance(preprocessing, SeriesPreprocessing | CharacterPreprocessing):
+    if isinstance(preprocessing, SeriesPreprocessing):
+        return read_frame(path, header=preprocessing.reading.header, on_bad_row=None)
+    if isinstance(preprocessing, CharacterPreprocessing):
         return path
     if isinstance(preprocessing, SoundPreprocessing):
-        if path.suffix == ".npz":
-            return _recordings(path, preprocessing.rate)
-        return WAVES.files_in(path) if path.is_dir() else path
+        return _recordings(path, preprocessing.rate) if path.suffix == ".npz" else _files(path, WAVES, "wav files")
     if path.suffix == ".npz":
         return _array(path)
     if isinstance(preprocessing, TablePreprocessing):
         return path
     if isinstance(preprocessing, ImagePreprocessing) and (path.is_dir() or PICTURES.named(path.name)):
-        return _pictures(path)
+        return _files(path, PICTURES, "png, jpeg, bmp, webp or gif files")
     return read_idx(path)
 
 
@@ -55,13 +59,22 @@ def _array(path: Path) -> np.ndarray:
     return arrays[name][:, None] if arrays[name].ndim == 1 else arrays[name]
 
 
-def _pictures(path: Path) -> list[Path]:
-    """Return the files of images in a folder and those inside it, in the order of their names; or the one file."""
+def _files(path: Path, sought: Sought, expected: str) -> list[Path]:
+    """Return the files of a kind in a folder and those inside it, in the order of their names; or the one file."""
     if not path.is_dir():
         return [path]
-    if not (found := PICTURES.files_in(path)):
-        raise InputError(f"{path} holds no image; expected png, jpeg, bmp, webp or gif files")
+    if not (found := sought.files_in(path)):
+        endings = Counter(file.suffix.lower() or "no ending" for file in path.rglob("*") if file.is_file())
+        held = listed((f"{ending} ({count:,})" for ending, count in endings.most_common()), 3) or "none"
+        raise InputError(f"{path} holds no {sought.name}; expected {expected} (got files of {held})")
     return found
+
+
+def times_ahead_of(rows: Any, preprocessing: Preprocessing) -> pl.Series | None:
+    """Return the times of the steps that a forecast of a table is of, where that tells them."""
+    if not isinstance(preprocessing, SeriesPreprocessing) or not isinstance(rows, RawTable):
+        return None
+    return times_ahead(rows, preprocessing.time, preprocessing.pattern, preprocessing.horizon)
 
 
 def _recordings(path: Path, rate: int) -> Sounds:

@@ -245,6 +245,7 @@ class Data:
             "name": self.name,
             "kind": self.kind,
             "rows": len(self),
+            "size": self.inputs.describe(),
             "parts": {name: len(rows) for name, rows in self.parts.items()},
             "target": self.targets.kind,
             "classes": list(self.targets.classes) if self.targets.classes else None,

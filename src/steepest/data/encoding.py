@@ -100,19 +100,25 @@ def _last_window(rows: Any, preprocessing: SeriesPreprocessing) -> Series:
         values, begins = _last_steps(rows, preprocessing), np.zeros(1, dtype=np.int64)
     if (absent := np.isnan(values).any(axis=0)).any():
         name = names[int(np.flatnonzero(absent)[0])]
-        raise InputError(f"column {name!r}: a forecast needs steps without missing values; fill them first")
+        raise InputError(f"{_source(rows)}column {name!r}: a forecast needs steps without missing values; fill them first")
     return Series(values, names, begins, window, preprocessing.horizon, preprocessing.label)
+
+
+def _source(rows: Any) -> str:
+    """Return the beginning of a message about a file of rows."""
+    named = rows.source if isinstance(rows, RawTable) else rows
+    return f"{named}, " if isinstance(named, str | Path) else ""
 
 
 def _last_steps(rows: Any, preprocessing: SeriesPreprocessing) -> np.ndarray:
     """Return the last steps of a table, read and checked as the training table was; shape (window, features)."""
     window, reading, time = preprocessing.window, preprocessing.reading, preprocessing.time
-    raw = read_frame(rows, header=reading.header, on_bad_row=None) if isinstance(rows, str | Path) else RawTable.taken(rows)
-    for name in preprocessing.names:
-        if name not in raw.frame.columns:
-            raise InputError(f"rows lack the column {name!r} that the model was trained on")
+    if isinstance(rows, str | Path):
+        rows = read_frame(rows, header=reading.header, on_bad_row=None)
+    raw = rows if isinstance(rows, RawTable) else RawTable.taken(rows)
+    _check_columns(raw, preprocessing.names)
     if raw.frame.height < window:
-        raise InputError(f"a forecast needs the last {window} steps (got {raw.frame.height})")
+        raise InputError(f"{raw.source}: a forecast needs the last {window} steps (got {raw.frame.height})")
     if time in raw.frame.columns:
         stamps = times(raw, time, preprocessing.pattern)
         if stamps is not None and (wrong := backwards(raw, stamps)):
@@ -120,6 +126,14 @@ def _last_steps(rows: Any, preprocessing: SeriesPreprocessing) -> np.ndarray:
     return np.column_stack(
         [typed_as(raw, name, "number", reading.marks.of(name)).values[-window:] for name in preprocessing.names]
     )
+
+
+def _check_columns(raw: RawTable, names: Iterable[str]) -> None:
+    """Raise unless a table has the columns that the model was trained on."""
+    if lacking := next((name for name in names if name not in raw.frame.columns), None):
+        rows = "rows lack" if raw.source in ("rows", "frame") else f"{raw.source} lacks"
+        they = "they have" if rows == "rows lack" else "it has"
+        raise InputError(f"{rows} the column {lacking!r} that the model was trained on ({they} {listed(raw.frame.columns)})")
 
 
 def channels_first(images: np.ndarray, shape: tuple[int, ...] | None = None) -> np.ndarray:
@@ -155,11 +169,8 @@ def _table_like(rows: Any, preprocessing: TablePreprocessing) -> RawTable:
 def _typed(raw: RawTable, preprocessing: TablePreprocessing) -> Table:
     """Return the columns that the model reads, each of the kind that it was in training."""
     columns = []
+    _check_columns(raw, [step.name for step in preprocessing.steps])
     for step in preprocessing.steps:
-        if step.name not in raw.frame.columns:
-            raise InputError(
-                f"rows lack the column {step.name!r} that the model was trained on (they have {listed(raw.frame.columns)})"
-            )
         pattern = step.pattern if isinstance(step, DateStep | NumberStep) else ""
         columns.append(typed_as(raw, step.name, step.kind, preprocessing.reading.marks.of(step.name), pattern))
     return Table(tuple(columns))

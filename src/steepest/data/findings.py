@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+
+SINGULAR = (
+    (re.compile(r"^((?:missing |empty |distinct )?\w+)s\b"), r"\1"), (re.compile(r" that are no (.+)s$"), r" that is no \1"),
+    (re.compile(r" that (go|occur)\b"), r" that \1s"), (re.compile(" that gos"), " that goes"),
+)  # fmt: skip
+
+
+def counted(count: int, what: str) -> str:
+    """Return a count and what was counted, in the singular where there is one.
+
+    >>> counted(1, "files that are no images"), counted(2_000, "missing cells")
+    ('1 file that is no image', '2,000 missing cells')
+    """
+    if count == 1:
+        for pattern, one in SINGULAR:
+            what = pattern.sub(one, what)
+    return f"{count:,} {what}"
 
 
 @dataclass(frozen=True)
@@ -19,7 +37,7 @@ class Finding:
 
     def __str__(self) -> str:
         where = f" in {self.column}" if self.column else ""
-        return f"{self.count:,} {self.what}{where}: {self.action}"
+        return f"{counted(self.count, self.what)}{where}: {self.action}"
 
 
 @dataclass

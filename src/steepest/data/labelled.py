@@ -39,7 +39,7 @@ def read_texts(
     """
     report = CleaningReport(columns=1)
     labels, found = _lines(path, report)
-    name = name or Path(path).name
+    name = name or Path(path).name.removesuffix(".gz").rsplit(".", 1)[0]
     report.rows = len(found)
     targets = encode(np.array(labels), str(path), "label", "classification")
     num_test = 0

@@ -206,7 +206,8 @@ def _known(reader: Callable[..., Data], options: dict[str, Any], source: str = "
         others = [what for other, what in _READS.items() if name in _takes(other)]
         if reader in _READS and others:
             flag = {"features": "feature", "missing_in": "missing"}.get(name, name).replace("_", "-")
-            raise InputError(f"--{flag}: only for {', '.join(others)}, not for {_READS[reader]} such as {source}")
+            told = f"--{flag}: only for {', '.join(others)}, not for {_READS[reader]} such as {source}"
+            raise InputError(told + (f"; {_FOLDERS}" if name == "test" and reader in (read_images, read_sounds) else ""))
         raise unknown(f"option of {reader.__name__}", name, _takes(reader))
     return options
 
@@ -274,6 +275,9 @@ def _reader_of(path: Path, label: str | int | None, options: dict[str, Any]) -> 
 _HOLDS: dict[Callable[..., Data], str] = {
     read_images: "images", read_texts: "texts", read_characters: "a text, to learn what comes next,",
 }  # fmt: skip
+
+
+_FOLDERS = "of a folder, the folders train and test in it are those parts"
 
 
 def _plain_options(options: dict[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ import polars as pl
 
 from ..errors import InputError, cut, shown
 from ..sources import read_bytes
+from .findings import counted
 from .frames import to_polars
 
 TABLE_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
@@ -116,7 +117,7 @@ def _as_utf8(path: Path, content: bytes) -> tuple[bytes, list[str]]:
     wrong = [i for i, line in enumerate(lines) if not _is_utf8(line)]
     for i in wrong:
         lines[i] = lines[i].decode("latin-1").encode()
-    return b"\n".join(lines), [f"{len(wrong)} lines not UTF-8 (first: line {wrong[0] + 1}); read as Latin-1"]
+    return b"\n".join(lines), [f"{counted(len(wrong), 'lines')} not UTF-8 (first: line {wrong[0] + 1}); read as Latin-1"]
 
 
 def _is_utf8(content: bytes) -> bool:
@@ -223,7 +224,7 @@ def _csv(lines: Lines, notes: list[str], header: bool | None, on_bad_row: str | 
         raise InputError(problem + (", or add --on-bad-row skip" if on_bad_row else ""))
     if bad.size:
         place = rows.begins[bad[0]] + 1
-        notes = [*notes, f"{bad.size} rows with the wrong number of fields skipped (first: line {place})"]
+        notes = [*notes, f"{counted(bad.size, 'rows')} with the wrong number of fields skipped (first: line {place})"]
     keep = np.flatnonzero(rows.counts == width)
     if header is not False:
         keep = keep[1:]

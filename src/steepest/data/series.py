@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from ..errors import InputError, whole
+from ..errors import InputError, shown, whole
 from ..forms import Form
 from ..values import tupled
 from .cleaning import MISSING_MARKS, CleaningReport, Marks, Reading, find_label, typed_as
@@ -139,6 +139,7 @@ def read_series(
     for note in raw.notes:
         report.note(note)
     label = find_label(raw.frame.columns, label, raw.source)
+    _check_numbers(raw, label, missing)
     raw = with_dates(raw, time, report) if on_bad_row == "skip" else raw
     advice = "correct or remove the row, or add --on-bad-row skip, which leaves such rows out"
     stamps, pattern = times(raw, time, advice=advice), None
@@ -170,15 +171,30 @@ def _features(
     for name in raw.frame.columns:
         if name in (*drop, label, time):
             continue
-        cells = raw.frame[name]
-        if cells.dtype == pl.String:
-            marked = cells.str.strip_chars()
-            present = marked.filter(~marked.is_in(list(missing)))
-            if present.cast(pl.Float64, strict=False).null_count() > len(present) / 2:
-                report.add("column of text", 1, "left out of the series", name)
-                continue
+        if _words(raw.frame[name], missing) is not None:
+            report.add("column of text", 1, "left out of the series", name)
+            continue
         names.append(name)
     return names
+
+
+def _words(cells: pl.Series, missing: Sequence[str]) -> str | None:
+    """Return the first cell of a column that is no number, where most are none."""
+    if cells.dtype != pl.String:
+        return None
+    marked = cells.str.strip_chars()
+    present = marked.filter(~marked.is_in(list(missing)))
+    others = present.filter(present.cast(pl.Float64, strict=False).is_null())
+    return others[0] if len(others) > len(present) / 2 else None
+
+
+def _check_numbers(raw: RawTable, label: str, missing: Sequence[str]) -> None:
+    """Raise unless what is to be forecast is numbers."""
+    if (found := _words(raw.frame[label], missing)) is not None:
+        raise InputError(
+            f"{raw.source}: {label!r} is not a column of numbers (it holds {shown(found)}); a series forecasts one; leave "
+            "--horizon out to tell classes apart"
+        )
 
 
 def _steps(raw: RawTable, name: str, missing: Sequence[str], trained: int, report: CleaningReport) -> np.ndarray:

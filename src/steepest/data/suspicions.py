@@ -90,7 +90,7 @@ def _tell_rare_classes(targets: Targets, dealt: Mapping[str, np.ndarray], label:
     loss = "binary_cross_entropy" if targets.num_classes == 2 else "cross_entropy"
     report.add(
         f"rows of the rarest class {targets.classes[rarest]!r}", int(counts[rarest]),
-        f'kept; classes are not equally frequent ({told}): {loss}(class_weights="balanced") counts them alike; look at f1 and '
-        "recall, not at accuracy alone",
+        f"kept; classes are not equally frequent ({told}): --objective '{loss}(class_weights=\"balanced\")' counts them alike; "
+        "look at f1 and recall, not at accuracy alone",
         label,
     )  # fmt: skip

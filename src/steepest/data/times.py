@@ -96,7 +96,7 @@ def _stamps(raw: RawTable, name: str | None, pattern: str | None) -> pl.Series |
         raise InputError(f"{raw.source}: {unknown('time column', name, raw.frame.columns)}")
     for column in [name] if name is not None else raw.frame.columns:
         cells = raw.frame[column]
-        if name is not None and (cells.dtype.is_numeric() or cells.cast(pl.Float64, strict=False).null_count() == 0):
+        if name is not None and _counts(cells):
             return cells.cast(pl.Float64).alias(column)
         found = as_times(cells, pattern)
         if found is not None:
@@ -104,6 +104,11 @@ def _stamps(raw: RawTable, name: str | None, pattern: str | None) -> pl.Series |
     if name is not None:
         raise InputError(f"{raw.source}: the column {name!r} holds no times (such as 2024-12-31 23:59, or numbers)")
     return None
+
+
+def _counts(cells: pl.Series) -> bool:
+    """Return whether a column holds numbers, as numbers or as text."""
+    return cells.dtype not in DATES and (cells.dtype.is_numeric() or cells.cast(pl.Float64, strict=False).null_count() == 0)
 
 
 def backwards(raw: RawTable, stamps: pl.Series) -> str:
@@ -133,3 +138,38 @@ def in_order(raw: RawTable, stamps: pl.Series, report: CleaningReport, on_bad_ro
         usual = np.median(steps)
         report.add("steps of another length than the others", int((steps != usual).sum()), "taken as one step", stamps.name)
     return raw
+
+
+def times_ahead(raw: RawTable, name: str | None, pattern: str | None, count: int) -> pl.Series | None:
+    """Return the times of the next `count` rows, written as the table writes them; None where its rows are not evenly spaced,
+    in time or in months.
+    """
+    stamps = times(raw, name, pattern) if name in raw.frame.columns else None
+    if stamps is None or len(stamps) < 3:  # two are always evenly spaced
+        return None
+    if stamps.dtype.is_numeric():
+        return _numbers_ahead(stamps, count)
+    ticks, months = np.diff(stamps.cast(pl.Int64)), np.diff(12 * stamps.dt.year().cast(pl.Int64) + stamps.dt.month())
+    within = stamps - stamps.dt.month_start()
+    at_end = bool((stamps.dt.month_end() == stamps).all())
+    if ticks[0] > 0 and (ticks == ticks[0]).all():
+        unit, step = "us", int(ticks[0])
+    elif months[0] > 0 and (months == months[0]).all() and (at_end or within.n_unique() == 1):
+        unit, step = "mo", int(months[0])
+    else:
+        return None
+    last = stamps[-1:].dt.month_start() if unit == "mo" and at_end else stamps[-1:]
+    found = pl.concat([last.dt.offset_by(f"{step * i}{unit}") for i in range(1, count + 1)])
+    found = found.dt.month_end() if unit == "mo" and at_end else found
+    cells = raw.frame[stamps.name]
+    written = pattern or date_pattern(cells) or (FORMATS[3] if cells.dtype == pl.Date else FORMATS[0])
+    return found.dt.strftime(written).alias(stamps.name)
+
+
+def _numbers_ahead(stamps: pl.Series, count: int) -> pl.Series | None:
+    ticks = stamps.to_numpy()
+    steps = np.diff(ticks)
+    if not (steps[0] > 0 and np.allclose(steps, steps[0], rtol=1e-6, atol=0)):
+        return None
+    found = pl.Series(stamps.name, ticks[-1] + steps[0] * np.arange(1, count + 1))
+    return found.cast(pl.Int64) if (ticks == np.rint(ticks)).all() else found

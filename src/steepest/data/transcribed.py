@@ -73,7 +73,7 @@ def transcribed(
     if bad and on_bad_row == "stop":
         place = places[bad[0]] if places is not None else f"recording {bad[0]}"
         raise InputError(f"{source}, {place}: {wrong[bad[0]]}; correct or remove it, or add --on-bad-row skip")
-    report.add("recordings without a text that fits them", len(bad), f"left out (first: {wrong[bad[0]] if bad else ''})")
+    report.add("recordings without a text that fits", len(bad), f"left out (first: {wrong[bad[0]] if bad else ''})")
     kept = np.setdiff1d(np.arange(len(said)), bad)
     if not len(kept):
         raise InputError(f"{source}: no recording with a transcript is left to learn from")

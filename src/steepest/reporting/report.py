@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..forms import ROWS
 from ..progress import short_time
 from ..reach import Reach
 from ..records import Record, find, home_folder, jsonable, reading, replacing
@@ -39,8 +40,9 @@ def report(subject: Any, run: Any = None, *, out: str | Path | None = None, home
         raise InputError(f"a report is about a Race, a Run or the id of one (got {subject!r})")
     with reading(find(subject, home)) if isinstance(subject, str) else nullcontext():
         document, trials = _read(subject, home)
+        begun = _begun(subject, home)
         trained = _read(run, home)[0] if run is not None else _winner(subject, home)
-        html = race_page(document, trials, trained) if "leaderboard" in document else run_page(document)
+        html = race_page(document, trials, trained, begun) if "leaderboard" in document else run_page(document, begun)
     path = Path(out) if out is not None else home_folder(home) / "reports" / f"{document['id'] or 'unrecorded'}.html"
     if path.is_dir():
         raise InputError(f"{path} is a folder; name the file to write")
@@ -64,6 +66,26 @@ def _read(subject: Any, home: str | Path | None) -> tuple[Document, list[Documen
     return end, [event["outcome"] for event in book.events() if event["event"] == "trial"]
 
 
+def _begun(subject: Any, home: str | Path | None) -> str:
+    """Return when a recorded race or run began, as a page says it, or nothing."""
+    name = subject if isinstance(subject, str) else subject.to_dict()["id"]
+    try:
+        start = find(name, home).first("start") if name else None
+    except InputError:  # kept elsewhere
+        start = None
+    return f", begun {_minute(datetime.fromtimestamp(start['at']))}" if start else ""
+
+
+def _about(kind: str, document: Document, begun: str) -> str:
+    """Return the line below a page's title."""
+    name = document["id"] or "(not recorded)"
+    return f"{kind} {name}{begun}, by steepest {document['versions']['steepest']}; page made {_minute(datetime.now())}"
+
+
+def _minute(when: datetime) -> str:
+    return when.strftime("%Y-%m-%d %H:%M")
+
+
 def _winner(subject: Any, home: str | Path | None) -> Document | None:
     """Return the document of the run trained with a recorded race's winner, if there is one."""
     book: Record | None = find(subject, home) if isinstance(subject, str) else getattr(subject, "book", None)
@@ -77,7 +99,7 @@ def _winner(subject: Any, home: str | Path | None) -> Document | None:
 # -- a race -----------------------------------------------------------------------------------------------------------
 
 
-def race_page(race: Document, trials: list[Document], run: Document | None) -> str:
+def race_page(race: Document, trials: list[Document], run: Document | None, begun: str = "") -> str:
     """Return the page of a race."""
     rows = race["leaderboard"]
     by_stage: dict[str, dict[str, list[Document]]] = defaultdict(lambda: {row["recipe"]: [] for row in rows})
@@ -88,10 +110,9 @@ def race_page(race: Document, trials: list[Document], run: Document | None) -> s
     best = race["best"]["recipe"] if race["best"] else None
     judged = {row["recipe"]: [*by_stage["screening"][row["recipe"]], *by_stage["finals"][row["recipe"]]] for row in rows}
     title = f"Race on {race['task']} to {race['reach']}"
-    when = datetime.now().strftime("%Y-%m-%d %H:%M")
     return page(
         title,
-        f"steepest {race['versions']['steepest']}, {when}, race {race['id'] or '(not recorded)'}",
+        _about("race", race, begun),
         _race_facts(race, rows, best, run),
         section("Leaderboard", _board(rows, race["baseline"]), paragraph(_how_judged(rows), quiet=True)),
         section("Time to the target", figure(figures.intervals(rows, [r["recipe"] for r in rows]), _INTERVALS, "intervals"))
@@ -139,7 +160,7 @@ def _race_facts(race: Document, rows: list[Document], best: str | None, run: Doc
     items.append((short_time(race["total_seconds"]), f"whole race, {race['search_trials']} search trials"))
     if run:
         name, value = next(iter(run["metrics"].items()))
-        items.append((f"{number(value):.4g}", f"{name} on {run['measured_on']['rows']} {run['measured_on']['part']} rows"))
+        items.append((f"{number(value):.4g}", f"{name} on {_held_out(run)}"))
     return facts(items)
 
 
@@ -201,20 +222,19 @@ def _how_judged(rows: list[Document]) -> str:
 # -- a run ------------------------------------------------------------------------------------------------------------
 
 
-def run_page(run: Document) -> str:
+def run_page(run: Document, begun: str = "") -> str:
     """Return the page of a run."""
     title = f"{run['task']} with {run['label']}"
-    when = datetime.now().strftime("%Y-%m-%d %H:%M")
     name, value = next(iter(run["metrics"].items()))
     items = [
-        (f"{number(value):.4g}", f"{name} on {run['measured_on']['rows']} {run['measured_on']['part']} rows"),
+        (f"{number(value):.4g}", f"{name} on {_held_out(run)}"),
         (f"{run['steps']} steps", run["status"]),
         (short_time(run["seconds"]), "from start to end"),
-        (f"{run['samples_per_second']:,.0f} rows/s", "in the training stage"),
+        (f"{run['samples_per_second']:,.0f} {_rows(run['data'])}/s", "in the training stage"),
     ]
     return page(
         title,
-        f"steepest {run['versions']['steepest']}, {when}, run {run['id'] or '(not recorded)'}",
+        _about("run", run, begun),
         facts(items),
         *_run_sections(run, "Result"),
         section("Where the time went", figure(figures.stages(run["stages"]), "Wall-clock seconds by stage.", "stages")),
@@ -224,19 +244,29 @@ def run_page(run: Document) -> str:
 
 
 def _run_sections(run: Document, title: str) -> tuple[str, ...]:
-    held = run["measured_on"]
     names = list(run["metrics"])
     metric_table = table(names, [[f"{number(run['metrics'][name]):.4g}" for name in names]], numbers=range(len(names)))
     shown = next((name for name in names if name != "loss"), "loss")
     curve = (
         figure(figures.learning(run["curve"], shown), "Loss and metric at each evaluation.", "learning") if run["curve"] else ""
     )
-    told = f"{_network(run)}Held out: the {held['part']} part, {held['rows']} rows."
+    told = f"{_network(run)}Held out: {_held_out(run)}."
     parts = [section(title, paragraph(told), metric_table, curve)]
     if run["confusion"]:
         drawing = figures.confusion(run["confusion"], run["data"]["classes"])
         parts.append(section("Confusion", figure(drawing, "Rows of each true class, by predicted class.", "confusion")))
     return tuple(parts)
+
+
+def _held_out(run: Document) -> str:
+    """Return on what a run was measured: `270 rows of the test part`."""
+    held = run["measured_on"]
+    return f"{held['rows']:,} {held.get('unit', 'rows')} of the {held['part']} part"  # earlier records have no unit
+
+
+def _rows(data: Document) -> str:
+    """Return what the rows of a kind of data are called."""
+    return ROWS.get(data["kind"], "rows")
 
 
 def _network(run: Document) -> str:
@@ -259,17 +289,23 @@ def _data_section(data: Document) -> str:
     )
     return section(
         "Data",
-        paragraph(f"{data['name']}: {data['rows']:,} rows, {_target(data)}"),
-        table(["part", "rows"], parts, numbers=(1,)),
+        paragraph(f"{data['name']}: {data.get('size') or _plain_size(data)}, {_target(data)}"),
+        table(["part", _rows(data)], parts, numbers=(1,)),
         paragraph("Readings of the parts, in order (the certificate part is read only to certify an artifact):"),
-        table(["part", "read by", "rows"], reads, numbers=(2,)) if reads else "",
+        table(["part", "read by", _rows(data)], reads, numbers=(2,)) if reads else "",
         section("Cleaning", done),
     )
+
+
+def _plain_size(data: Document) -> str:
+    return f"{data['rows']:,} {_rows(data)}"  # an earlier record
 
 
 def _target(data: Document) -> str:
     """Return what is predicted, and into which classes or characters."""
     kind, classes = data["target"], data["classes"]
+    if kind == "language":
+        return "what comes next"
     if not classes:
         return kind
     if kind == "transcription":

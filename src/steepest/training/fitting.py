@@ -18,7 +18,7 @@ from ..data.loading import from_dataset
 from ..data.memory import arrays
 from ..defaults import default_recipe
 from ..errors import InputError, Interrupted
-from ..forms import PADDED
+from ..forms import MEASURED, PADDED
 from ..gradient import GradientFunction, plain
 from ..models.cost import cost_of, example
 from ..progress import Progress
@@ -283,7 +283,9 @@ def _origin(training: Training) -> dict[str, Any]:
     model = None
     if spec is not None:
         model = {"spec": repr(spec), "form": data.form.to_dict(), "num_outputs": training.num_outputs}
-    return {"model": model, "origin": data.origin}
+    measured = training.task.metrics
+    named = None if measured is None or not all(isinstance(one, str) for one in measured) else list(measured)
+    return {"model": model, "origin": data.origin, "metrics": named}
 
 
 def _finish(training: Training, facts: dict[str, Any], outcome: Follower, invocation: Invocation) -> Run:
@@ -312,7 +314,7 @@ def _finish(training: Training, facts: dict[str, Any], outcome: Follower, invoca
         "seconds": sum(stages.values()),
         "samples_per_second": outcome.rows / stages["train"] if stages.get("train") else 0.0,
         "metrics": measured,
-        "measured_on": {"part": held_out, "rows": len(part)},
+        "measured_on": {"part": held_out, "rows": len(predictions.truth), "unit": MEASURED.get(job.data.kind, "rows")},
         "confusion": _confusion(predictions, job),
         "stages": stages,
         "weights_sha256": weights_sha256(training.model),

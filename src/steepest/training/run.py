@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from .. import evaluation
-from ..data.arriving import rows_of_file
+from ..data.arriving import rows_of_file, times_ahead_of
 from ..data.core import Data
 from ..data.encoding import encode_rows
 from ..data.language import CharacterPreprocessing
@@ -193,14 +193,17 @@ class Run:
         return evaluation.probabilities(self._outputs(rows), len(self.interface.classes))
 
     def predict_file(self, path: str | Path) -> pl.DataFrame:
-        """Return predictions for the rows of a file: of classes with their probabilities, of a series a line a step ahead; of
-        the files of a folder with their names.
+        """Return predictions for the rows of a file: of classes with their probabilities, of a series a line a step ahead, with
+        its time where the steps are evenly spaced; of the files of a folder with their names.
         """
         rows = rows_of_file(path, self.interface.preprocessing, self.interface.classes)
         if self._transcribes:
             answers = pl.DataFrame({"prediction": self.predict(rows).tolist()}, schema={"prediction": pl.String})
         else:
             answers = pl.DataFrame(self._answers(self._outputs(rows)))
+        ahead = times_ahead_of(rows, self.interface.preprocessing)
+        if ahead is not None and ahead.name not in answers.columns:
+            answers.insert_column(0, ahead)
         if Path(path).is_dir():
             answers.insert_column(0, pl.Series("file", [str(file) for file in rows]))
         return answers
@@ -336,4 +339,8 @@ def _task_of(start: dict[str, Any]) -> Task | None:
     source = origin["source"]
     if source.startswith(("/", ".")) and not Path(source.rpartition(":")[0] if ".py:" in source else source).exists():
         return None
-    return task(source, **options)
+    made, spec, objective = task(source, **options), start["model"], start["interface"].get("objective")
+    made.model = read(spec["spec"]) if spec else made.model
+    made.objective = read(objective) if objective else made.objective
+    made.metrics = start.get("metrics") or made.metrics  # earlier records have none
+    return made
