@@ -321,7 +321,7 @@ def test_the_command_line_says_one_line_and_exits_with_2(
         (["race", "iris", "--recipes", "adamm"], "unknown recipe 'adamm'; did you mean 'adam'?"),
         (["race", "iris", "--recipes", "adam(lr=-1)"], "lr must be > 0 (got -1)"),
         (["race", "iris", "--recipes", "adam(rate=1)"], "unknown argument of adam 'rate' (known: lr,"),
-        (["race", "iris", "--recipes", "__import__('os')"], "unknown objective '__import__'"),
+        (["race", "iris", "--recipes", "__import__('os')"], "unknown function '__import__'"),
         (["race", "iris", "--recipes", "adam(lr=1 if 1 else 2)"], "expected calls such as adamw(0.003)"),
         (["race", "iris", "--recipes", ","], "a race needs at least one recipe"),
         (["race", "iris", "--baseline", "sdg"], "unknown baseline 'sdg'; did you mean 'sgd'?"),
