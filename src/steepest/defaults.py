@@ -33,7 +33,7 @@ def default_recipe(form: Form, num_rows: int, model: Any = None) -> Recipe:
     if kind == "series":
         return _series_recipe(model)
     if kind == "language":
-        rule = rules.adamw(0.004, b2=0.99, weight_decay=0.01, schedule=schedules.one_cycle())
+        rule = rules.adamw(0.004, b2=0.99, weight_decay=0.5, schedule=schedules.one_cycle())
         return Recipe(rules.chain(rules.clip_global_norm(1.0), rule), batch=16, epochs=1.05, name="default")
     return _table_recipe(num_rows, model)
 

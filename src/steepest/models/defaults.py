@@ -32,7 +32,7 @@ def default_model(form: Form, num_rows: int) -> ModelSpec:
         case "text":
             return bag_of_words()
         case "language":
-            return gru(width=256, embedding=128, ngrams=4, buckets=2**14, dropout=0.3)
+            return gru(width=256, embedding=128, ngrams=4, buckets=2**14, dropout=0.2)
         case "series":
             return linear_model()
     return _table_model(form, num_rows)
