@@ -102,7 +102,7 @@ def test_parts_that_are_given() -> None:
     greys = data.inputs.values[:, 0, 0, 0]  # type: ignore[attr-defined]
     assert greys[data.parts["test"]].tolist() == list(range(100, 110))
     assert greys[data.parts["validation"]].tolist() == list(range(200, 208))
-    assert "parts beside train" in str(data.cleaning)
+    assert "part beside train" in str(data.cleaning)
     with pytest.raises(steepest.InputError, match=r"expected a part called train \(got test\)"):
         load(datasets.DatasetDict(test=images()))
 

@@ -476,7 +476,7 @@ def test_missing_values_of_a_series_are_the_last_ones_seen(load: Path) -> None:
     data = steepest.read_series(frame, "load", horizon=6)
     values = data.inputs.values  # type: ignore[attr-defined]
     assert values[10, 0] == values[9, 0]
-    assert "1 missing values in load" in str(data.cleaning)
+    assert "1 missing value in load" in str(data.cleaning)
 
 
 def test_gaps_at_the_begin_of_a_series_are_not_filled_from_the_future(load: Path) -> None:
@@ -491,7 +491,7 @@ def test_gaps_at_the_begin_of_a_series_are_not_filled_from_the_future(load: Path
     np.testing.assert_array_equal(values[:50], np.median(given[50:360]))
     assert values[400] == given[399]
     assert "50 missing values before the first in wind: filled with the training median" in str(found.cleaning)
-    assert "1 missing values in wind: filled with the last value before them" in str(found.cleaning)
+    assert "1 missing value in wind: filled with the last value before them" in str(found.cleaning)
     data(359)
     with pytest.raises(steepest.InputError, match="the column 'wind' is empty over the training part, the first 360 steps"):
         data(360)
