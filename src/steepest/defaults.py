@@ -39,7 +39,8 @@ def default_recipe(form: Form, num_rows: int, model: Any = None) -> Recipe:
 
 
 # Altogether: within 3 and 40 epochs, so many passes were enough.
-ROWS_READ, IMAGES_SEEN, SOUNDS_HEARD, SPEECH_HEARD = 150_000, 160_000, 20_000, 12_000
+ROWS_READ, SOUNDS_HEARD, SPEECH_HEARD = 150_000, 20_000, 12_000
+COLOURED_SEEN, GREY_SEEN = 160_000, 140_000
 
 
 def _epochs(altogether: int, num_rows: int) -> int:
@@ -91,7 +92,8 @@ def _image_recipe(shape: tuple[int, ...], num_rows: int, model: Any) -> Recipe:
     """Images are moved by a sixteenth of their side; those in colour, which are rarely text, mirrored too."""
     pixels = min(shape[-2:]) // 16
     augment = ((augmentations.flip(),) if shape[0] == 3 else ()) + ((augmentations.shift(pixels),) if pixels else ())
-    epochs = _epochs(IMAGES_SEEN, num_rows)
+    seen = COLOURED_SEEN if shape[0] == 3 else GREY_SEEN
+    epochs = _epochs(seen, num_rows) if seen >= 3 * num_rows else max(2.5, round(4 * seen / num_rows) / 4)
     return Recipe(_muon(0.01, model), batch=128, epochs=epochs, augment=augment, name="default")
 
 
