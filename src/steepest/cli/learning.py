@@ -88,7 +88,9 @@ def _made(source: o.Source, quiet: bool, *needed: str) -> tuple[Any, Any]:
     """
     from ..records import Invocation
 
-    if source.task in BUILTINS or ".py:" in source.task:  # which import them themselves
+    if source.task in BUILTINS:
+        _import(("sklearn.datasets", *needed))
+    elif ".py:" in source.task:  # which imports them itself
         _import(needed)
     begun_s = process_age_s()
     job = source.make()
@@ -98,7 +100,7 @@ def _made(source: o.Source, quiet: bool, *needed: str) -> tuple[Any, Any]:
 
 
 def _import(needed: tuple[str, ...]) -> None:
-    for name in ("sklearn.datasets", "sklearn.impute", "sklearn.preprocessing", *needed):
+    for name in needed:
         importlib.import_module(name)
 
 

@@ -130,14 +130,14 @@ def _fitted(column: Column, scaling: str) -> Step | None:
 
 
 def _number_steps(table: Table, scaling: str) -> list[NumberStep | None]:
-    from sklearn.impute import SimpleImputer
-
     names = table.names("number")
     if not names:
         return []
     values = np.column_stack([table[name].values for name in names])
     absent: np.ndarray = np.isnan(values)
-    fill = SimpleImputer(strategy="median", keep_empty_features=True).fit(values).statistics_
+    fill = np.zeros(len(names))  # where a column is empty
+    some = ~absent.all(axis=0)
+    fill[some] = np.nanmedian(values[:, some], axis=0)
     filled = np.where(absent, fill, values)
     shift, scale = scaler_numbers(filled, scaling)
     steps: list[NumberStep | None] = []

@@ -1,4 +1,7 @@
-"""How numbers are scaled: a shift and a scale for each column, as scikit-learn's transformers find them."""
+"""How numbers are scaled: a shift and a scale for each column, those that scikit-learn's transformers find.
+
+They are written out here because importing scikit-learn takes as long as importing torch.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import numpy as np
 
 from ..errors import InputError
 
+EPSILON = np.finfo(np.float64).eps
 SCALINGS = ("standard", "minmax", "robust", "none")
 
 
@@ -16,18 +20,24 @@ def check_scaling(scaling: str) -> None:
 
 
 def scaler_numbers(values: np.ndarray, scaling: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the shift and scale that scikit-learn's transformer finds for each column of `values`, shape (rows, columns)."""
-    from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
+    """Return the shift and scale of each column of `values`, shape (rows, columns), without NaN.
 
+    `"standard"`: mean and deviation; `"minmax"`: the least and the range; `"robust"`: median and distance of the quartiles (the
+    deviation where those are equal); the scale of a constant column is 1.
+    """
+    values = np.asarray(values, dtype=np.float64)
     if scaling == "none":
         return np.zeros(values.shape[1]), np.ones(values.shape[1])
-    if scaling == "standard":
-        standard = StandardScaler().fit(values)
-        return np.asarray(standard.mean_), np.asarray(standard.scale_)
     if scaling == "minmax":
-        span = MinMaxScaler().fit(values)
-        return span.data_min_, np.where(span.data_range_ == 0, 1.0, span.data_range_)
-    robust = RobustScaler().fit(values)
-    quartiles = np.percentile(values, [25, 75], axis=0)
-    spread = np.where(values.std(axis=0) == 0, 1.0, values.std(axis=0))
-    return robust.center_, np.where(quartiles[0] == quartiles[1], spread, robust.scale_)  # half the values may be equal
+        least = values.min(axis=0)
+        return least, _or_one(values.max(axis=0) - least)
+    if scaling == "robust":
+        low, middle, high = np.percentile(values, [25, 50, 75], axis=0)
+        return middle, np.where(low == high, _or_one(values.std(axis=0)), high - low)  # half the values may be equal
+    mean, variance = values.mean(axis=0), values.var(axis=0)
+    rounding = len(values) * EPSILON * variance + (len(values) * mean * EPSILON) ** 2
+    return mean, np.where(variance <= rounding, 1.0, np.sqrt(variance))
+
+
+def _or_one(scale: np.ndarray) -> np.ndarray:
+    return np.where(scale < 10 * EPSILON, 1.0, scale)
