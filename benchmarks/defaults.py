@@ -37,7 +37,8 @@ class Case:
     scale: Callable[[Path], dict[str, float]] | None = None  # what a metric is divided by, to be in the bar's units
 
 
-TASKS = str(Path(__file__).parent / "tasks.py")
+ROOT = Path(__file__).parents[1]
+TASKS = str(ROOT / "benchmarks" / "tasks.py")
 SMALLER_IS_BETTER = ("rmse", "mse", "loss", "cer")
 ZEROS = tuple(f"--missing=c{i}=0" for i in range(2, 7))
 LONG = ("--epochs", "2.4")
@@ -126,7 +127,8 @@ def main() -> None:
             limit = f" of {case.limit_s:g}" if case.limit_s else ""
             rows.append([case.name, f"{name} {sign} {bar:g}", spread, met, slowest + limit, f"{max(memory):,.0f}", others])
             print("  ".join(map(str, rows[-1])), flush=True)
-        results[case.name] = {"case": case.name, "arguments": case.arguments, "bars": case.bars, "limit_s": case.limit_s,
+        arguments = [argument.replace(str(ROOT), ".") for argument in case.arguments]
+        results[case.name] = {"case": case.name, "arguments": arguments, "bars": case.bars, "limit_s": case.limit_s,
                               "beside": beside, "runs": runs}  # fmt: skip
     print()
     common.show(["data", "bar", "mean [min, max]", "met", "seconds", "MB", "beside"], rows)

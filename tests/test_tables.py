@@ -384,6 +384,8 @@ def test_columns_that_give_the_label_away_are_told() -> None:
     numbers = pl.DataFrame({"fahrenheit": y * 1.8 + 32, "root": np.cbrt(y), "x": rng.random(200), "celsius": y})
     data = steepest.read_table(numbers, "celsius")
     assert [f.column for f in data.cleaning.findings if f.what.startswith("warning")] == ["fahrenheit"]
+    again = steepest.read_table(pl.concat([numbers, numbers[:20]]), "celsius")  # whole rows that come again prove nothing
+    assert [f.column for f in again.cleaning.findings if f.what.startswith("warning")] == ["fahrenheit"]
 
 
 def test_rows_shared_by_two_parts_are_counted() -> None:

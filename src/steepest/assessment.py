@@ -189,8 +189,8 @@ def cross_validate(
     with Progress(folds, f"cross-validate {job.name}", progress) as bar:
         for i, held_out in enumerate(make_folds(rows, _of(codes, rows), folds, seed, _of(groups, rows))):
             rest = np.setdiff1d(rows, held_out)
-            chosen = recipe or default_recipe(job.data.form, len(rest), job.model)
-            stop = (0.8, 0.2) if chosen.patience or chosen.plateau else (1.0,)
+            first = recipe or default_recipe(job.data.form, len(rest), job.model)
+            stop = (0.8, 0.2) if first.patience or first.plateau else (1.0,)  # what stops early learns from fewer rows
             parts = split_rows(rest, _of(codes, rest), stop, seed, _of(groups, rest))
             parts += [np.empty(0, dtype=np.int64)] * (2 - len(parts))
             chosen = recipe or default_recipe(job.data.form, len(parts[0]), job.model)

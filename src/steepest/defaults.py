@@ -38,13 +38,15 @@ def default_recipe(form: Form, num_rows: int, model: Any = None) -> Recipe:
     return _table_recipe(num_rows, model)
 
 
-# Altogether: within 3 and 40 epochs, so many passes were enough.
+# Rows altogether, of which so many were enough.
 ROWS_READ, SOUNDS_HEARD, SPEECH_HEARD = 150_000, 20_000, 12_000
 COLOURED_SEEN, GREY_SEEN = 160_000, 140_000
 
 
-def _epochs(altogether: int, num_rows: int) -> int:
-    return min(40, max(3, round(altogether / num_rows)))
+def _epochs(altogether: int, num_rows: int, least: float = 3, most: int = 40) -> float:
+    """Return the passes that read so many rows altogether: whole ones, below three quarters of one."""
+    passes = altogether / num_rows
+    return min(most, max(least, round(passes) if passes >= 3 else round(4 * passes) / 4))
 
 
 def _table_recipe(num_rows: int, model: Any) -> Recipe:
@@ -53,7 +55,7 @@ def _table_recipe(num_rows: int, model: Any) -> Recipe:
         return _linear_recipe(num_rows)
     if isinstance(model, models.additive_model) and num_rows < MANY_ROWS:
         rule = rules.adamw(0.005, weight_decay=0.3, schedule=schedules.cosine(warmup=0.05))
-        return Recipe(rule, batch=32, epochs=_passes(20_000, num_rows), name="default")
+        return Recipe(rule, batch=32, epochs=_epochs(20_000, num_rows, 5, 100), name="default")
     if model is not None and not isinstance(model, models.mlp):
         many = num_rows >= MANY_ROWS
         rule = rules.adamw(0.005 if many else 0.002, weight_decay=0.02, schedule=schedules.cosine(warmup=0.05))
@@ -63,21 +65,16 @@ def _table_recipe(num_rows: int, model: Any) -> Recipe:
     rule = rules.adamw(0.003, weight_decay=0.3, schedule=schedules.cosine(warmup=0.05))
     if num_rows >= SOME_ROWS:
         return Recipe(rule, batch=32, epochs=20, patience=5, name="default")
-    return Recipe(rule, batch=32, epochs=min(40, max(15, round(10_000 / num_rows))), name="default")
-
-
-def _passes(altogether: int, num_rows: int) -> int:
-    """Return how often few rows are read: seldom seen, they make few steps."""
-    return min(100, max(5, round(altogether / num_rows)))
+    return Recipe(rule, batch=32, epochs=_epochs(10_000, num_rows, 15), name="default")
 
 
 def _linear_recipe(num_rows: int) -> Recipe:
     """Large steps that come to rest: what is linear in its weights has one minimum to go down to."""
     if num_rows >= MANY_ROWS:
         rule = rules.adamw(0.03, weight_decay=0.02, schedule=schedules.cosine(warmup=0.05))
-        return Recipe(rule, batch=256, epochs=min(15, _epochs(ROWS_READ, num_rows)), name="default")
+        return Recipe(rule, batch=256, epochs=_epochs(ROWS_READ, num_rows, most=15), name="default")
     rule = rules.adamw(0.02, weight_decay=0.1, schedule=schedules.cosine(warmup=0.05))
-    return Recipe(rule, batch=32, epochs=_passes(25_000, num_rows), name="default")
+    return Recipe(rule, batch=32, epochs=_epochs(25_000, num_rows, 5, 100), name="default")
 
 
 def _series_recipe(model: Any) -> Recipe:
@@ -92,8 +89,7 @@ def _image_recipe(shape: tuple[int, ...], num_rows: int, model: Any) -> Recipe:
     """Images are moved by a sixteenth of their side; those in colour, which are rarely text, mirrored too."""
     pixels = min(shape[-2:]) // 16
     augment = ((augmentations.flip(),) if shape[0] == 3 else ()) + ((augmentations.shift(pixels),) if pixels else ())
-    seen = COLOURED_SEEN if shape[0] == 3 else GREY_SEEN
-    epochs = _epochs(seen, num_rows) if seen >= 3 * num_rows else max(2.5, round(4 * seen / num_rows) / 4)
+    epochs = _epochs(COLOURED_SEEN if shape[0] == 3 else GREY_SEEN, num_rows, 2.5)
     return Recipe(_muon(0.01, model), batch=128, epochs=epochs, augment=augment, name="default")
 
 

@@ -168,11 +168,11 @@ def one_of(name: str, value: object, known: Sequence[str | None]) -> None:
     Traceback (most recent call last):
     steepest.errors.InputError: eps_mode must be 'outside' or 'inside' (got 'insid'); did you mean 'inside'?
     """
-    choices, listed = list(known), list(map(repr, known))
+    choices, quoted = list(known), list(map(repr, known))
     if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
         close = nearest(value, [choice for choice in choices if isinstance(choice, str)]) if isinstance(value, str) else None
         hint = f"; did you mean {close!r}?" if close else ""
-        raise InputError(f"{name} must be {', '.join(listed[:-1])} or {listed[-1]} (got {value!r}){hint}")
+        raise InputError(f"{name} must be {', '.join(quoted[:-1])} or {quoted[-1]} (got {value!r}){hint}")
 
 
 def check_callable(what: str, function: object, example: str) -> None:

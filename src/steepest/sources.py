@@ -101,6 +101,15 @@ def _check_name(name: str) -> None:
         raise InputError(f"the name {name!r} is not UTF-8, and could not be kept in a record; rename it")
 
 
+def bare_name(path: str | Path) -> str:
+    """Return the name of a file without its endings, which records call its data.
+
+    >>> bare_name("data/prices.csv.gz")
+    'prices'
+    """
+    return Path(path).name.removesuffix(".gz").rsplit(".", 1)[0]
+
+
 def read_bytes(path: str | Path) -> bytes:
     """Return a file's content, unpacked when it is gzipped; every failure is one line."""
     path = Path(path)

@@ -101,8 +101,8 @@ class Data:
         """The value that turns cleaned rows into network inputs."""
         report = CleaningReport()
         fitted = self.inputs.take(self.parts["train"]).fit(self.scaling, report)
-        self.learned = report.findings
-        self.cleaning.findings += report.findings
+        self.learned.extend(report.findings)  # in place: copies share these lists, as they do what is fitted
+        self.cleaning.findings.extend(report.findings)
         if isinstance(fitted, TextPreprocessing) and fitted.pieces is None and self.spelling is not None:
             return replace(fitted, spelled=self.spelling)
         return fitted
@@ -207,9 +207,8 @@ class Data:
 
     def with_parts(self, parts: Mapping[str, np.ndarray]) -> Data:
         """Return the same data dealt out anew; preprocessing is fitted again, on the new training part."""
-        full = {name: np.asarray(parts.get(name, np.empty(0, dtype=np.int64))) for name in PARTS}
         told = [finding for finding in self.cleaning.findings if not any(finding is one for one in self.learned)]
-        return replace(self, parts=full, cleaning=replace(self.cleaning, findings=told), learned=[])
+        return replace(self, parts=_full(parts), cleaning=replace(self.cleaning, findings=told), learned=[])
 
     def only(self, *names: str, by: str) -> Data:
         """Return a copy that holds the rows of these parts and no others: what a worker process is given."""
@@ -218,9 +217,11 @@ class Data:
         at = np.cumsum([0, *(len(self.parts[name]) for name in names)])
         parts = {name: np.arange(at[i], at[i + 1]) for i, name in enumerate(names)}
         groups = None if self.groups is None else self.groups[rows]
-        copy = replace(self, inputs=self.inputs.take(rows), targets=self.targets.take(rows), groups=groups, reads=[])
         fitted = self.preprocessing  # a cached property: fitted once, here, and what that found is told
-        copy = replace(copy.with_parts(parts), cleaning=replace(self.cleaning, findings=list(self.cleaning.findings)))
+        copy = replace(
+            self, inputs=self.inputs.take(rows), targets=self.targets.take(rows), groups=groups, reads=[], parts=_full(parts),
+            cleaning=replace(self.cleaning, findings=list(self.cleaning.findings)), learned=list(self.learned),
+        )  # fmt: skip
         copy.__dict__["preprocessing"] = fitted
         return copy
 
@@ -252,3 +253,8 @@ class Data:
             "cleaning": self.cleaning.to_dict(),
             "reads": [asdict(read) for read in self.reads],
         }
+
+
+def _full(parts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the rows of all four parts, none where a part is not named."""
+    return {name: np.asarray(parts.get(name, np.empty(0, dtype=np.int64))) for name in PARTS}

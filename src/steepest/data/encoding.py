@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import InputError, listed
 from .cleaning import Table, typed_as
 from .frames import is_frame, is_records, to_numbers, to_polars
-from .inputs import Arrays, Images, Series, Sounds, Texts
+from .inputs import Arrays, Images, Series, Texts
 from .language import CharacterPreprocessing
 from .pictures import as_pictures
 from .preprocessing import ArrayPreprocessing, ImagePreprocessing, Preprocessing, TablePreprocessing
@@ -37,7 +37,7 @@ def encode_rows(rows: Any, preprocessing: Preprocessing) -> np.ndarray | Rows:
     if isinstance(preprocessing, CharacterPreprocessing):
         raise InputError("a model of what comes next has no rows to predict; it continues a text: run.generate(prompt)")
     if isinstance(preprocessing, SoundPreprocessing):
-        return preprocessing(rows if isinstance(rows, Sounds) else as_sounds(rows, preprocessing.rate))
+        return preprocessing(as_sounds(rows, preprocessing.rate))
     if isinstance(preprocessing, SeriesPreprocessing):
         return preprocessing(_last_window(rows, preprocessing))
     shape = preprocessing.form.shape

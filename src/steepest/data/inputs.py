@@ -14,7 +14,7 @@ import numpy as np
 from .columns import Reading
 
 if TYPE_CHECKING:
-    from .cleaning import CleaningReport, Reading
+    from .findings import CleaningReport
     from .gathering import Windows
     from .preprocessing import Preprocessing
 

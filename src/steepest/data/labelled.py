@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..sources import bare_name
 from .cleaning import CleaningReport
 from .core import Data
 from .inputs import Texts
@@ -39,7 +40,7 @@ def read_texts(
     """
     report = CleaningReport(columns=1)
     labels, found = _lines(path, report)
-    name = name or Path(path).name.removesuffix(".gz").rsplit(".", 1)[0]
+    name = name or bare_name(path)
     report.rows = len(found)
     targets = encode(np.array(labels), str(path), "label", "classification")
     num_test = 0

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import InputError, whole
 from ..forms import Form
+from ..sources import bare_name
 from .cleaning import CleaningReport
 from .core import Data
 from .inputs import Stream
@@ -82,7 +83,7 @@ def read_characters(
     stride = max(1, context // 4) if stride is None else stride
     whole("stride", stride, 1)
     text, notes = read_text(path)
-    name = name or Path(path).name.removesuffix(".gz").rsplit(".", 1)[0]
+    name = name or bare_name(path)
     report = CleaningReport(len(text), 1)
     for note in notes:
         report.note(note)

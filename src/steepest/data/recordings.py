@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError, listed, shown, unknown
+from ..sources import bare_name
 from .archives import read_archive
 from .cleaning import CleaningReport
 from .conditions import where
@@ -140,7 +141,7 @@ def read_sounds(
     path, report = Path(path), CleaningReport()
     if kind not in (None, *KINDS):
         raise InputError(f"{path} holds recordings; kind must be 'classification' or 'transcription' (got {kind!r})")
-    name = name or path.resolve().name.rsplit(".", 1)[0]
+    name = name or bare_name(path.resolve())
     written = transcripts_of(path) if path.is_dir() and kind != "classification" else None
     if path.is_dir():
         _check_folder(path, written, label, rate, kind, test_where)

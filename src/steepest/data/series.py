@@ -12,6 +12,7 @@ import polars as pl
 
 from ..errors import InputError, shown, whole
 from ..forms import Form
+from ..sources import bare_name
 from ..values import tupled
 from .cleaning import MISSING_MARKS, CleaningReport, Marks, Reading, find_label, typed_as
 from .core import Data
@@ -147,7 +148,7 @@ def read_series(
         pattern = date_pattern(raw.frame[stamps.name])
         raw = in_order(raw, stamps, report, on_bad_row)
     names = _features(raw, label, stamps.name if stamps is not None else None, features, drop, missing, report)
-    name = name or Path(raw.source).name.removesuffix(".gz").rsplit(".", 1)[0]
+    name = name or bare_name(raw.source)
     cuts = in_turn(raw.frame.height, parts, name)
     values = np.column_stack([_steps(raw, column, missing, cuts[0][1], report) for column in names])
     series, dealt = _windows(values, tuple(names), names.index(label), window, horizon, cuts, name)

@@ -42,8 +42,8 @@ def tells_label(column: Column, values: np.ndarray) -> bool:
         pairs, cells, labels = (frame.select(names).n_unique() for names in (["cell", "label"], ["cell"], ["label"]))
         if not pairs == cells == labels or labels < 2:
             return False
-        if labels == frame.height and not (frame["cell"].dtype.is_numeric() and _on_a_line(frame)):
-            return False  # numbers that never come again: only a line says that they are one
+        if 2 * labels > frame.height and not (frame["cell"].dtype.is_numeric() and _on_a_line(frame)):
+            return False  # values that seldom come again, in rows that do: only a line says that they are one
     return True
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from ..errors import InputError
+from ..sources import bare_name
 from .binding import Binding, bound, deal_bound, group_cells, in_order, learnable
 from .cleaning import Cleaned, check_labels, clean, find_label
 from .columns import MISSING_MARKS, Column, Marks, Reading, Table
@@ -73,7 +74,7 @@ def read_table(
         raise InputError("the test part is a file or the rows of a condition, not both; give test= or test_where=")
     check_tokens(tokens)
     raw = _raw(source, header, on_bad_row)
-    name = name or Path(raw.source).name.removesuffix(".gz").rsplit(".", 1)[0]
+    name = name or bare_name(raw.source)
     label = find_label(raw.frame.columns, label, raw.source, "label column")
     report, reading = CleaningReport(), Reading(Marks(tuple(missing), missing_in or {}), header)
     bad = BadRows(raw.frame.height) if on_bad_row == "skip" else None

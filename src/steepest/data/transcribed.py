@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError, unknown
+from ..errors import InputError, shown, unknown
 from ..transcripts import BLANK, frames_needed
 from .cleaning import CleaningReport
 from .core import Data
@@ -92,10 +92,9 @@ def _wrong_text(text: str, frames: int) -> str | None:
         return "the text is empty"
     if (needed := frames_needed(text)) <= frames:
         return None
-    shown = text if len(text) <= 30 else text[:30] + "..."
     return (
-        f"{shown!r} cannot be said in {FRAME_S + (frames - 1) * ANSWERED_S:.2f} s: its {len(text)} characters need {needed} "
-        f"frames, one each and one between equal neighbours, and there are {frames}"
+        f"{shown(text)} cannot be said in {FRAME_S + (frames - 1) * ANSWERED_S:.2f} s: its {len(text)} characters need "
+        f"{needed} frames, one each and one between equal neighbours, and there are {frames}"
     )
 
 
