@@ -39,14 +39,12 @@ def default_recipe(form: Form, num_rows: int, model: Any = None) -> Recipe:
 
 
 # Rows altogether, of which so many were enough.
-ROWS_READ, SOUNDS_HEARD, SPEECH_HEARD = 150_000, 20_000, 12_000
-COLOURED_SEEN, GREY_SEEN = 160_000, 140_000
+ROWS_READ, IMAGES_SEEN, SOUNDS_HEARD, SPEECH_HEARD = 150_000, 160_000, 20_000, 12_000
 
 
-def _epochs(altogether: int, num_rows: int, least: float = 3, most: int = 40) -> float:
-    """Return the passes that read so many rows altogether: whole ones, below three quarters of one."""
-    passes = altogether / num_rows
-    return min(most, max(least, round(passes) if passes >= 3 else round(4 * passes) / 4))
+def _epochs(altogether: int, num_rows: int, least: int = 3, most: int = 40) -> int:
+    """Return the passes that read so many rows altogether, within bounds."""
+    return min(most, max(least, round(altogether / num_rows)))
 
 
 def _table_recipe(num_rows: int, model: Any) -> Recipe:
@@ -89,8 +87,7 @@ def _image_recipe(shape: tuple[int, ...], num_rows: int, model: Any) -> Recipe:
     """Images are moved by a sixteenth of their side; those in colour, which are rarely text, mirrored too."""
     pixels = min(shape[-2:]) // 16
     augment = ((augmentations.flip(),) if shape[0] == 3 else ()) + ((augmentations.shift(pixels),) if pixels else ())
-    epochs = _epochs(COLOURED_SEEN if shape[0] == 3 else GREY_SEEN, num_rows, 2.5)
-    return Recipe(_muon(0.01, model), batch=128, epochs=epochs, augment=augment, name="default")
+    return Recipe(_muon(0.01, model), batch=128, epochs=_epochs(IMAGES_SEEN, num_rows), augment=augment, name="default")
 
 
 def _muon(weight_decay: float, model: Any, *, filters: bool = True) -> Rule:
