@@ -13,14 +13,15 @@ SOURCE = Path(steepest.__file__).parent
 FLOORS = (
     ("cli", "__main__"),
     ("reporting",),
-    ("racing", "assessment", "estimators"),
+    ("racing", "assessment", "estimators", "diagnosis"),
     ("training",),
     ("tasks", "recipes", "defaults", "augmentations", "evaluation", "gradient"),
     ("optimizer", "groups", "state", "averages", "hooks"),
     ("kernels",),
     ("own",),
-    ("rules", "schedules", "models", "data", "objectives", "metrics", "records", "sources", "downloads"),
+    ("rules", "schedules", "models", "data", "objectives", "metrics", "records", "sources", "downloads", "machine"),
     ("reach", "forms", "transcripts"),
+    ("plans",),
     ("calls",),
     ("errors", "values", "clock", "progress"),
 )

@@ -6,7 +6,7 @@ import os
 import time
 from pathlib import Path
 
-STAGES = ("start", "data", "compile", "train", "evaluate", "waiting")
+STAGES = ("start", "data", "pilot", "compile", "train", "evaluate", "waiting")
 
 
 class Clock:

@@ -70,13 +70,18 @@ DOWNLOADS = {
 }
 
 
-def download_folder(name: str) -> Path:
-    """Return where a set of `DOWNLOADS` is kept: in `STEEPEST_CACHE`, else in `~/.cache/steepest`, under `data`."""
+def cache_base() -> Path:
+    """Return the folder of what is kept between trainings: `STEEPEST_CACHE`, else `~/.cache/steepest`."""
     try:
         base = os.environ.get("STEEPEST_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "steepest"
-        return Path(base).expanduser() / "data" / name
+        return Path(base).expanduser()
     except RuntimeError as error:
         raise InputError(f"no folder to keep data in ({error}); name one with STEEPEST_CACHE") from None
+
+
+def download_folder(name: str) -> Path:
+    """Return where a set of `DOWNLOADS` is kept: under `data` of the cache."""
+    return cache_base() / "data" / name
 
 
 def is_download(source: str) -> bool:

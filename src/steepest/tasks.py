@@ -159,6 +159,14 @@ def task(
 
 def _from_file(source: str) -> Task:
     """Run `function` of `file.py` and return the Task it makes."""
+    made = called(source)
+    if not isinstance(made, Task):
+        raise InputError(f"{source} must return a steepest.Task (got {type(made).__name__})")
+    return made
+
+
+def called(source: str) -> Any:
+    """Run `function` of `file.py` and return what it returns; this is the one place that runs code of the user's files."""
     where, _, function = source.rpartition(":")
     path = Path(where)
     if not path.is_file():
@@ -175,7 +183,4 @@ def _from_file(source: str) -> Task:
         names = [name for name in vars(module) if callable(getattr(module, name)) and not name.startswith("_")]
         raise unknown(f"function in {path}", function, names)
     with blaming(source):
-        made = getattr(module, function)()
-    if not isinstance(made, Task):
-        raise InputError(f"{source} must return a steepest.Task (got {type(made).__name__})")
-    return made
+        return getattr(module, function)()

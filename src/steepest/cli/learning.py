@@ -15,6 +15,7 @@ import typer
 from ..clock import process_age_s
 from ..errors import InputError
 from ..forms import ROWS
+from ..plans import as_plan
 from ..sources import BUILTINS
 from . import NOT_REACHED, OK, saying_how_to_go_on
 from . import options as o
@@ -149,6 +150,9 @@ def fit(
     batch: o.Batch = None,
     patience: Annotated[int | None, typer.Option(help="Stop after this many evaluations without progress.")] = None,
     augment: Annotated[str | None, typer.Option(help='How images are changed: "flip(), shift(2)", or none.')] = None,
+    plan: Annotated[
+        str | None, typer.Option(help="How it is carried out: \"Plan(precision='bfloat16')\" [as suits the machine].")
+    ] = None,
     seed: o.Seed = 0,
     home: o.Home = None,
     json: o.Json = False,
@@ -158,7 +162,7 @@ def fit(
     o.above_zero("--epochs", epochs)
     o.at_least("--patience", patience, 1)
     o.at_least("--seed", seed, 0)
-    size, changes = o.batch_size(batch), o.augmentations(augment)
+    size, changes, carried_out = o.batch_size(batch), o.augmentations(augment), as_plan(plan)
     chosen = _recipe(recipe, home)
     job, invocation = _made(source, quiet, "steepest.training.finding")
     from ..defaults import default_recipe
@@ -172,8 +176,8 @@ def fit(
         print(search_lr(job, chosen, seed=seed), end="\n\n", file=sys.stderr if json else sys.stdout)
     with saying_how_to_go_on():
         run = train(
-            job, chosen, seed=seed, home=home, stop_at_target=stop_at_target, progress=False if quiet else None,
-            invocation=invocation,
+            job, chosen, seed=seed, home=home, stop_at_target=stop_at_target, plan=carried_out,
+            progress=False if quiet else None, invocation=invocation,
         )  # fmt: skip
     if json:
         print_json(run.to_dict())
@@ -206,6 +210,7 @@ def _print_fit(run: Any) -> None:
     for note in facts["notes"]:
         print(f"  {note}")
     print(f"{facts['network']}   {cost_line(facts)}")
+    print(facts["plan"]["told"])
     speed = f"{run.samples_per_second:,.0f} {ROWS.get(facts['data']['kind'], 'rows')}/s in the training stage"
     print(f"{run.status} after {facts['steps']} steps, {speed}   {clock_line(run.stages)}")
     if run.status == "diverged":

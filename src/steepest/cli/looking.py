@@ -1,4 +1,4 @@
-"""The verbs for what is finished, and for what is not begun: `evaluate`, `predict`, `runs`, `report`, `download`."""
+"""The verbs for what is finished, and for what is not begun: `evaluate`, `predict`, `runs`, `report`, `download`, `doctor`."""
 
 from __future__ import annotations
 
@@ -236,4 +236,40 @@ def report(
         print_json({"id": book.id, "report": str(page)})
     else:
         print(page)
+    return OK
+
+
+def doctor(
+    subject: Annotated[
+        str | None,
+        typer.Argument(metavar="[TASK]", help="A task, or file.py:function, which returns a task or a step function."),
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="Column to predict: name or position (-1: last).")] = None,
+    model: Annotated[str | None, typer.Option(help='The network, such as "mlp((64, 64))".')] = None,
+    recipe: Annotated[str | None, typer.Option(help='How to learn, such as "adamw(0.003)".')] = None,
+    seed: o.Seed = 0,
+    json: o.Json = False,
+) -> int:
+    """Say what this machine can do, where the time of a training step goes, and what would save some of it."""
+    o.at_least("--seed", seed, 0)
+    if subject is None and (given := [n for n, v in (("label", label), ("model", model), ("recipe", recipe)) if v is not None]):
+        raise InputError(f"--{given[0]} is of a task, and none is named: steepest doctor TASK --{given[0]} ...")
+    from ..recipes import as_recipe
+    from ..sources import check_source
+
+    chosen = as_recipe(recipe)
+    if subject is not None:
+        check_source(subject)
+    made: Any = subject
+    if subject is not None and (".py:" not in subject or label or model):
+        from ..tasks import task
+
+        made = task(subject, label=label, model=model)
+    from ..diagnosis import doctor as look
+
+    found = look(made, chosen, seed=seed)
+    if json:
+        print_json(found.to_dict())
+    else:
+        print(found)
     return OK

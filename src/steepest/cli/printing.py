@@ -12,6 +12,7 @@ from ..values import si
 STAGE_ORDER = (
     "start",
     "data",
+    "pilot",
     "workers",
     "search",
     "pace",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -33,6 +33,10 @@ class _OfClasses(Objective):
         if targets.kind == "transcription":
             raise InputError(f"{self!r} is for one class a row, but the label is a transcript; use ctc()")
         super().check(targets, num_outputs)
+
+    def weigh(self, data: Data, device: Any = "cpu") -> Callable[[Tensor], Any]:
+        weight = _weights(self.class_weights, data, device)
+        return len if weight is None else lambda targets: weight[targets].sum()
 
 
 @dataclass(frozen=True, repr=False)

@@ -41,6 +41,10 @@ class Objective:
         """Return the function from (outputs, targets) to the mean loss of a batch, without regularisers."""
         raise NotImplementedError
 
+    def weigh(self, data: Data, device: Any = "cpu") -> Callable[[Tensor], Any]:
+        """Return the function from targets to what their mean loss is divided by: their number, unless rows weigh unequally."""
+        return len
+
     def num_outputs(self, targets: Targets) -> int:
         """Return how many numbers a network must give a row."""
         return targets.num_outputs

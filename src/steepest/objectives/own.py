@@ -91,6 +91,17 @@ class ClassLogits(OwnObjective):
         function = self.placed(device)
         return lambda outputs, targets: function(outputs.reshape(-1, outputs.shape[-1]), targets.reshape(-1))
 
+    def weigh(self, data: Data, device: Any = "cpu") -> Callable[[Tensor], Any]:
+        """Return what torch's mean is divided by: the weights of the classes of all targets that are not ignored."""
+        function: Any = self.placed(device)
+        weight, ignored = getattr(function, "weight", None), getattr(function, "ignore_index", -100)
+
+        def counted(targets: Tensor) -> Tensor:
+            kept = targets[targets != ignored]
+            return kept.new_tensor(len(kept)) if weight is None else weight[kept].sum()
+
+        return counted
+
     def try_out(self, loss: LossFunction, outputs: Tensor, targets: Tensor) -> None:
         if _name_in_torch(self.function) in _OF_LOG_SOFTMAX and bool((outputs.logsumexp(dim=-1).abs() > 1e-3).any()):
             raise InputError(

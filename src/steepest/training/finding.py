@@ -9,7 +9,7 @@ from typing import Any
 from ..data.batches import batch_bounds, epoch_order
 from ..defaults import default_recipe
 from ..errors import InputError, positive, whole
-from ..gradient import StepContext, plain
+from ..gradient import plain
 from ..recipes import Recipe, as_recipe
 from ..rules import Rule
 from ..tasks import Task, task
@@ -95,7 +95,7 @@ def _sweep(t: Training, lrs: list[float]) -> list[float]:
     first = groups[0]["lr"]
     shares = [group["lr"] / first for group in groups]  # a split keeps the proportions of its branches
     t.optimizer.ignore_schedules()
-    mean, losses, parameters = 0.0, [], t.parameters
+    mean, losses = 0.0, []
     t.model.train()
     epoch = 0
     while len(losses) < len(lrs):
@@ -105,7 +105,7 @@ def _sweep(t: Training, lrs: list[float]) -> list[float]:
             for group, share in zip(groups, shares, strict=True):
                 group["lr"] = lrs[step] * share
             inputs, targets = t.batch_at(order[begin:end], epoch)
-            loss = plain(StepContext(t.model, parameters, t.objective, t.loss, inputs, targets)).loss.item()
+            loss = plain(t.context(inputs, targets)).loss.item()
             t.optimizer.step()
             mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
             smooth = mean / (1 - SMOOTHING ** (step + 1))

@@ -21,12 +21,14 @@ from ..errors import InputError, Interrupted
 from ..forms import MEASURED, PADDED
 from ..gradient import GradientFunction, plain
 from ..models.cost import cost_of, example
+from ..plans import Plan, as_plan
 from ..progress import Progress
 from ..recipes import Recipe, as_recipe, is_torch_optimizer, named
 from ..records import FROM_PYTHON, Invocation, Record, create
 from ..rules import Rule
 from ..tasks import Task, task
 from .loop import EvaluationEvent, Events, Hits, steps
+from .pilot import Choice, choose
 from .randomness import RandomStream
 from .run import Interface, Run, save_weights, versions, weights_sha256
 from .setup import Training, prepare
@@ -98,6 +100,7 @@ def fit(
     max_steps: int | None = None,
     stop_at_target: bool = False,
     gradient: GradientFunction = plain,
+    plan: Plan | str | None = None,
     home: str | Path | None = None,
     record: bool = True,
     progress: bool | None = None,
@@ -121,6 +124,8 @@ def fit(
         max_steps: updates at most; None: the recipe's epochs.
         stop_at_target: stop when the task's target is met at two evaluations in a row.
         gradient: how a gradient is obtained, see `steepest.gradient`.
+        plan: how the training is carried out, such as `Plan(precision="bfloat16")`; None: what suits the machine, and is
+            measured on a few steps where the training takes more than a minute.
         home: folder of the records; None: `STEEPEST_HOME`, else `./.steepest`.
         record: whether to write a record at all.
         progress: show a bar; None: where somebody watches.
@@ -139,7 +144,7 @@ def fit(
         recipe, X = X, None
     job = as_task(subject, X, y)
     recipe = as_recipe(recipe) or default_recipe(job.data.form, job.data.size("train"), job.model)
-    recipe = named(recipe, epochs=epochs, batch=batch, patience=patience)
+    recipe, given = named(recipe, epochs=epochs, batch=batch, patience=patience), as_plan(plan)
     if stop_at_target and (job.goal is None or not job.data.size("validation")):
         raise InputError("stop_at_target needs a target (reach=) and a validation part to see it reached")
     training = prepare(job, recipe, seed=seed, device=device, in_place=isinstance(subject, nn.Module))
@@ -147,13 +152,15 @@ def fit(
         for note in training.notes:
             warnings.warn(note, stacklevel=2)
     job = training.task
+    total = min(max_steps or training.total_steps, training.total_steps)
+    choice = choose(training, given, total, gradient)
+    training.follow(choice.plan)
     loop = steps(job, evaluate_every=evaluate_every, max_steps=max_steps, gradient=gradient, training=training)
     book = create("run", home) if record else None
-    facts = _start_facts(training, invocation.command)
+    facts = _start_facts(training, choice, invocation.command)
     if book is not None:
         book.append("start", **facts, interface=Interface.of(training).to_dict(), **_origin(training))
     follower = Follower(training, book, stop_at_target)
-    total = min(max_steps or training.total_steps, training.total_steps)
     try:
         with Progress(total, f"fit {job.name}", progress, lines=invocation.lines) as bar:
             follower.follow(loop, bar)
@@ -247,7 +254,7 @@ def _glance(event: EvaluationEvent) -> str:
     return "  ".join(shown)
 
 
-def _start_facts(training: Training, command: str | None) -> dict[str, Any]:
+def _start_facts(training: Training, choice: Choice, command: str | None) -> dict[str, Any]:
     job = training.task
     return {
         "task": job.name,
@@ -257,7 +264,7 @@ def _start_facts(training: Training, command: str | None) -> dict[str, Any]:
         "reach": str(job.goal) if job.goal else None,
         "seed": training.seed,
         **_network(training),
-        "plan": [dict(row) for row in training.optimizer.plan().rows],
+        "plan": choice.to_dict() | {"told": str(choice), "optimizer": [dict(row) for row in training.optimizer.plan().rows]},
         "notes": list(training.notes),
         "versions": versions(training.device),
         "command": command,

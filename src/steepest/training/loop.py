@@ -16,11 +16,12 @@ from .. import evaluation
 from ..data.batches import batch_bounds, epoch_order
 from ..defaults import default_recipe
 from ..errors import blaming, whole
-from ..gradient import GradientFunction, StepContext, StepResult, plain
+from ..gradient import GradientFunction, StepResult, plain
 from ..reach import Reach, metric
 from ..recipes import Plateau, Recipe, as_recipe
 from ..rules import Rule
 from ..tasks import task as as_task
+from .conditions import Conditions
 from .randomness import RandomStream
 from .setup import Training, prepare
 
@@ -142,7 +143,17 @@ def steps(
 
 
 def _train(t: Training, names: tuple[Any, ...], every: int, last: int, gradient: GradientFunction) -> Events:
-    clock, optimizer, part, parameters = t.clock, t.optimizer, t.train, t.parameters
+    conditions = Conditions(t.plan)
+    try:
+        yield from _epochs(t, names, every, last, gradient, conditions)
+    finally:
+        conditions.release()
+
+
+def _epochs(
+    t: Training, names: tuple[Any, ...], every: int, last: int, gradient: GradientFunction, conditions: Conditions
+) -> Events:
+    clock, optimizer, part = t.clock, t.optimizer, t.train
     plateau = PlateauState(t.recipe.plateau) if t.recipe.plateau else None
     bounds = batch_bounds(len(part), t.batch)
     random = RandomStream(t.seed, t.device)
@@ -152,9 +163,10 @@ def _train(t: Training, names: tuple[Any, ...], every: int, last: int, gradient:
         order = epoch_order(len(part), t.seed, epoch).to(t.device)
         for begin, end in bounds:
             clock.to("train")
+            conditions.hold()
             with random, blaming("training"):
                 inputs, targets = t.batch_at(order[begin:end], epoch)
-                result = gradient(StepContext(t.model, parameters, t.objective, t.loss, inputs, targets))
+                result = gradient(t.context(inputs, targets))
                 optimizer.step()
             clock.to("waiting")
             step += 1

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -17,14 +19,18 @@ from ..data.parts import Part
 from ..defaults import default_recipe
 from ..errors import InputError, blaming, check_seed
 from ..forms import Form
+from ..gradient import StepContext
 from ..models import ModelSpec
 from ..objectives import LossFunction, Objective, OwnObjective, as_objective, default_objective
 from ..optimizer import Optimizer
+from ..plans import AS_IT_STANDS, Plan
 from ..reach import check_kind
 from ..recipes import Recipe
 from ..tasks import Task
 from .noticing import notes_of
 from .randomness import RandomStream
+
+IMAGES = 4  # dimensions of a batch of them
 
 
 @dataclass
@@ -48,20 +54,44 @@ class Training:
     total_steps: int
     clock: Clock
     notes: tuple[str, ...] = ()  # what is worth telling before it begins
+    plan: Plan = AS_IT_STANDS
+    network: Callable[..., Tensor] | None = None  # the model as torch has compiled it, where the plan says so
 
     @property
     def first_rows(self) -> Tensor:
         """The places of the rows that a network is tried out with."""
         return _first_rows(self.train)
 
-    @property
+    @cached_property
     def parameters(self) -> list[Tensor]:
         return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+    @cached_property
+    def weigh(self) -> Callable[[Tensor], Any]:
+        """What the mean loss of some targets is divided by."""
+        return self.objective.weigh(self.task.data, self.device)
 
     def batch_at(self, rows: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
         """Return inputs and targets of these rows of the training part, as the recipe changes them in this epoch."""
         inputs, targets = self.train.take(rows)
-        return augmented(inputs, self.recipe.changes, self.seed, epoch, rows), targets
+        inputs = augmented(inputs, self.recipe.changes, self.seed, epoch, rows)
+        if self.plan.channels_last and inputs.ndim == IMAGES:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        return inputs, targets
+
+    def context(self, inputs: Tensor, targets: Tensor) -> StepContext:
+        """Return what a gradient function is given for a batch."""
+        return StepContext(
+            self.network or self.model, self.parameters, self.objective, self.loss, inputs, targets,  # type: ignore[arg-type]
+            self.plan.precision, self.plan.micro_batch, self.weigh,
+        )  # fmt: skip
+
+    def follow(self, plan: Plan) -> None:
+        """Have the training carried out as a plan says from now on."""
+        self.plan = plan
+        if plan.channels_last:
+            self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.network = torch.compile(self.model) if plan.compile else None
 
     def settle(self) -> None:
         """Wait until the device has done what it was asked to, and count that as training; then nothing is being done."""

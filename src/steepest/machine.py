@@ -1,0 +1,89 @@
+"""What this machine is, and the most it can do: rates of matrix products and of memory, measured in a second or two."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+SIDE = 1024  # of the square matrices whose product is timed
+COPIED = 2**26  # numbers that are copied: 256 MiB, beyond any cache
+REPEATS = 3
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """Measured rates: floating-point operations a second of large products, and bytes a second read and written by a copy."""
+
+    device: str
+    threads: int
+    float32_flops: float
+    bfloat16_flops: float | None
+    memory_bytes_s: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def cpu_flags() -> set[str]:
+    """Return what the processor says it knows, such as `avx2` and `amx_bf16`; empty where the system does not tell."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return set()
+    return set(next((line.split(":", 1)[1].split() for line in lines if line.startswith("flags")), []))
+
+
+def memory_bytes() -> int | None:
+    """Return the memory of the machine, or None where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def has_bfloat16(device: Any) -> bool:
+    """Return whether products of bfloat16 are done by units of their own there, and not by float32's."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    return device.type == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def ceilings(device: Any = "cpu") -> Ceilings:
+    """Measure the rates of a device: the best of three products of 1,024 x 1,024, and of three copies of 256 MiB.
+
+    >>> found = ceilings()
+    >>> found.float32_flops > 1e8 and found.memory_bytes_s > 1e8
+    True
+    """
+    import torch
+
+    where = torch.device(device)
+    name = torch.cuda.get_device_name(where) if where.type == "cuda" else "CPU"
+    rates = {}
+    for dtype in (torch.float32, torch.bfloat16) if has_bfloat16(where) else (torch.float32,):
+        a, b = (torch.randn(SIDE, SIDE, device=where).to(dtype) for _ in range(2))
+        rates[dtype] = 2 * SIDE**3 / _best_s(lambda a=a, b=b: a @ b, where)
+    source = torch.ones(COPIED, device=where)
+    target = torch.empty_like(source)
+    copied = 2 * 4 * COPIED / _best_s(lambda: target.copy_(source), where)
+    return Ceilings(name, torch.get_num_threads(), rates[torch.float32], rates.get(torch.bfloat16), copied)
+
+
+def _best_s(work: Callable[[], Any], device: Any) -> float:
+    """Return the seconds of the fastest of some repetitions, after one that warms up."""
+    import torch
+
+    found = []
+    for _ in range(REPEATS + 1):
+        began = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        found.append(time.perf_counter() - began)
+    return min(found[1:])

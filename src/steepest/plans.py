@@ -1,0 +1,73 @@
+"""Plan: how a training is carried out on this machine. What is learned is the recipe's; a plan changes the time it takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import InputError, one_of, switch, whole
+from .values import printed_call
+
+FLOAT32, TF32, BFLOAT16 = "float32", "tf32", "bfloat16"
+PRECISIONS = (FLOAT32, TF32, BFLOAT16)
+
+
+@dataclass(frozen=True, repr=False)
+class Plan:
+    """How a training is carried out: the same recipe, with the same rows at every step, in less time.
+
+    Args:
+        precision: of the products in forward and backward pass. `"float32"`; `"bfloat16"`: under torch's autocast, which keeps
+            weights, gradients, norms and losses in float32; `"tf32"`: float32 whose products on a GPU keep 10 bits of mantissa.
+        channels_last: lay images out with their channels innermost, as convolutions of CPUs and tensor cores read them.
+        threads: of torch on the CPU, >= 1; None: as many as it has.
+        micro_batch: rows that go through the network at once, >= 1; their gradients are added up to that of the whole batch;
+            None: all of a batch.
+        compile: hand the network to `torch.compile`, which takes 5 to 40 s before the first step.
+
+    >>> Plan(precision="bfloat16", channels_last=True)
+    Plan(precision='bfloat16', channels_last=True)
+    """
+
+    precision: str = FLOAT32
+    channels_last: bool = False
+    threads: int | None = None
+    micro_batch: int | None = None
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        one_of("precision", self.precision, PRECISIONS)
+        switch("channels_last", self.channels_last)
+        switch("compile", self.compile)
+        for name in ("threads", "micro_batch"):
+            if getattr(self, name) is not None:
+                whole(name, getattr(self, name), 1)
+
+    def __repr__(self) -> str:
+        return printed_call(self, "Plan")
+
+    def __str__(self) -> str:
+        told = [self.precision]
+        told += ["channels last"] if self.channels_last else []
+        told += [f"{self.threads} thread{'s' * (self.threads > 1)}"] if self.threads else []
+        told += [f"{self.micro_batch} rows at once"] if self.micro_batch else []
+        return ", ".join(told + (["compiled"] if self.compile else []))
+
+
+AS_IT_STANDS = Plan()
+
+
+def as_plan(value: Any) -> Plan | None:
+    """Return the plan that a plan or its text stands for; None, or `"auto"`, is None: what suits task and machine.
+
+    >>> as_plan("Plan(threads=1)")
+    Plan(threads=1)
+    """
+    from .calls import read_call
+
+    if value is None or value == "auto":
+        return None
+    made = read_call(value, {"Plan": Plan}) if isinstance(value, str) else value
+    if not isinstance(made, Plan):
+        raise InputError(f"a plan is one such as Plan(precision='bfloat16'), its text, or 'auto' (got {value!r})")
+    return made

@@ -1,0 +1,247 @@
+"""The pilot: which plan a training is to be carried out by - from what is known where it is short, from measured steps else.
+
+A candidate is timed on the training's own first batches, with a copy of its network and its optimizer; candidates take
+turns, so that a slow spell of the machine falls on all alike. One whose losses leave those of float32 is out.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..data.batches import batch_bounds, epoch_order
+from ..errors import cut
+from ..gradient import GradientFunction
+from ..machine import has_bfloat16
+from ..models.cost import cost_of
+from ..optimizer import Optimizer
+from ..plans import AS_IT_STANDS, BFLOAT16, FLOAT32, TF32, Plan
+from .conditions import Conditions
+from .randomness import RandomStream
+from .remembered import keep, key_of, recall
+from .setup import Training
+
+SHORT_S = 60.0  # below, nothing is measured
+BUDGET_S, BUDGET_SHARE = 5.0, 0.03  # what measuring may take, of what the training is expected to
+ROUNDS = 5  # of each candidate that is still in
+SLOWER = 1.25  # than the best so far: out after one round
+WORTH = 1.03  # a gain below says nothing
+CHECKED, TOLERANCE = 3, 0.02  # steps whose losses are compared with float32's, and how far apart they may lie, relatively
+SLOW_FLOPS, SLOW_STEP_S = 5e9, 2e-3  # of a core, and beside its arithmetic: what no training is slower than
+
+
+@dataclass
+class Timing:
+    """A candidate: its plan, the seconds of its steps, and why it is out."""
+
+    plan: Plan
+    seconds: list[float] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)  # of its first steps, from the weights that all begin with
+    out: str | None = None
+
+    @property
+    def step_s(self) -> float:
+        return statistics.median(self.seconds) if self.seconds else math.inf
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The plan that was taken, and what it rests on.
+
+    Attributes:
+        plan: what the training is carried out by.
+        source: "given", "default" (from what is known), "measured", or "measured before" on this machine.
+        timings: all candidates, the first one float32 as it stands.
+        spent_s: what measuring took.
+        budget_s: what it was allowed to take.
+    """
+
+    plan: Plan
+    source: str
+    timings: tuple[Timing, ...] = ()
+    spent_s: float = 0.0
+    budget_s: float = 0.0
+
+    @property
+    def gain(self) -> float:
+        """How many times as fast the plan is as the first candidate; 1 where nothing was measured."""
+        chosen = next((timing for timing in self.timings if timing.plan == self.plan), None)
+        return self.timings[0].step_s / chosen.step_s if chosen and self.timings[0].seconds else 1.0
+
+    def to_dict(self) -> dict[str, Any]:
+        timings = [{"plan": repr(t.plan), "step_s": t.seconds, "losses": t.losses, "out": t.out} for t in self.timings]
+        told = {"plan": repr(self.plan), "source": self.source, "gain": self.gain, "timings": timings}
+        return told | {"spent_s": self.spent_s, "budget_s": self.budget_s}
+
+    def __str__(self) -> str:
+        if self.source != "measured":
+            return f"plan: {self.plan} ({self.source})"
+        return f"plan: {self.plan} ({self.gain:.2f}x; {len(self.timings)} measured in {self.spent_s:.1f} s)"
+
+
+def choose(training: Training, plan: Plan | None, num_steps: int, gradient: GradientFunction) -> Choice:
+    """Return the plan to take: the one given, that of what is known below a minute, else the fastest that was measured."""
+    if plan is not None:
+        return Choice(plan, "given")
+    known = default_plan(training)
+    if longest_s(training, num_steps) < SHORT_S:
+        return Choice(known, "default")
+    key = key_of(training, gradient)
+    if (before := recall(key)) is not None:
+        return Choice(before, "measured before")
+    training.clock.to("pilot")
+    try:
+        choice = measured(Bench(training, gradient), num_steps, known)
+    except Exception:  # a network of the caller's that cannot be copied, say; what fails in training is told there
+        choice = Choice(known, "default")
+    training.clock.to("data")
+    if choice.source == "measured":
+        keep(key, choice.to_dict())
+    return choice
+
+
+def default_plan(training: Training) -> Plan:
+    """Return the plan that suits the device, and the kind of network, without measuring.
+
+    On CPUs with bfloat16 matrix units (AMX) networks of convolutions, recurrent layers and attention take bfloat16, images with
+    their channels innermost; on others all is left as it is. On GPUs that know tf32, products take it.
+    """
+    if training.device.type == "cuda":
+        return Plan(precision=TF32 if torch.cuda.get_device_capability(training.device)[0] >= 8 else FLOAT32)
+    if training.device.type == "cpu" and torch.cpu._is_amx_tile_supported() and _has(training.model, HEAVY):
+        return Plan(precision=BFLOAT16, channels_last=_has(training.model, nn.Conv2d))
+    return Plan()
+
+
+HEAVY = (nn.Conv1d, nn.Conv2d, nn.LSTM, nn.GRU, nn.MultiheadAttention)
+
+
+def _has(model: nn.Module, kinds: Any) -> bool:
+    return any(isinstance(module, kinds) for module in model.modules())
+
+
+def longest_s(training: Training, num_steps: int) -> float:
+    """Return the seconds a training cannot take more of: from its arithmetic, on a slow core."""
+    rows, _ = training.train.take(training.first_rows)
+    try:
+        with RandomStream(training.seed, training.device):
+            flops = 3 * training.batch * cost_of(training.model, rows).flops_a_row
+    except Exception:  # a network that cannot be counted: as if it were large
+        return math.inf
+    return num_steps * (SLOW_STEP_S + flops / SLOW_FLOPS)
+
+
+def candidates(training: Training, known: Plan) -> list[Plan]:
+    """Return what is worth timing for a network on a device: float32 as it stands, then the most promising first."""
+    device, numbers = training.device, {p.dtype for p in training.parameters}
+    precisions = ([BFLOAT16] if has_bfloat16(device) else []) + ([TF32] if device.type == "cuda" else [])
+    layouts = (True, False) if _has(training.model, nn.Conv2d) else (False,)
+    usable = [*precisions, FLOAT32] if numbers == {torch.float32} else [FLOAT32]
+    return list(dict.fromkeys([AS_IT_STANDS, known, *(Plan(one, layout) for one in usable for layout in layouts)]))
+
+
+def threads_to_try(training: Training) -> list[int]:
+    """Return numbers of threads below torch's own that are worth timing."""
+    have = torch.get_num_threads()
+    return sorted({1, have // 2} - {0, have}, reverse=True) if training.device.type == "cpu" else []
+
+
+def measured(bench: Bench, num_steps: int, known: Plan, *, even_if_short: bool = False) -> Choice:
+    """Time candidates within the budget, then numbers of threads for the best of them, and return the choice."""
+    began = time.perf_counter()
+    timings = [Timing(plan) for plan in candidates(bench.training, known)]
+    bench.run(timings[0])
+    expected_s = num_steps * timings[0].step_s
+    budget_s = BUDGET_S if even_if_short else min(BUDGET_S, BUDGET_SHARE * expected_s)
+    if expected_s < SHORT_S and not even_if_short:
+        return Choice(known, "default", tuple(timings[:1]), time.perf_counter() - began, budget_s)
+    bench.steps = max(2, int(0.7 * budget_s / (len(timings) * timings[0].step_s)))
+    bench.tournament(timings, began + 0.7 * budget_s)
+    best = _best(timings, timings[0])
+    fewer = [Timing(replace(best.plan, threads=threads)) for threads in threads_to_try(bench.training)]
+    bench.tournament([best, *fewer], began + budget_s)
+    best = _best([best, *fewer], best)
+    return Choice(best.plan, "measured", (*timings, *fewer), time.perf_counter() - began, budget_s)
+
+
+def _best(timings: Sequence[Timing], first: Timing) -> Timing:
+    """Return the fastest candidate that is not out, if it gains anything over the first."""
+    best = min((timing for timing in timings if timing.out is None), key=lambda timing: timing.step_s, default=first)
+    return best if first.step_s > WORTH * best.step_s else first
+
+
+class Bench:
+    """Copies of a training that make its first steps as candidates would have them made; the training itself is not touched."""
+
+    def __init__(self, training: Training, gradient: GradientFunction) -> None:
+        self.training, self.gradient = training, gradient
+        order = epoch_order(len(training.train), training.seed, 0).to(training.device)
+        bounds = batch_bounds(len(training.train), training.batch)[: CHECKED + 1]
+        self.batches = [order[begin:end] for begin, end in bounds]
+        self.steps = CHECKED  # of a round, the first of which warms up
+        self.copies = {AS_IT_STANDS: self._copy(AS_IT_STANDS)}
+
+    def run(self, timing: Timing) -> None:
+        """Make a few steps of a candidate, and count the seconds of each but the first, which warms up."""
+        if timing.plan not in self.copies:
+            self.copies[timing.plan] = self._copy(timing.plan)
+        t, conditions = self.copies[timing.plan], Conditions(timing.plan)
+        try:
+            conditions.hold()
+            made = [self._step(t, rows) for rows in self.batches[: self.steps]]
+        finally:
+            conditions.release()
+        timing.seconds += [seconds for seconds, _ in made[1:] or made]
+        timing.losses = timing.losses or [loss for _, loss in made[:CHECKED]]
+
+    def tournament(self, timings: Sequence[Timing], ends: float) -> None:
+        """Run candidates in turns until the time is up; who is far behind the best after a round is out."""
+        for _ in range(ROUNDS):
+            for timing in timings:
+                if timing.out is None and time.perf_counter() < ends:
+                    self._try(timing, timings[0])
+            best = min(timing.step_s for timing in timings if timing.out is None)
+            for timing in timings[1:]:
+                if timing.out is None and timing.step_s > SLOWER * best:
+                    timing.out = "slower" if timing.seconds else "no time was left"
+
+    def _try(self, timing: Timing, first: Timing) -> None:
+        try:
+            self.run(timing)
+        except RuntimeError as error:  # an operation that this precision, or this layout, lacks; too little memory
+            timing.out = cut(str(error).splitlines()[0])
+            return
+        timing.out = _strays(timing, first)
+
+    def _copy(self, plan: Plan) -> Training:
+        model, whole = copy.deepcopy(self.training.model), self.training
+        lengths = {"steps_per_epoch": whole.steps_per_epoch, "total_steps": whole.total_steps}
+        made = replace(whole, model=model, optimizer=Optimizer(model, whole.recipe.rule, **lengths))
+        made.follow(plan)
+        return made
+
+    def _step(self, t: Training, rows: Tensor) -> tuple[float, float]:
+        """Return the seconds of one step, and its loss."""
+        began = time.perf_counter()
+        with RandomStream(t.seed, t.device):
+            inputs, targets = t.batch_at(rows, 0)
+            loss = self.gradient(t.context(inputs, targets)).loss
+            t.optimizer.step()
+        value = loss.item()  # waits for a device
+        return time.perf_counter() - began, value
+
+
+def _strays(timing: Timing, first: Timing) -> str | None:
+    """Return why the losses of a candidate are not those of float32, or None."""
+    for mine, theirs in zip(timing.losses, first.losses, strict=False):
+        if not abs(mine - theirs) <= TOLERANCE * max(1.0, abs(theirs)):
+            return f"a loss of {mine:.4g} where float32 has {theirs:.4g}"
+    return None

@@ -1,0 +1,58 @@
+"""Plans measured on this machine before, kept by machine and task: a training repeated takes its plan and needs no pilot."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import InputError
+from ..gradient import GradientFunction
+from ..plans import Plan, as_plan
+from ..records import jsonable
+from ..sources import cache_base
+from ..values import name_of
+from .run import versions
+from .setup import Training
+
+FOLDER = "plans"
+
+
+def key_of(training: Training, gradient: GradientFunction) -> str:
+    """Return what a plan depends on, as a digest: processor, threads, torch, the network, a batch, and how it is learned."""
+    inputs, targets = training.train.take(training.first_rows)
+    known = versions(training.device)
+    told = {name: known[name] for name in ("device", "threads", "torch", "steepest")}
+    told["network"] = repr(training.spec) if training.spec is not None else str(training.model)
+    told["batch"] = f"{training.batch} {tuple(inputs.shape[1:])} {inputs.dtype} {tuple(targets.shape[1:])}"
+    told["learned"] = f"{training.objective!r} {training.recipe.rule!r} {training.recipe.changes!r} {name_of(gradient)}"
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:24]
+
+
+def recall(key: str) -> Plan | None:
+    """Return the plan kept under a key, or None: a file that cannot be read is as none."""
+    try:
+        return as_plan(json.loads((_folder() / f"{key}.json").read_text())["plan"])
+    except (OSError, ValueError, KeyError, TypeError, InputError):
+        return None
+
+
+def keep(key: str, choice: dict[str, Any]) -> None:
+    """Keep a choice under its key, all at once; where nothing can be written, nothing is kept."""
+    try:
+        folder = _folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=folder, suffix=".part", delete=False) as file:
+            json.dump(jsonable(choice | {"torch": torch.__version__}), file, indent=1)
+        os.replace(file.name, folder / f"{key}.json")
+    except (OSError, InputError):
+        return
+
+
+def _folder() -> Path:
+    return cache_base() / FOLDER

@@ -1,0 +1,274 @@
+"""Plans and the pilot: another way to carry a training out changes its time, not what is learned."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import steepest
+from steepest.errors import InputError
+from steepest.gradient import accumulated, plain
+from steepest.plans import Plan, as_plan
+from steepest.training import pilot, remembered
+from steepest.training.setup import Training, prepare
+
+RECIPE = steepest.Recipe(steepest.adamw(0.01), batch=32, epochs=2)
+
+
+def images(rows: int = 90, side: int = 12) -> steepest.Data:
+    rng = np.random.default_rng(0)
+    labels = np.arange(rows) % 3
+    return steepest.arrays(
+        rng.integers(0, 80, (rows, side, side), dtype=np.uint8) + 60 * labels[:, None, None], labels, images=True
+    )
+
+
+def small_cnn() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(36, 3))
+
+
+def training(model: Any = None, recipe: steepest.Recipe = RECIPE, **task: Any) -> Training:
+    return prepare(steepest.Task(images(), model=model or small_cnn, **task), recipe)
+
+
+# -- plans ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_plan_is_read_back_from_what_it_prints() -> None:
+    plan = Plan("bfloat16", channels_last=True, threads=1, micro_batch=16)
+    assert as_plan(repr(plan)) == plan
+    assert str(plan) == "bfloat16, channels last, 1 thread, 16 rows at once"
+    assert as_plan("auto") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("Plan(precision='half')", "precision must be 'float32', 'tf32' or 'bfloat16'"),
+        ("Plan(threads=0)", "threads must be a whole number >= 1"),
+        ("Plan(micro_batch=1.5)", "micro_batch must be a whole number >= 1"),
+        ("sgd(0.1)", "'sgd'"),
+        ("3", "a plan is one such as"),
+    ],
+)
+def test_a_wrong_plan_is_one_line(text: str, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        as_plan(text)
+
+
+@pytest.mark.parametrize(
+    ("plan", "far"),
+    [
+        (Plan(threads=1), 1e-6),
+        (Plan(channels_last=True), 1e-4),
+        (Plan(micro_batch=7), 1e-4),
+        (Plan("bfloat16"), 0.05),
+        (Plan("bfloat16", channels_last=True, threads=1, micro_batch=20), 0.05),
+    ],
+)
+def test_the_same_is_learned_under_every_plan(plan: Plan, far: float) -> None:
+    job = steepest.Task(images(), model=small_cnn)
+    as_it_stands = steepest.fit(job, RECIPE, plan=Plan(), record=False)
+    threads = torch.get_num_threads()
+    run = steepest.fit(job, RECIPE, plan=plan, record=False)
+    assert torch.get_num_threads() == threads
+    assert run.facts["plan"]["plan"] == repr(plan)
+    assert run.facts["plan"]["source"] == "given"
+    for mine, theirs in zip(run.facts["curve"], as_it_stands.facts["curve"], strict=True):
+        assert mine["train_loss"] == pytest.approx(theirs["train_loss"], abs=far)
+
+
+def test_weights_and_gradients_stay_float32_under_bfloat16() -> None:
+    t = training()
+    t.follow(Plan("bfloat16"))
+    result = plain(t.context(*t.batch_at(torch.arange(8), 0)))
+    assert result.outputs is not None
+    assert {result.outputs.dtype, result.loss.dtype} == {torch.float32}
+    assert {p.grad.dtype for p in t.model.parameters() if p.grad is not None} == {torch.float32}
+
+
+def test_attention_in_bfloat16_is_that_of_float32() -> None:
+    torch.manual_seed(0)
+    net = steepest.transformer(width=32, layers=2).build(steepest.forms.Form((16, 5), "series"), 3)
+    x = torch.randn(4, 16, 5)
+    exact = net(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        near = net(x)
+    assert (near.float() - exact).abs().max() < 0.05 * exact.abs().max()
+
+
+# -- accumulation -----------------------------------------------------------------------------------------------------
+
+
+def gradients(t: Training, gradient: Any, rows: int) -> list[torch.Tensor]:
+    gradient(t.context(*t.batch_at(torch.arange(rows), 0)))
+    return [p.grad.clone() for p in t.parameters if p.grad is not None]
+
+
+@pytest.mark.parametrize("rows", [48, 45, 5])
+@pytest.mark.parametrize(
+    "objective",
+    [
+        steepest.cross_entropy(label_smoothing=0.1, l2=1e-3),
+        steepest.cross_entropy(class_weights=(0.2, 1.0, 5.0)),
+        steepest.focal(class_weights="balanced"),
+        nn.CrossEntropyLoss(weight=torch.tensor([1.0, 0.1, 3.0])),
+        nn.CrossEntropyLoss(ignore_index=1),
+    ],
+)
+def test_pieces_add_up_to_the_whole_batch(objective: Any, rows: int) -> None:
+    t = training(objective=objective)
+    whole = gradients(t, plain, rows)
+    for pieces in (gradients(t, accumulated(8), rows),):
+        for mine, theirs in zip(pieces, whole, strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
+    t.follow(Plan(micro_batch=16))
+    for mine, theirs in zip(gradients(t, plain, rows), whole, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_a_piece_in_which_nothing_counts_adds_nothing() -> None:
+    t = training(objective=nn.CrossEntropyLoss(ignore_index=0))
+    inputs, targets = t.batch_at(torch.arange(8), 0)
+    targets = torch.tensor([0, 0, 1, 2, 1, 2, 1, 1])
+    plain(t.context(inputs, targets))
+    whole = [p.grad.clone() for p in t.parameters if p.grad is not None]
+    accumulated(4)(t.context(inputs, targets))
+    for p, theirs in zip(t.parameters, whole, strict=True):
+        torch.testing.assert_close(p.grad, theirs, rtol=1e-5, atol=1e-6)
+
+
+# -- the pilot --------------------------------------------------------------------------------------------------------
+
+
+def test_a_short_training_is_not_measured() -> None:
+    t = training()
+    choice = pilot.choose(t, None, 10, plain)
+    assert choice.source == "default"
+    assert not choice.timings
+    assert "pilot" not in t.clock.stop()
+
+
+@pytest.fixture
+def long(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Have every training count as long, and its plan kept in a folder of its own."""
+    monkeypatch.setattr(pilot, "SHORT_S", 0.0)
+    monkeypatch.setattr(pilot, "BUDGET_SHARE", 1e9)
+    monkeypatch.setattr(pilot, "BUDGET_S", 2.0)
+    monkeypatch.setenv("STEEPEST_CACHE", str(tmp_path))
+
+
+@pytest.mark.usefixtures("long")
+def test_candidates_are_timed_the_training_is_not_touched_and_the_plan_is_kept() -> None:
+    t = training()
+    before = {name: value.clone() for name, value in t.model.state_dict().items()}
+    choice = pilot.choose(t, None, 1000, plain)
+    assert choice.source == "measured"
+    assert choice.timings[0].plan == Plan()
+    assert all(timing.seconds or timing.out for timing in choice.timings)
+    assert choice.plan in [timing.plan for timing in choice.timings]
+    assert not t.optimizer.begun
+    assert all(bool((value == before[name]).all()) for name, value in t.model.state_dict().items())
+    assert "pilot" in t.clock.stop()
+    again = pilot.choose(training(), None, 1000, plain)
+    assert (again.source, again.plan) == ("measured before", choice.plan)
+    other = pilot.choose(training(recipe=steepest.Recipe(steepest.adamw(0.01), batch=16, epochs=2)), None, 1000, plain)
+    assert other.source == "measured"
+    json.dumps(choice.to_dict(), default=str)
+
+
+@pytest.mark.usefixtures("long")
+def test_a_kept_plan_that_cannot_be_read_is_measured_anew(tmp_path: Path) -> None:
+    key = remembered.key_of(training(), plain)
+    for text in ("", "{}", '{"plan": 3}', '{"plan": "__import__(\'os\')"}', '{"plan": "Plan(threads=-1)"}'):
+        (tmp_path / "plans").mkdir(exist_ok=True)
+        (tmp_path / "plans" / f"{key}.json").write_text(text)
+        assert pilot.choose(training(), None, 1000, plain).source == "measured"
+
+
+@pytest.mark.usefixtures("long")
+def test_a_fit_measures_and_records_its_plan() -> None:
+    run = steepest.fit(steepest.Task(images(), model=small_cnn), RECIPE, record=False)
+    assert run.facts["plan"]["source"] == "measured"
+    assert run.facts["plan"]["timings"][0]["plan"] == "Plan()"
+    assert run.stages["pilot"] > 0
+    again = steepest.fit(steepest.Task(images(), model=small_cnn), RECIPE, record=False)
+    assert again.facts["plan"]["source"] == "measured before"
+    assert again.facts["weights_sha256"] == run.facts["weights_sha256"]
+
+
+@pytest.mark.usefixtures("long")
+def test_what_strays_or_fails_is_out() -> None:
+    class Halved(nn.Module):
+        """Gives other answers, or none, under bfloat16."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.raises = small_cnn(), False
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if torch.is_autocast_enabled("cpu"):
+                if self.raises:
+                    raise RuntimeError("no such operation in bfloat16")
+                return self.inner(x) * 10
+            return self.inner(x)
+
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        pytest.skip("this processor has no units for bfloat16")
+    for raises, told in ((False, "where float32 has"), (True, "no such operation")):
+        model = Halved()
+        model.raises = raises
+        choice = pilot.choose(training(model=model, recipe=RECIPE), None, 1000 + raises, plain)
+        out = {timing.plan.precision: timing.out for timing in choice.timings if timing.plan.precision == "bfloat16"}
+        assert told in (out["bfloat16"] or "")
+        assert choice.plan.precision == "float32"
+        for path in remembered._folder().glob("*.json"):
+            path.unlink()
+
+
+def test_the_budget_is_kept() -> None:
+    class Slow(nn.Module):
+        """Takes a while."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Linear(144, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            import time
+
+            time.sleep(0.05)
+            return self.inner(x.flatten(1))
+
+    t = training(model=Slow())
+    num_steps = 2000  # 100 s: a budget of 3
+    choice = pilot.measured(pilot.Bench(t, plain), num_steps, Plan())
+    assert choice.source == "measured"
+    slack = 4 * max(timing.step_s for timing in choice.timings if timing.seconds)  # what had begun when the time was up
+    assert choice.spent_s <= choice.budget_s + slack + 0.5
+
+
+def test_a_network_that_cannot_be_copied_is_trained_as_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pilot, "SHORT_S", 0.0)
+    t = training()
+    monkeypatch.setattr(pilot.copy, "deepcopy", lambda _: (_ for _ in ()).throw(TypeError("cannot be copied")))
+    assert pilot.choose(t, None, 10, plain).source == "default"
+
+
+# -- the command line -------------------------------------------------------------------------------------------------
+
+
+def test_the_command_line_takes_a_plan(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    from steepest.cli import main
+
+    home = ["--home", str(tmp_path)]
+    assert main(["fit", "iris", "--recipe", "adamw(0.01)", "--epochs", "1", "--plan", "Plan(threads=1)", "--quiet", *home]) == 0
+    assert "plan: float32, 1 thread (given)" in capsys.readouterr().out
+    assert main(["fit", "iris", "--plan", "Plan(precision='int4')", *home]) == 2
+    assert "precision must be" in capsys.readouterr().err
