@@ -69,7 +69,7 @@ def test_a_step_that_fails_is_one_line() -> None:
     [
         (["doctor", "nowhere.csv"], 2, "nowhere.csv"),
         (["doctor", "--label", "y"], 2, "--label is of a task"),
-        (["doctor", "iris", "--recipe", "adamm"], 2, "adamw"),
+        (["doctor", "iris", "--recipe", "adamm"], 2, "did you mean 'adam'"),
     ],
 )
 def test_wrong_calls_are_one_line(arguments: list[str], code: int, told: str, capsys: pytest.CaptureFixture[str]) -> None:

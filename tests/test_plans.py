@@ -13,6 +13,7 @@ from torch import nn
 
 import steepest
 from steepest.errors import InputError
+from steepest.forms import Form
 from steepest.gradient import accumulated, plain
 from steepest.plans import Plan, as_plan
 from steepest.training import pilot, remembered
@@ -95,7 +96,7 @@ def test_weights_and_gradients_stay_float32_under_bfloat16() -> None:
 
 def test_attention_in_bfloat16_is_that_of_float32() -> None:
     torch.manual_seed(0)
-    net = steepest.transformer(width=32, layers=2).build(steepest.forms.Form((16, 5), "series"), 3)
+    net = steepest.transformer(width=32, layers=2).build(Form("sound", (16, 5)), 3)
     x = torch.randn(4, 16, 5)
     exact = net(x)
     with torch.autocast("cpu", torch.bfloat16):

@@ -253,7 +253,7 @@ def _profiled(step: Callable[[], Any], device: torch.device) -> dict[str, float]
             step()
         _wait(device)
         whole = time.perf_counter() - began
-    spent = dict.fromkeys(("data", "forward", "backward", "optimizer"), 0.0)
+    spent: dict[str, float] = dict.fromkeys(("data", "forward", "backward", "optimizer"), 0.0)
     for event in seen.key_averages():
         name = next((phase for begins, phase in RANGES.items() if event.key.startswith(begins)), None)
         if name is not None:
