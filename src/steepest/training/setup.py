@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..augmentations import augmented
+from ..augmentations import Source, augmented, check_all
 from ..clock import Clock
 from ..data.batches import batch_bounds
 from ..data.parts import Part
@@ -60,8 +61,12 @@ class Training:
 
     def batch_at(self, rows: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
         """Return inputs and targets of these rows of the training part, as the recipe changes them in this epoch."""
-        inputs, targets = self.train.take(rows)
-        return augmented(inputs, self.recipe.changes, self.seed, epoch, rows), targets
+        return augmented(self.source, self.recipe.changes, self.seed, epoch, rows)
+
+    @cached_property
+    def source(self) -> Source:
+        """Where the rows of batches come from."""
+        return _source(self.task, self.train)
 
     def settle(self) -> None:
         """Wait until the device has done what it was asked to, and count that as training; then nothing is being done."""
@@ -117,8 +122,7 @@ def prepare(
         num_outputs = _width(outputs, task.data.form)
         objective = wanted or default_objective(task.kind, num_outputs)
         loss = _loss(objective, task, outputs, targets)
-    for each in recipe.changes:
-        each.check(task.data.form)
+    check_all(recipe.changes, _source(task, train), objective)
     if recipe.plateau is not None:
         check_kind(recipe.plateau.metric, task.kind)
     batch, total_steps = recipe.batch_size(len(train)), recipe.num_steps(len(train))
@@ -169,6 +173,10 @@ def _loss(objective: Objective, task: Task, outputs: Tensor, targets: Tensor) ->
     if isinstance(objective, OwnObjective):
         objective.try_out(loss, outputs, targets)
     return loss
+
+
+def _source(task: Task, train: Part) -> Source:
+    return Source(train, task.data.form, task.data.targets.num_classes)
 
 
 def _first_rows(train: Part) -> Tensor:
