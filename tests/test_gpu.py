@@ -262,3 +262,22 @@ def test_a_race_on_the_gpu() -> None:
     race = steepest.race("iris", ["adam(0.01)", "momentum(0.05)"], seeds=1, epochs=20, device="cuda", record=False)
     assert race.facts["processes"] == 1
     assert race.reached
+
+
+def test_augmentations_change_rows_there_as_here() -> None:
+    from steepest.augmentations import Source, augmented
+    from steepest.data.parts import Part
+    from steepest.forms import Form
+
+    images = torch.randn(64, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    augment = (
+        steepest.flip(), steepest.shift(2), steepest.cutout(3), steepest.rotate(20), steepest.crop(0.5), steepest.noise(0.1),
+        steepest.mixup(0.4), steepest.cutmix(1.0),
+    )  # fmt: skip
+    found = []
+    for device in ("cpu", "cuda"):
+        part = Part("train", images.to(device), (torch.arange(64) % 3).to(device))
+        source = Source(part, Form("image", (3, 16, 16)), 3)
+        found.append(augmented(source, augment, 1, 2, torch.arange(64, device=device)))
+    for here, there in zip(*found, strict=True):
+        torch.testing.assert_close(here, there.cpu(), atol=1e-4, rtol=1e-4)

@@ -42,7 +42,10 @@ _PUBLIC = {
     "objectives": (
         "Objective", "binary_cross_entropy", "cross_entropy", "ctc", "focal", "huber", "mse", "pinball", "poisson",
     ),
-    "augmentations": ("cutout", "flip", "shift"),
+    "augmentations": (
+        "crop", "cutmix", "cutout", "flip", "jitter", "mask_frequencies", "mask_times", "mixup", "noise", "rotate", "scale",
+        "shift", "swap",
+    ),
     "downloads": ("download",),
     "reach": ("Reach",),
     "tasks": ("Task", "task"),

@@ -24,6 +24,7 @@ class Form:
         vocabulary: how many different tokens there are, padding among them.
         codes: columns of a table that hold the numbers of categories: (column, how many categories).
         numbers: columns of a table that hold scaled numbers that were measured, not marks of zero and one.
+        groups: of a table, where what each column of the data became begins; `()`: every column is one of its own.
         each_step: whether a network answers at every step, as it always does of a language; class 0 where there is padding.
         spelled: whether a token of a text is a line of numbers that say how it is spelled too: (tokens, numbers).
     """
@@ -35,6 +36,7 @@ class Form:
     spelled: bool = False
     numbers: tuple[int, ...] = ()
     each_step: bool = False
+    groups: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind == "language":
@@ -50,7 +52,7 @@ class Form:
         """Read a form back from its JSON form."""
         codes = tuple((int(column), int(count)) for column, count in value["codes"])
         numbers = tuple(value.get("numbers", ()))
-        told = value.get("spelled", False), numbers, value.get("each_step", False)
+        told = value.get("spelled", False), numbers, value.get("each_step", False), tuple(value.get("groups", ()))
         return cls(value["kind"], tuple(value["shape"]), value["vocabulary"], codes, *told)
 
     def to_dict(self) -> dict[str, Any]:

@@ -76,7 +76,7 @@ class Recipe:
         plateau: lowers the learning rate when a watched number stalls.
         patience: stop after this many evaluations without a better validation loss, and go back to the best weights;
             None: train to the end and keep the last weights.
-        augment: random changes to the images of each batch, such as `(flip(), shift(2))`; None: those of the default recipe for
+        augment: random changes to the rows of each batch, such as `(flip(), shift(2))`; None: those of the default recipe for
             the data, `()`: none.
         name: what tables call it; None: the rule's name.
 
@@ -123,7 +123,7 @@ class Recipe:
 
     @property
     def changes(self) -> tuple[Augmentation, ...]:
-        """How images are changed in training, one after the other."""
+        """How rows are changed in training, one after the other."""
         return as_augmentations(self.augment) or ()
 
     @property
@@ -160,7 +160,7 @@ def _names() -> dict[str, Callable[..., Any]]:
     named |= {name: getattr(schedules, name) for name in schedules.__all__ if name[0].islower()}
     named |= {name: getattr(models, name) for name in models.NAMES}
     named |= {name: getattr(objectives, name) for name in objectives.NAMES}
-    named |= {name: getattr(augmentations, name) for name in ("flip", "shift", "cutout")}
+    named |= {name: getattr(augmentations, name) for name in augmentations.NAMES}
     named |= {"Recipe": Recipe, "plateau": Plateau}
     return {name: named[name] for name in sorted(named)}
 

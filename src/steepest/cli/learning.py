@@ -149,7 +149,7 @@ def fit(
     epochs: Annotated[float | None, typer.Option(help="Passes over the data.")] = None,
     batch: o.Batch = None,
     patience: Annotated[int | None, typer.Option(help="Stop after this many evaluations without progress.")] = None,
-    augment: Annotated[str | None, typer.Option(help='How images are changed: "flip(), shift(2)", or none.')] = None,
+    augment: Annotated[str | None, typer.Option(help='How rows are changed: "flip(), mixup(0.2)", or none.')] = None,
     plan: Annotated[
         str | None, typer.Option(help="How it is carried out: \"Plan(precision='bfloat16')\" [as suits the machine].")
     ] = None,

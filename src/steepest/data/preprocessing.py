@@ -78,7 +78,8 @@ class TablePreprocessing:
         codes = tuple((end - 1, step.count) for step, end in placed if isinstance(step, CodeStep))
         measured = [end - step.width for step, end in placed if isinstance(step, NumberStep)]
         numbers = tuple(measured) if self.scaling != "none" else ()
-        return Form("table", (ends[-1],), codes=codes, numbers=numbers)
+        groups = tuple(end - step.width for step, end in placed) if len(placed) < ends[-1] else ()
+        return Form("table", (ends[-1],), codes=codes, numbers=numbers, groups=groups)
 
     def __call__(self, table: Table, place: Callable[[int], str] = "row {}".format) -> np.ndarray:
         """Return the matrix; `place` says where a row stands, for one that float32 does not hold."""

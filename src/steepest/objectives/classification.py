@@ -36,7 +36,9 @@ class _OfClasses(Objective):
 
     def weigh(self, data: Data, device: Any = "cpu") -> Callable[[Tensor], Any]:
         weight = _weights(self.class_weights, data, device)
-        return len if weight is None else lambda targets: weight[targets].sum()
+        if weight is None:
+            return len
+        return lambda targets: (targets @ weight if targets.is_floating_point() else weight[targets]).sum()
 
 
 @dataclass(frozen=True, repr=False)
@@ -44,6 +46,7 @@ class _Smoothed(_OfClasses):
     """What cross-entropies share. Abstract."""
 
     label_smoothing: float = 0.0
+    takes_mixtures: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -72,6 +75,11 @@ class CrossEntropy(_Smoothed):
 
         def mean_loss(outputs: Tensor, targets: Tensor) -> Tensor:
             rows = outputs.reshape(-1, outputs.shape[-1])  # of tokens, where every one has a next one
+            if targets.is_floating_point() and weight is not None:  # torch would divide by rows here, by weights below
+                total = F.cross_entropy(rows, targets, weight=weight, label_smoothing=smoothing, reduction="sum")
+                return total / (targets @ weight).sum()
+            if targets.is_floating_point():
+                return F.cross_entropy(rows, targets, label_smoothing=smoothing)
             return F.cross_entropy(rows, targets.reshape(-1), weight=weight, label_smoothing=smoothing)
 
         return mean_loss
@@ -103,15 +111,27 @@ class BinaryCrossEntropy(_Smoothed):
         weight, smoothing = _weights(self.class_weights, data, device), self.label_smoothing
 
         def mean_loss(outputs: Tensor, targets: Tensor) -> Tensor:
-            wanted = targets.to(outputs.dtype) * (1 - smoothing) + smoothing / 2
-            logits = as_targets(outputs, targets)
+            second = targets[:, 1] if targets.is_floating_point() else targets  # of two classes
+            wanted = second.to(outputs.dtype) * (1 - smoothing) + smoothing / 2
+            logits = as_targets(outputs, second)
             if weight is None:
                 return F.binary_cross_entropy_with_logits(logits, wanted)
+            if targets.is_floating_point():
+                return _weighted(logits, targets * weight, smoothing)
             each = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
             chosen = weight[targets]
             return (each * chosen).sum() / chosen.sum()
 
         return mean_loss
+
+
+def _weighted(logits_B: Tensor, counted_B2: Tensor, smoothing: float) -> Tensor:
+    """Return the mean over rows and classes, each counted so much, of what the row would lose if it were of that class."""
+    from torch.nn import functional as F
+
+    wanted = logits_B.new_tensor([smoothing / 2, 1 - smoothing / 2]).expand(len(logits_B), 2)
+    each = F.binary_cross_entropy_with_logits(logits_B[:, None].expand(-1, 2), wanted, reduction="none")
+    return (each * counted_B2).sum() / counted_B2.sum()
 
 
 @dataclass(frozen=True, repr=False)

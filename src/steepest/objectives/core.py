@@ -30,6 +30,7 @@ class Objective:
     l2: float = field(default=0.0, kw_only=True)
 
     scales_targets: ClassVar[bool] = True  # whether numbers are learned at mean 0 and deviation 1
+    takes_mixtures: ClassVar[bool] = False  # whether a label may be shares of classes, (rows, classes), or a number between two
     reads_logits: ClassVar[bool] = False  # whether it makes probabilities of outputs itself
     quantiles: ClassVar[tuple[float, ...]] = ()  # what the outputs stand for, where one is a quantile of the answer
 

@@ -36,6 +36,8 @@ class Mse(_OfNumbers):
     mse(l2=0.0001)
     """
 
+    takes_mixtures: ClassVar[bool] = True
+
     def loss(self, data: Data, device: Any = "cpu") -> LossFunction:
         from torch.nn import functional as F
 
@@ -55,6 +57,8 @@ class Huber(_OfNumbers):
     >>> huber(delta=0.5)
     huber(delta=0.5)
     """
+
+    takes_mixtures: ClassVar[bool] = True
 
     delta: float = 1.0
 
@@ -81,6 +85,7 @@ class Poisson(_OfNumbers):
     """
 
     scales_targets: ClassVar[bool] = False
+    takes_mixtures: ClassVar[bool] = True
 
     def check(self, targets: Targets, num_outputs: int) -> None:
         super().check(targets, num_outputs)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..augmentations import augmented
+from ..augmentations import Source, augmented, check_all
 from ..clock import Clock
 from ..data.batches import batch_bounds
 from ..data.parts import Part
@@ -73,11 +73,15 @@ class Training:
 
     def batch_at(self, rows: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
         """Return inputs and targets of these rows of the training part, as the recipe changes them in this epoch."""
-        inputs, targets = self.train.take(rows)
-        inputs = augmented(inputs, self.recipe.changes, self.seed, epoch, rows)
+        inputs, targets = augmented(self.source, self.recipe.changes, self.seed, epoch, rows)
         if self.plan.channels_last and inputs.ndim == IMAGES:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         return inputs, targets
+
+    @cached_property
+    def source(self) -> Source:
+        """Where the rows of batches come from."""
+        return _source(self.task, self.train)
 
     def context(self, inputs: Tensor, targets: Tensor) -> StepContext:
         """Return what a gradient function is given for a batch."""
@@ -147,8 +151,7 @@ def prepare(
         num_outputs = _width(outputs, task.data.form)
         objective = wanted or default_objective(task.kind, num_outputs)
         loss = _loss(objective, task, outputs, targets)
-    for each in recipe.changes:
-        each.check(task.data.form)
+    check_all(recipe.changes, _source(task, train), objective)
     if recipe.plateau is not None:
         check_kind(recipe.plateau.metric, task.kind)
     batch, total_steps = recipe.batch_size(len(train)), recipe.num_steps(len(train))
@@ -199,6 +202,10 @@ def _loss(objective: Objective, task: Task, outputs: Tensor, targets: Tensor) ->
     if isinstance(objective, OwnObjective):
         objective.try_out(loss, outputs, targets)
     return loss
+
+
+def _source(task: Task, train: Part) -> Source:
+    return Source(train, task.data.form, task.data.targets.num_classes)
 
 
 def _first_rows(train: Part) -> Tensor:
