@@ -42,7 +42,9 @@ def named(text: str | None, known: dict[str, Any]) -> list[Any]:
     return [known[name] for name in names]
 
 
-def measure(work: Work, rivals: list[Rival], missing: dict[str, str], arrays: Path, options: argparse.Namespace) -> dict[str, Any]:
+def measure(
+    work: Work, rivals: list[Rival], missing: dict[str, str], arrays: Path, options: argparse.Namespace
+) -> dict[str, Any]:
     """Choose the expert's settings, run all rivals in turns, and return what the results keep of a work."""
     print(f"{work.title}: {work.rows:,} rows, batch {work.batch}, {work.epochs} epochs", flush=True)
     there = [rival for rival in rivals if rival.environment not in missing]

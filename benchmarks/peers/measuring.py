@@ -1,6 +1,6 @@
 """One run of one rival as a process of its own, and many in strict turns.
 
-The clock of the whole process runs from its start to its end: imports, loading, training, measuring the test rows, a saved model.
+The clock of the whole process runs from its start to its end: imports, loading, training, measuring the test rows, saving.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ RIVALS = (
 OURS = RIVALS[0].name
 
 
-class Failure(Exception):
+class RivalError(Exception):
     """A rival's process ended with an error; the text is its last line."""
 
 
@@ -73,7 +73,7 @@ def run(rival: Rival, envs: Path, arrays: Path, *, seed: int, settings: Mapping[
         complaints.seek(0)
         if process.returncode:
             said = complaints.read().decode(errors="replace").strip().splitlines()
-            raise Failure(said[-1] if said else f"exit {process.returncode}")
+            raise RivalError(said[-1] if said else f"exit {process.returncode}")
         found = json.loads(told.read().decode().strip().splitlines()[-1])
     return found | {"seed": seed, "process_seconds": seconds, "megabytes": ended[2].ru_maxrss / 1024}
 
@@ -102,7 +102,7 @@ def in_turns(
                 continue
             try:
                 result = run(rival, envs, arrays, seed=max(round_, 0), settings=rival.settings | kept["settings"])
-            except Failure as failure:
+            except RivalError as failure:
                 kept["failed"] = str(failure)
                 print(f"  {rival.title}: FAILED: {failure}", flush=True)
                 continue

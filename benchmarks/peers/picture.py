@@ -29,7 +29,8 @@ def draw(results: Sequence[Mapping[str, Any]], path: Path = PATH) -> None:
 
 def svg(results: Sequence[Mapping[str, Any]]) -> str:
     """Return the picture as text; it fetches nothing."""
-    y, pieces = 34.0, [words(12, 20, "Whole process in seconds, from its start to a saved model; dark: the training loop", bold=True)]
+    title = "Whole process in seconds, from its start to a saved model; dark: the training loop"
+    y, pieces = 34.0, [words(12, 20, title, bold=True)]
     for work in results:
         drawn, height = panel(work, y)
         pieces.append(drawn)

@@ -48,7 +48,8 @@ def line(work: Mapping[str, Any], rival: Mapping[str, Any]) -> list[str]:
     if "failed" in rival:
         return [rival["title"], f"left out: {rival['failed']}", *[""] * (len(HEAD) - 2)]
     ours, name = work["rivals"][OURS], work["work"]["measured"]
-    times = ["", ""] if rival is ours else [common.spread(ratios(rival, ours, c)) for c in ("rows_per_second", "process_seconds")]
+    clocks = ("rows_per_second", "process_seconds")
+    times = ["" if rival is ours else common.spread(ratios(rival, ours, clock)) for clock in clocks]
     first = measured(rival, "first_step_seconds")
     values = measured(rival, name)
     test = f"{name} {statistics.mean(values):.4f}" + (" DIFFERS" if rival is not ours and differs(work, rival) else "")

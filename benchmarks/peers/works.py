@@ -54,7 +54,7 @@ WORKS = (
     Work("mlp", "Fashion-MNIST, MLP 784-64-64-10", "fashion_mnist", "mlp", 59_904, 10_000, 128, 8, 1e-3),
     Work("cnn", "Fashion-MNIST, CNN 2c2d", "fashion_mnist", "cnn", 12_800, 10_000, 128, 1, 1e-3),
     Work("table", "adult, MLP 128-128", "adult", "table", 32_512, 16_000, 128, 8, 1e-3),
-    Work("transformer", "tinyshakespeare, transformer 4 x 128", "tinyshakespeare", "transformer", 2_560, 512, 32, 1, 1e-3, "loss"),
+    Work("transformer", "tinyshakespeare, 4 x 128", "tinyshakespeare", "transformer", 2_560, 512, 32, 1, 1e-3, "loss"),
     Work("lstm", "spoken digits, LSTM 128", "fsdd", "lstm", 2_688, 300, 64, 4, 3e-3),
 )
 FRAMES = 64  # of a recording: 0.66 s; nineteen in twenty are shorter
@@ -124,9 +124,7 @@ def characters(work: Work, source: Path, folder: Path) -> tuple[Arrays, dict]:
 
 def sounds(work: Work, source: Path, folder: Path) -> tuple[Arrays, dict]:
     """Log-mel frames of recordings, cut or filled up to one length, as steepest's reader gives them."""
-    read = steepest.read_sounds(
-        source / "fsdd_int16_8khz.npz", label="digit", test_where="index<5", parts=(1.0, 0.0, 0.0, 0.0)
-    )
+    read = steepest.read_sounds(source / "fsdd_int16_8khz.npz", label="digit", test_where="index<5", parts=(1.0, 0.0, 0.0, 0.0))
     (_, X), (_, y) = whole(read, "train")
     (_, X_test), (_, y_test) = whole(read, "test")
     order = np.random.default_rng(0).permutation(len(X))

@@ -1,7 +1,7 @@
 """What every rival shares, whatever it is written with: its arguments, the arrays, and the line it prints. NumPy alone.
 
-A rival is a script that runs alone in its environment: it loads the arrays, trains, measures the test rows, saves the model, and
-prints one line of JSON.
+A rival is a script that runs alone in its environment: it loads the arrays, trains, measures the test rows, saves the model,
+and prints one line of JSON.
 """
 
 from __future__ import annotations

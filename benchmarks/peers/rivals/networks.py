@@ -5,6 +5,7 @@ Legend: B rows, T steps, D width, H heads, K width of a head, V characters.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -18,7 +19,7 @@ WIDTH, LAYERS, HEADS, STATES = 128, 4, 4, 128
 def dense(*widths: int) -> nn.Sequential:
     """Linear layers with ReLU between."""
     layers: list[nn.Module] = []
-    for a, b in zip(widths, widths[1:], strict=False):
+    for a, b in pairwise(widths):
         layers += [nn.Linear(a, b), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
@@ -35,8 +36,8 @@ def convolutional() -> nn.Sequential:
 class Attention(nn.Module):
     """Every step looks at those up to itself. How it is computed is a choice: the numbers are the same.
 
-    `"torch"`: torch's fused attention, in the precision around it; `"float32"`: the same, always in float32; `"products"`: matrix
-    products and softmax, written out.
+    `"torch"`: torch's fused attention, in the precision around it; `"float32"`: the same, always in float32; `"products"`:
+    matrix products and softmax, written out.
     """
 
     def __init__(self, how: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Iterator
 
 import torch
 from common import job, scores, tell
@@ -40,7 +41,7 @@ def main() -> None:
     tell(asked, seconds, scores(found.numpy(), y_test.numpy()), ("torch", "numpy"), parameters=count(model))
 
 
-def batches(X: Tensor, y: Tensor, size: int, *, whole: bool):  # noqa: ANN201
+def batches(X: Tensor, y: Tensor, size: int, *, whole: bool) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield inputs and targets of each batch of one epoch, in random order."""
     order = torch.randperm(len(X))
     if whole:

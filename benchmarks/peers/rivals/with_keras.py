@@ -82,9 +82,7 @@ def network(asked: Job) -> keras.Model:
         return keras.Sequential([layers.Input((784,)), dense(784, 64, "relu"), dense(64, 64, "relu"), dense(64, 10)])
     if asked.network == "table":
         inputs = asked.shape[0]
-        return keras.Sequential(
-            [layers.Input((inputs,)), dense(inputs, 128, "relu"), dense(128, 128, "relu"), dense(128, 2)]
-        )
+        return keras.Sequential([layers.Input((inputs,)), dense(inputs, 128, "relu"), dense(128, 128, "relu"), dense(128, 2)])
     if asked.network == "cnn":
         return convolutional()
     if asked.network == "lstm":
@@ -130,7 +128,8 @@ def main() -> None:
     found = model.predict(inputs("X_test"), batch_size=whole, verbose=0)
     model.save(asked.out / "model.keras")
     packages = ("keras", asked.settings["backend"])
-    told = {"parameters": model.count_params(), "first_step_seconds": first.at - began, "first_rows": first.batches * asked.batch}
+    told = {"parameters": model.count_params(), "first_step_seconds": first.at - began}
+    told["first_rows"] = first.batches * asked.batch
     tell(asked, seconds, scores(found, asked.array("y_test")), packages, **told)
 
 

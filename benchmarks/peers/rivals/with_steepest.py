@@ -1,6 +1,6 @@
 """`steepest.fit` as a user calls it from Python: arrays in, a recorded run out. Its own clock says how long it trained.
 
-Seconds of training are the stages `train` and `waiting` (progress, records) together; evaluation stands apart, as for everybody.
+Seconds of training are the stages `train` and `waiting` (progress, records) together; evaluation stands apart, as for all.
 """
 
 from __future__ import annotations
