@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks import common
 from benchmarks.peers import environments, measuring, picture, table
 from benchmarks.peers.environments import ENVIRONMENTS
-from benchmarks.peers.measuring import OURS, RIVALS, THREADS, Rival
+from benchmarks.peers.measuring import OURS, RIVALS, Conditions, Rival
 from benchmarks.peers.works import WORKS, Work, prepare
 
 
@@ -29,6 +29,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", help=f"works, with commas between: {', '.join(work.name for work in WORKS)}")
     parser.add_argument("--rivals", help=f"with commas between: {', '.join(rival.name for rival in RIVALS)}")
     parser.add_argument("--rounds", type=int, default=5, help="runs of each rival that are counted; one before is not")
+    parser.add_argument("--threads", type=int, default=2, help="of everyone; the expert may choose others")
     parser.add_argument("--tuning", type=int, default=3, help="rounds in which the expert's settings are chosen")
     parser.add_argument("--envs", type=Path, default=environments.DEFAULT, help="where the environments are made and kept")
     return parser.parse_args()
@@ -47,19 +48,22 @@ def measure(
 ) -> dict[str, Any]:
     """Choose the expert's settings, run all rivals in turns, and return what the results keep of a work."""
     print(f"{work.title}: {work.rows:,} rows, batch {work.batch}, {work.epochs} epochs", flush=True)
+    under = Conditions(options.envs, arrays, options.threads)
     there = [rival for rival in rivals if rival.environment not in missing]
     tuning: dict[str, Any] = {}
     if any(rival.name == "expert" for rival in there):
-        tuning = measuring.best_settings(work, options.envs, arrays, 1 if options.quick else options.tuning)
+        tuning = measuring.best_settings(work, under, 1 if options.quick else options.tuning)
     load = os.getloadavg()[0]
     rounds, warm = (1, 0) if options.quick else (options.rounds, 1)
     chosen = {"expert": tuning["chosen"]} if tuning else {}
-    found = measuring.in_turns(there, options.envs, arrays, rounds=rounds, warm=warm, settings=chosen)
+    found = measuring.in_turns(there, under, rounds=rounds, warm=warm, settings=chosen)
+    if why := missing.get(OURS) or found[OURS].get("failed"):
+        raise SystemExit(f"{RIVALS[0].title} failed, with which all are compared: {why}")
     for rival in rivals:
         if rival.environment in missing:
             found[rival.name] = {"title": rival.title, "settings": {}, "runs": [], "failed": missing[rival.environment]}
     loads = {"before": load, "after": os.getloadavg()[0]}
-    return {"work": asdict(work), "tuning": tuning, "threads": THREADS, "load_average": loads, "rivals": found}
+    return {"work": asdict(work), "tuning": tuning, "threads": under.threads, "load_average": loads, "rivals": found}
 
 
 def main() -> None:

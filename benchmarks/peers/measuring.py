@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 import statistics
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +23,6 @@ from benchmarks.peers.environments import ENVIRONMENTS, ROOT
 from benchmarks.peers.works import Work
 
 RIVALS_FOLDER = Path(__file__).parent / "rivals"
-THREADS = 1
 LIMIT_S = 900  # of one run
 
 
@@ -50,43 +51,51 @@ RIVALS = (
 OURS = RIVALS[0].name
 
 
+@dataclass(frozen=True)
+class Conditions:
+    """What is the same for all: where environments and arrays lie, how many threads."""
+
+    envs: Path
+    arrays: Path
+    threads: int = 2
+
+
 class RivalError(Exception):
     """A rival's process ended with an error; the text is its last line."""
 
 
-def run(rival: Rival, envs: Path, arrays: Path, *, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
+def run(rival: Rival, under: Conditions, *, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Run a rival once; return what it printed, with `process_seconds` and `megabytes`."""
     with tempfile.TemporaryDirectory() as out, tempfile.TemporaryFile() as told, tempfile.TemporaryFile() as complaints:
-        python, script = ENVIRONMENTS[rival.environment].python(envs), RIVALS_FOLDER / rival.script
-        chosen = {"--work": arrays, "--seed": seed, "--threads": THREADS, "--out": out, "--settings": json.dumps(settings)}
-        command = [str(python), str(script), *map(str, itertools.chain.from_iterable(chosen.items()))]
+        asked = {"--work": under.arrays, "--seed": seed, "--threads": under.threads, "--out": out}
+        options = [str(part) for pair in asked.items() for part in pair] + ["--settings", json.dumps(settings)]
+        command = [str(ENVIRONMENTS[rival.environment].python(under.envs)), str(RIVALS_FOLDER / rival.script), *options]
+        surroundings = _surroundings(rival, settings.get("threads", under.threads))
         began = time.perf_counter()
-        process = subprocess.Popen(command, cwd=out, stdout=told, stderr=complaints, env=_surroundings(rival, settings))
-        deadline = began + LIMIT_S
-        while (ended := os.wait4(process.pid, os.WNOHANG))[0] == 0:
-            if time.perf_counter() > deadline:
-                process.kill()
-            time.sleep(0.002)
+        process = subprocess.Popen(command, cwd=out, stdout=told, stderr=complaints, env=surroundings)
+        limit = threading.Timer(LIMIT_S, process.kill)
+        limit.start()
+        _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - began
-        process.returncode = os.waitstatus_to_exitcode(ended[1])
+        limit.cancel()
+        process.returncode = os.waitstatus_to_exitcode(status)
         told.seek(0)
         complaints.seek(0)
         if process.returncode:
             said = complaints.read().decode(errors="replace").strip().splitlines()
-            raise RivalError(said[-1] if said else f"exit {process.returncode}")
+            raise RivalError(f"not done after {LIMIT_S} s" if seconds >= LIMIT_S else said[-1] if said else f"exit {status}")
         found = json.loads(told.read().decode().strip().splitlines()[-1])
-    return found | {"seed": seed, "process_seconds": seconds, "megabytes": ended[2].ru_maxrss / 1024}
+    return found | {"seed": seed, "process_seconds": seconds, "megabytes": usage.ru_maxrss / 1024}
 
 
-def _surroundings(rival: Rival, settings: Mapping[str, Any]) -> dict[str, str]:
+def _surroundings(rival: Rival, threads: int) -> dict[str, str]:
     """Return the environment variables of a rival: the same threads for all, nothing of ours but for steepest."""
     kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "KERAS_BACKEND", "XLA_FLAGS")}
-    threads = {"OMP_NUM_THREADS": str(settings.get("threads", THREADS))}
-    return kept | threads | ({"PYTHONPATH": str(ROOT / "src")} if rival.name == OURS else {})
+    return kept | {"OMP_NUM_THREADS": str(threads)} | ({"PYTHONPATH": str(ROOT / "src")} if rival.name == OURS else {})
 
 
 def in_turns(
-    rivals: Sequence[Rival], envs: Path, arrays: Path, *, rounds: int, warm: int, settings: Mapping[str, Mapping[str, Any]]
+    rivals: Sequence[Rival], under: Conditions, *, rounds: int, warm: int, settings: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, dict[str, Any]]:
     """Run A B C A B C ...; the first `warm` rounds are not counted. The seed of a round is its number, from 0.
 
@@ -101,7 +110,7 @@ def in_turns(
             if "failed" in kept:
                 continue
             try:
-                result = run(rival, envs, arrays, seed=max(round_, 0), settings=rival.settings | kept["settings"])
+                result = run(rival, under, seed=max(round_, 0), settings=rival.settings | kept["settings"])
             except RivalError as failure:
                 kept["failed"] = str(failure)
                 print(f"  {rival.title}: FAILED: {failure}", flush=True)
@@ -132,13 +141,17 @@ CANDIDATES: dict[str, tuple[dict[str, Any], ...]] = {
 }
 
 
-def best_settings(work: Work, envs: Path, arrays: Path, rounds: int) -> dict[str, Any]:
+def best_settings(work: Work, under: Conditions, rounds: int) -> dict[str, Any]:
     """Return what the expert chooses on this machine: of some settings, in turns, that of the lowest median of training."""
     expert = next(rival for rival in RIVALS if rival.name == "expert")
     seconds: dict[str, list[float]] = {json.dumps(one): [] for one in CANDIDATES[work.network]}
     for _ in range(rounds):
         for text, found in seconds.items():
-            found.append(run(expert, envs, arrays, seed=0, settings=json.loads(text))["train_seconds"])
+            try:
+                found.append(run(expert, under, seed=0, settings=json.loads(text))["train_seconds"])
+            except RivalError as failure:  # such as a processor without bfloat16
+                print(f"  expert: {text} FAILED: {failure}", flush=True)
+                found.append(math.inf)
     tried = sorted(seconds, key=lambda text: statistics.median(seconds[text]))
     for text in tried:
         print(f"  expert: {statistics.median(seconds[text]):.2f} s with {text}", flush=True)
