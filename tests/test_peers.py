@@ -23,7 +23,7 @@ WORK = {"name": "mlp", "title": "A work", "rows": 1_000, "batch": 10, "epochs": 
 
 def ran(rate: float, process: float, accuracy: float, **more: float) -> dict[str, Any]:
     told = {"rows_per_second": rate, "process_seconds": process, "train_seconds": process / 2, "megabytes": 100.0}
-    return told | {"accuracy": accuracy} | more
+    return told | {"accuracy": accuracy, "parameters": 100} | more
 
 
 def results(theirs: tuple[float, float] = (0.80, 0.82)) -> dict[str, Any]:
@@ -58,6 +58,12 @@ def test_results_that_seeds_do_not_explain_are_marked() -> None:
     assert table.noise(results(), "accuracy") == pytest.approx(np.std([0.80, 0.82], ddof=1))
     assert "DIFFERS" not in table.lines(results((0.82, 0.84)))[1][-1]
     assert "DIFFERS" in table.lines(results((0.90, 0.92)))[1][-1]
+
+
+def test_another_network_is_told() -> None:
+    work = results()
+    work["rivals"]["expert"]["runs"] = [ran(50, 6.0, 0.8, parameters=99), ran(50, 8.0, 0.8, parameters=99)]
+    assert table.lines(work)[1][-1] == "accuracy 0.8000, of 99 parameters"
 
 
 def test_the_picture_is_xml_with_a_panel_of_bars() -> None:

@@ -53,6 +53,8 @@ def line(work: Mapping[str, Any], rival: Mapping[str, Any]) -> list[str]:
     first = measured(rival, "first_step_seconds")
     values = measured(rival, name)
     test = f"{name} {statistics.mean(values):.4f}" + (" DIFFERS" if rival is not ours and differs(work, rival) else "")
+    if (size := measured(rival, "parameters")[:1]) != measured(ours, "parameters")[:1]:
+        test += f", of {size[0]:,} parameters"
     speeds = measured(rival, "rows_per_second")
     rate = f"{statistics.median(speeds):,.0f} [{min(speeds):,.0f}, {max(speeds):,.0f}]"
     return [

@@ -23,7 +23,11 @@ from keras import initializers, layers  # noqa: E402
 WIDTH, LAYERS, HEADS, STATES = 128, 4, 4, 128
 
 
+# An initializer draws the same numbers each time it is asked, so every tensor gets one of its own.
+
+
 def uniform(inputs: int) -> initializers.Initializer:
+    """Draw as torch's Linear and Conv2d do."""
     return initializers.RandomUniform(-(inputs**-0.5), inputs**-0.5)
 
 
@@ -33,8 +37,8 @@ def dense(inputs: int, width: int, activation: str | None = None) -> layers.Laye
 
 
 def convolution(channels: int, filters: int) -> layers.Layer:
-    begin = uniform(25 * channels)
-    return layers.Conv2D(filters, 5, padding="same", activation="relu", kernel_initializer=begin, bias_initializer=begin)
+    begin = {name: uniform(25 * channels) for name in ("kernel_initializer", "bias_initializer")}
+    return layers.Conv2D(filters, 5, padding="same", activation="relu", **begin)
 
 
 def convolutional() -> keras.Model:
@@ -43,38 +47,41 @@ def convolutional() -> keras.Model:
     return keras.Sequential([layers.Input(shape), *parts, dense(3136, 1024, "relu"), dense(1024, 10)])
 
 
+def small() -> initializers.Initializer:
+    return initializers.RandomNormal(stddev=0.02)
+
+
+def mixed(width: int, activation: str | None = None) -> layers.Layer:
+    return layers.Dense(width, activation, kernel_initializer=small())
+
+
 class Positions(layers.Layer):
     """Adds a learned line of numbers for each step."""
 
     def build(self, shape: tuple[int, ...]) -> None:
-        begin = initializers.RandomNormal(stddev=0.02)
-        self.lines = self.add_weight(shape=shape[1:], initializer=begin, name="lines")
+        self.lines = self.add_weight(shape=shape[1:], initializer=small(), name="lines")
 
     def call(self, steps: Any) -> Any:
         return steps + self.lines
 
 
 def transformer(vocabulary: int, context: int) -> keras.Model:
-    small = initializers.RandomNormal(stddev=0.02)
     tokens = layers.Input((context,), dtype="int32")
-    x = Positions()(layers.Embedding(vocabulary, WIDTH, embeddings_initializer=small)(tokens))
+    x = Positions()(layers.Embedding(vocabulary, WIDTH, embeddings_initializer=small())(tokens))
     for _ in range(LAYERS):
         h = layers.LayerNormalization(epsilon=1e-5)(x)
-        x = x + layers.MultiHeadAttention(HEADS, WIDTH // HEADS, kernel_initializer=small)(h, h, use_causal_mask=True)
+        x = x + layers.MultiHeadAttention(HEADS, WIDTH // HEADS, kernel_initializer=small())(h, h, use_causal_mask=True)
         h = layers.LayerNormalization(epsilon=1e-5)(x)
-        h = layers.Dense(4 * WIDTH, "gelu", kernel_initializer=small)(h)
-        x = x + layers.Dense(WIDTH, kernel_initializer=small)(h)
+        x = x + mixed(WIDTH)(mixed(4 * WIDTH, "gelu")(h))
     x = layers.LayerNormalization(epsilon=1e-5)(x)
-    return keras.Model(tokens, layers.Dense(vocabulary, kernel_initializer=small)(x))
+    return keras.Model(tokens, mixed(vocabulary)(x))
 
 
 def recurrent(shape: tuple[int, int], classes: int) -> keras.Model:
-    begin = uniform(STATES)
-    lstm = layers.LSTM(
-        STATES, return_sequences=True, kernel_initializer=begin, recurrent_initializer=begin, bias_initializer=begin,
-        unit_forget_bias=False,
-    )  # fmt: skip
-    return keras.Sequential([layers.Input(shape), lstm, layers.GlobalAveragePooling1D(), dense(STATES, classes)])
+    begin = {f"{name}_initializer": uniform(STATES) for name in ("kernel", "recurrent", "bias")}
+    lstm = layers.LSTM(STATES, return_sequences=True, unit_forget_bias=False, **begin)
+    mean = layers.GlobalAveragePooling1D("channels_last")  # else the format of images says what it is taken over
+    return keras.Sequential([layers.Input(shape), lstm, mean, dense(STATES, classes)])
 
 
 def network(asked: Job) -> keras.Model:
