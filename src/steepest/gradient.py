@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .backpropagation import Dense, loss_and_gradient
 from .errors import positive, switch, whole
 from .objectives import LossFunction, Objective
 from .plans import BFLOAT16, FLOAT32
@@ -32,6 +33,7 @@ class StepContext:
     precision: str = FLOAT32
     micro_batch: int | None = None
     weigh: Callable[[Tensor], Any] = len  # what the mean loss of some targets is divided by
+    dense: Dense | None = None  # the layers whose gradient is written out
 
     def outputs(self, inputs: Tensor) -> Tensor:
         """Return what the network gives for these rows, in the plan's precision; the loss then is computed in float32."""
@@ -57,6 +59,8 @@ def plain(context: StepContext) -> StepResult:
     """One forward and one backward pass over the whole batch, or over as many rows at once as the plan allows."""
     if context.micro_batch is not None and context.micro_batch < len(context.targets):
         return _added(context, context.inputs.split(context.micro_batch), context.targets.split(context.micro_batch))
+    if context.dense is not None and context.dense.free:
+        return _written_out(context, context.dense)
     for p in context.parameters:
         p.grad = None
     outputs = context.outputs(context.inputs)
@@ -65,6 +69,18 @@ def plain(context: StepContext) -> StepResult:
         loss = loss + context.objective.penalty(context.model)
     loss.backward()
     return StepResult(loss.detach(), len(context.targets), outputs.detach())
+
+
+def _written_out(context: StepContext, dense: Dense) -> StepResult:
+    """As `plain`, the way back through the dense layers at the end written out instead of recorded."""
+    outputs = dense.outputs(context.inputs)
+    loss, back = loss_and_gradient(context.objective, context.loss, outputs, context.targets)
+    dense.backward(back)
+    if context.objective.l1 or context.objective.l2:
+        penalty: Any = context.objective.penalty(context.model)
+        penalty.backward()
+        loss = loss + penalty.detach()
+    return StepResult(loss, len(context.targets), outputs)
 
 
 def accumulated(parts: int) -> GradientFunction:

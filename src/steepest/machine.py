@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 SIDE = 1024  # of the square matrices whose product is timed
 COPIED = 2**26  # numbers that are copied: 256 MiB, beyond any cache
 REPEATS = 3
+BFLOAT16_UNITS = ("amx_bf16", "avx512_bf16", "bf16")  # without them, products in bfloat16 are slower than in float32
 
 
 @dataclass(frozen=True)
@@ -28,13 +30,14 @@ class Ceilings:
         return asdict(self)
 
 
+@functools.cache
 def cpu_flags() -> set[str]:
     """Return what the processor says it knows, such as `avx2` and `amx_bf16`; empty where the system does not tell."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return set()
-    return set(next((line.split(":", 1)[1].split() for line in lines if line.startswith("flags")), []))
+    return set(next((line.split(":", 1)[1].split() for line in lines if line.startswith(("flags", "Features"))), []))
 
 
 def memory_bytes() -> int | None:
@@ -51,7 +54,7 @@ def has_bfloat16(device: Any) -> bool:
 
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device)[0] >= 8
-    return device.type == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return device.type == "cpu" and not cpu_flags().isdisjoint(BFLOAT16_UNITS)
 
 
 def ceilings(device: Any = "cpu") -> Ceilings:

@@ -23,6 +23,8 @@ class Plan:
         threads: of torch on the CPU, >= 1; None: as many as it has.
         micro_batch: rows that go through the network at once, >= 1; their gradients are added up to that of the whole batch;
             None: all of a batch.
+        written_out: find the gradient of the dense layers that a network ends in by their formulas, where that can be, instead
+            of recording what was done: the same numbers, in fewer calls.
         compile: hand the network to `torch.compile`, which takes 5 to 40 s before the first step.
 
     >>> Plan(precision="bfloat16", channels_last=True)
@@ -33,11 +35,13 @@ class Plan:
     channels_last: bool = False
     threads: int | None = None
     micro_batch: int | None = None
+    written_out: bool = True
     compile: bool = False
 
     def __post_init__(self) -> None:
         one_of("precision", self.precision, PRECISIONS)
         switch("channels_last", self.channels_last)
+        switch("written_out", self.written_out)
         switch("compile", self.compile)
         for name in ("threads", "micro_batch"):
             if getattr(self, name) is not None:

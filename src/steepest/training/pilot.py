@@ -21,6 +21,7 @@ from ..data.batches import batch_bounds, epoch_order
 from ..errors import cut
 from ..gradient import GradientFunction
 from ..machine import has_bfloat16
+from ..models.attention import Attention
 from ..models.cost import cost_of
 from ..optimizer import Optimizer
 from ..plans import AS_IT_STANDS, BFLOAT16, FLOAT32, TF32, Plan
@@ -35,6 +36,7 @@ ROUNDS = 5  # of each candidate that is still in
 SLOWER = 1.25  # than the best so far: out after one round
 WORTH = 1.03  # a gain below says nothing
 CHECKED, TOLERANCE = 3, 0.02  # steps whose losses are compared with float32's, and how far apart they may lie, relatively
+ALONE_FLOPS = 4e8  # of a step; below, two threads took 0.76 to 1.01 of one thread's speed (AMD Zen 4), above 1.0 to 1.5
 SLOW_FLOPS, SLOW_STEP_S = 5e9, 2e-3  # of a core, and beside its arithmetic: what no training is slower than
 
 
@@ -111,32 +113,41 @@ def choose(training: Training, plan: Plan | None, num_steps: int, gradient: Grad
 def default_plan(training: Training) -> Plan:
     """Return the plan that suits the device, and the kind of network, without measuring.
 
-    On CPUs with bfloat16 matrix units (AMX) networks of convolutions, recurrent layers and attention take bfloat16, images with
-    their channels innermost; on others all is left as it is. On GPUs that know tf32, products take it.
+    On CPUs with units for bfloat16, networks of convolutions, recurrent layers and attention take it, images with their
+    channels innermost. A step of little arithmetic is done by one thread: a second one is waited for longer than it helps. On
+    GPUs that know tf32, products take it.
     """
-    if training.device.type == "cuda":
-        return Plan(precision=TF32 if torch.cuda.get_device_capability(training.device)[0] >= 8 else FLOAT32)
-    if training.device.type == "cpu" and torch.cpu._is_amx_tile_supported() and _has(training.model, HEAVY):
-        return Plan(precision=BFLOAT16, channels_last=_has(training.model, nn.Conv2d))
-    return Plan()
+    device = training.device
+    if device.type == "cuda":
+        return Plan(precision=TF32 if torch.cuda.get_device_capability(device)[0] >= 8 else FLOAT32)
+    if device.type != "cpu":
+        return AS_IT_STANDS
+    threads = 1 if torch.get_num_threads() > 1 and flops_of(training) < ALONE_FLOPS else None
+    if has_bfloat16(device) and _has(training.model, HEAVY) and {p.dtype for p in training.parameters} == {torch.float32}:
+        return Plan(BFLOAT16, channels_last=_has(training.model, nn.Conv2d), threads=threads)
+    return Plan(threads=threads)
 
 
-HEAVY = (nn.Conv1d, nn.Conv2d, nn.LSTM, nn.GRU, nn.MultiheadAttention)
+HEAVY = (nn.Conv1d, nn.Conv2d, nn.RNNBase, nn.MultiheadAttention, Attention)
 
 
 def _has(model: nn.Module, kinds: Any) -> bool:
     return any(isinstance(module, kinds) for module in model.modules())
 
 
-def longest_s(training: Training, num_steps: int) -> float:
-    """Return the seconds a training cannot take more of: from its arithmetic, on a slow core."""
+def flops_of(training: Training) -> float:
+    """Return the floating-point operations of a step; infinite for a network of the caller's that cannot be counted."""
     rows, _ = training.train.take(training.first_rows)
     try:
         with RandomStream(training.seed, training.device):
-            flops = 3 * training.batch * cost_of(training.model, rows).flops_a_row
-    except Exception:  # a network that cannot be counted: as if it were large
+            return 3.0 * training.batch * cost_of(training.model, rows).flops_a_row
+    except Exception:
         return math.inf
-    return num_steps * (SLOW_STEP_S + flops / SLOW_FLOPS)
+
+
+def longest_s(training: Training, num_steps: int) -> float:
+    """Return the seconds a training cannot take more of: from its arithmetic, on a slow core."""
+    return num_steps * (SLOW_STEP_S + flops_of(training) / SLOW_FLOPS)
 
 
 def candidates(training: Training, known: Plan) -> list[Plan]:

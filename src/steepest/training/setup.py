@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..augmentations import Source, augmented, check_all
+from ..backpropagation import Dense, dense_end
 from ..clock import Clock
 from ..data.batches import batch_bounds
 from ..data.parts import Part
@@ -23,7 +24,7 @@ from ..gradient import StepContext
 from ..models import ModelSpec
 from ..objectives import LossFunction, Objective, OwnObjective, as_objective, default_objective
 from ..optimizer import Optimizer
-from ..plans import AS_IT_STANDS, Plan
+from ..plans import AS_IT_STANDS, BFLOAT16, Plan
 from ..reach import check_kind
 from ..recipes import Recipe
 from ..tasks import Task
@@ -56,6 +57,7 @@ class Training:
     notes: tuple[str, ...] = ()  # what is worth telling before it begins
     plan: Plan = AS_IT_STANDS
     network: Callable[..., Tensor] | None = None  # the model as torch has compiled it, where the plan says so
+    dense: Dense | None = None  # the layers at its end whose gradient is written out
 
     @property
     def first_rows(self) -> Tensor:
@@ -87,7 +89,7 @@ class Training:
         """Return what a gradient function is given for a batch."""
         return StepContext(
             self.network or self.model, self.parameters, self.objective, self.loss, inputs, targets,  # type: ignore[arg-type]
-            self.plan.precision, self.plan.micro_batch, self.weigh,
+            self.plan.precision, self.plan.micro_batch, self.weigh, self.dense,
         )  # fmt: skip
 
     def follow(self, plan: Plan) -> None:
@@ -96,6 +98,10 @@ class Training:
         if plan.channels_last:
             self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.network = torch.compile(self.model) if plan.compile else None
+        self.dense = None
+        if plan.written_out and not plan.compile and plan.precision != BFLOAT16:
+            with RandomStream(self.seed, self.device):
+                self.dense = dense_end(self.model, self.train.take(self.first_rows)[0])
 
     def settle(self) -> None:
         """Wait until the device has done what it was asked to, and count that as training; then nothing is being done."""
@@ -159,10 +165,12 @@ def prepare(
     optimizer = Optimizer(model, recipe.rule, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
     if any(hasattr(link, "observe") for link in recipe.rule.transforms()):
         raise InputError(f"{recipe.rule!r} needs its curvature observed (optimizer.update_hessian), which fit does not do")
-    return Training(
+    made = Training(
         task, recipe, seed, where, model, spec, num_outputs, objective, loss, optimizer, train, validation, batch,
         steps_per_epoch, total_steps, clock, notes_of(task.data, objective, model, outputs),
     )  # fmt: skip
+    made.follow(AS_IT_STANDS)
+    return made
 
 
 def _chosen(task: Task, recipe: Recipe) -> Any:
