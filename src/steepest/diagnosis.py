@@ -15,12 +15,11 @@ from .defaults import default_recipe
 from .errors import InputError, blaming
 from .gradient import plain
 from .machine import Ceilings, ceilings, cpu_flags, has_bfloat16, memory_bytes
-from .models.cost import cost_of
 from .plans import FLOAT32, Plan
 from .recipes import as_recipe
 from .tasks import Task, called, task
 from .training.loop import StepEvent, steps
-from .training.pilot import Bench, Choice, default_plan, measured
+from .training.pilot import Bench, Choice, default_plan, flops_of, measured
 from .training.randomness import RandomStream
 from .training.setup import Training, choose_device, prepare
 from .values import si
@@ -156,12 +155,7 @@ def _of_task(machine: Machine, job: Task, recipe: Any, seed: int, device: torch.
 
 
 def _flops_s(training: Training, step_s: float) -> float | None:
-    rows, _ = training.train.take(training.first_rows)
-    try:
-        with RandomStream(training.seed, training.device):
-            return 3 * training.batch * cost_of(training.model, rows).flops_a_row / step_s
-    except Exception:  # a network of the caller's that cannot be counted
-        return None
+    return None if training.cost is None else flops_of(training) / step_s
 
 
 def _loop_s(training: Training) -> float:

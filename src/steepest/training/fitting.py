@@ -18,9 +18,8 @@ from ..data.loading import from_dataset
 from ..data.memory import arrays
 from ..defaults import default_recipe
 from ..errors import InputError, Interrupted
-from ..forms import MEASURED, PADDED
+from ..forms import MEASURED
 from ..gradient import GradientFunction, plain
-from ..models.cost import cost_of, example
 from ..plans import Plan, as_plan
 from ..progress import Progress
 from ..recipes import Recipe, as_recipe, is_torch_optimizer, named
@@ -29,7 +28,6 @@ from ..rules import Rule
 from ..tasks import Task, task
 from .loop import EvaluationEvent, Events, Hits, steps
 from .pilot import Choice, choose
-from .randomness import RandomStream
 from .run import Interface, Run, save_weights, versions, weights_sha256
 from .setup import Training, prepare
 
@@ -273,15 +271,11 @@ def _start_facts(training: Training, choice: Choice, command: str | None) -> dic
 
 def _network(training: Training) -> dict[str, Any]:
     """What is trained, and what it costs; None where a network of the caller's own cannot be counted."""
-    spec, form, model = training.spec, training.task.data.form, training.model
+    spec, model = training.spec, training.model
     told = {"network": repr(spec) if spec is not None else type(model).__name__}
-    plain_model = getattr(model, "_orig_mod", model)  # of one that torch compiles, what was written
-    rows = example(form, model) if form.kind in PADDED else training.train.take(training.first_rows)[0]
-    try:
-        with RandomStream(training.seed, training.device):
-            return told | asdict(cost_of(plain_model, rows))
-    except Exception:
-        return told | {"num_parameters": sum(p.numel() for p in model.parameters()), "flops_a_row": None}
+    if training.cost is not None:
+        return told | asdict(training.cost)
+    return told | {"num_parameters": sum(p.numel() for p in model.parameters()), "flops_a_row": None}
 
 
 def _origin(training: Training) -> dict[str, Any]:

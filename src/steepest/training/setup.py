@@ -19,9 +19,10 @@ from ..data.batches import batch_bounds
 from ..data.parts import Part
 from ..defaults import default_recipe
 from ..errors import InputError, blaming, check_seed
-from ..forms import Form
+from ..forms import PADDED, Form
 from ..gradient import StepContext
 from ..models import ModelSpec
+from ..models.cost import Cost, cost_of, example
 from ..objectives import LossFunction, Objective, OwnObjective, as_objective, default_objective
 from ..optimizer import Optimizer
 from ..plans import AS_IT_STANDS, BFLOAT16, Plan
@@ -79,6 +80,18 @@ class Training:
         if self.plan.channels_last and inputs.ndim == IMAGES:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         return inputs, targets
+
+    @cached_property
+    def cost(self) -> Cost | None:
+        """What the network costs, None for one of the caller's own that cannot be counted; found once, before it is trained."""
+        form, model = self.task.data.form, self.model
+        plain_model = getattr(model, "_orig_mod", model)  # of one that torch compiles, what was written
+        rows = example(form, model) if form.kind in PADDED else self.train.take(self.first_rows)[0]
+        try:
+            with RandomStream(self.seed, self.device):
+                return cost_of(plain_model, rows)
+        except Exception:
+            return None
 
     @cached_property
     def source(self) -> Source:
