@@ -33,7 +33,7 @@ SHORT_S = 60.0  # below, nothing is measured
 BUDGET_S, BUDGET_SHARE = 5.0, 0.03  # what measuring may take, of what the training is expected to
 ROUNDS = 5  # of each candidate that is still in
 SLOWER = 1.25  # than the best so far: out after one round
-WORTH = 1.03  # a gain below says nothing
+WORTH, WORTH_ROUNDING = 1.03, 1.1  # gains below which nothing is changed, and products are not rounded
 CHECKED, TOLERANCE = 3, 0.02  # steps whose losses are compared with float32's, and how far apart they may lie, relatively
 ALONE_FLOPS = 4e8  # of a step; below, two threads took 0.76 to 1.01 of one thread's speed (AMD Zen 4), above 1.0 to 1.5
 SLOW_FLOPS, SLOW_STEP_S = 5e9, 2e-3  # of a core, and beside its arithmetic: what no training is slower than
@@ -178,9 +178,13 @@ def measured(bench: Bench, num_steps: int, known: Plan, *, even_if_short: bool =
 
 
 def _best(timings: Sequence[Timing], first: Timing) -> Timing:
-    """Return the fastest candidate that is not out, if it gains anything over the first."""
-    best = min((timing for timing in timings if timing.out is None), key=lambda timing: timing.step_s, default=first)
-    return best if first.step_s > WORTH * best.step_s else first
+    """Return the fastest candidate that is not out, of those that gain enough over the first."""
+
+    def gains(timing: Timing) -> bool:
+        return first.step_s > (WORTH if timing.plan.precision == first.plan.precision else WORTH_ROUNDING) * timing.step_s
+
+    found = [timing for timing in timings if timing.out is None and gains(timing)]
+    return min(found, key=lambda timing: timing.step_s, default=first)
 
 
 class Bench:
