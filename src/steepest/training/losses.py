@@ -40,6 +40,9 @@ def _mean(each_NB: Tensor) -> Tensor:
 
 
 def _cross_entropy(raw: Tensor, classes: Tensor, *, smoothing: float) -> Tensor:
+    if raw.ndim == 3 and raw.transpose(1, 2).is_contiguous():  # as a linear layer of lanes gives it: rows lie side by side
+        each = F.cross_entropy(raw.transpose(1, 2), classes, reduction="none", label_smoothing=smoothing)
+        return each.mean(1)
     rows = raw.reshape(-1, raw.shape[-1])
     each = F.cross_entropy(rows, classes.reshape(-1), reduction="none", label_smoothing=smoothing)
     return each.view(len(raw), -1).mean(1)

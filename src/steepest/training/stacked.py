@@ -21,6 +21,9 @@ from ..models.networks import Residual
 
 Layer = Callable[[Tensor], Tensor]  # (N, B, ...) to (N, B, ...)
 
+WIDE_FROM = 64  # inputs: below, one product for all lanes that share their rows took longer than N small ones
+TAKEN_FROM = 2**16  # numbers of a gradient: from there on, handing N views of a new one out is faster than to copy it
+
 ELEMENTWISE = (nn.ReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.LeakyReLU, nn.ELU, nn.Softplus, nn.Identity)
 
 
@@ -46,12 +49,20 @@ class Stacked:
 
     def backward(self, total: Tensor) -> None:
         """Fill the gradients of every network's parameters with those of a sum over lanes."""
-        found = torch.autograd.grad(total, self._leaves, allow_unused=True)
-        if self._grads is None:
-            self._grads = [None if g is None else torch.empty_like(whole) for g, whole in zip(found, self._leaves, strict=True)]
-            self._hand_out()
-        known = [(mine, g) for mine, g in zip(self._grads, found, strict=True) if mine is not None and g is not None]
-        torch._foreach_copy_([mine for mine, _ in known], [g for _, g in known])
+        kept, new = [], []
+        for i, g in enumerate(torch.autograd.grad(total, self._leaves, allow_unused=True)):
+            mine = self._grads[i]
+            if g is None:
+                continue  # it takes no part in the loss
+            if mine is None or (g.numel() >= TAKEN_FROM and g.is_contiguous()):
+                mine = self._grads[i] = g.contiguous()
+                for row, place in zip(self._owners[i], mine.unbind(0), strict=True):
+                    row.grad = place
+            else:
+                kept.append(mine)
+                new.append(g)
+        if kept:
+            torch._foreach_copy_(kept, new)
 
     def keep(self, lanes: Sequence[int]) -> None:
         """Go on with these lanes only; the others' networks get memories of their own, with what they hold now."""
@@ -87,7 +98,6 @@ class Stacked:
         self._stacked: dict[int, Tensor] = {}
         self._leaves: list[Tensor] = []
         self._owners: list[list[Tensor]] = []
-        self._grads: list[Tensor | None] | None = None
         for rows in zip(*map(_tensors, self.models), strict=True):
             whole = torch.stack([row.detach() for row in rows])
             for row, place in zip(rows, whole.unbind(0), strict=True):
@@ -96,15 +106,8 @@ class Stacked:
                 self._leaves.append(whole.requires_grad_())
                 self._owners.append(list(rows))
             self._stacked[id(rows[0])] = whole
+        self._grads: list[Tensor | None] = [None] * len(self._leaves)
         self._forward = layer_of(self.models[0], self)
-
-    def _hand_out(self) -> None:
-        """Give every parameter its row of the stacked gradient; one that takes no part in the loss has none."""
-        assert self._grads is not None
-        for rows, whole in zip(self._owners, self._grads, strict=True):
-            places = [None] * len(rows) if whole is None else whole.unbind(0)
-            for row, place in zip(rows, places, strict=True):
-                row.grad = place
 
 
 def _tensors(model: nn.Module) -> Iterator[Tensor]:
@@ -153,26 +156,29 @@ def _in_turn(layers: list[Layer], *, add: bool) -> Layer:
 
 
 def _linear(module: nn.Linear, stacked: Stacked) -> Layer:
+    """Products stand the other way round, `W x^T`: so the gradient of the weights comes out as they lie, and is not copied."""
     weight_NHF = stacked.of(module.weight)
     bias_NH = stacked.of(module.bias) if module.bias is not None else None
+    N, H, features = weight_NHF.shape
+
+    def wide(x_BF: Tensor) -> Tensor:
+        """Return the answer to rows that all lanes share: one product with all of their weights."""
+        weight_KF, x_FB = weight_NHF.flatten(0, 1), x_BF.t()
+        out_KB = weight_KF @ x_FB if bias_NH is None else torch.addmm(bias_NH.flatten()[:, None], weight_KF, x_FB)
+        return out_KB.view(N, H, -1)
 
     def forward(x_NBF: Tensor) -> Tensor:
-        if x_NBF.stride(0) == 0 and x_NBF.ndim == 3:
-            return _wide(x_NBF[0], weight_NHF, bias_NH)
         rows = x_NBF if x_NBF.ndim == 3 else x_NBF.flatten(1, -2)
-        weight_NFH = weight_NHF.transpose(1, 2)
-        out = torch.bmm(rows, weight_NFH) if bias_NH is None else torch.baddbmm(bias_NH[:, None], rows, weight_NFH)
+        if x_NBF.stride(0) == 0 and features >= WIDE_FROM:
+            out_NHB = wide(rows[0])
+        elif bias_NH is None:
+            out_NHB = torch.bmm(weight_NHF, rows.transpose(1, 2))
+        else:
+            out_NHB = torch.baddbmm(bias_NH[:, :, None], weight_NHF, rows.transpose(1, 2))
+        out = out_NHB.transpose(1, 2)
         return out if x_NBF.ndim == 3 else out.unflatten(1, x_NBF.shape[1:-1])
 
     return forward
-
-
-def _wide(x_BF: Tensor, weight_NHF: Tensor, bias_NH: Tensor | None) -> Tensor:
-    """Return the first layer of lanes that read the same rows: one product with all of their weights."""
-    N, H, _ = weight_NHF.shape
-    weight_FK = weight_NHF.flatten(0, 1).t()
-    out_BK = x_BF @ weight_FK if bias_NH is None else torch.addmm(bias_NH.flatten(), x_BF, weight_FK)
-    return out_BK.view(len(x_BF), N, H).transpose(0, 1)
 
 
 def _flatten(module: nn.Flatten, stacked: Stacked) -> Layer | None:
