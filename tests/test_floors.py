@@ -16,7 +16,7 @@ FLOORS = (
     ("racing", "assessment", "estimators"),
     ("training",),
     ("tasks", "recipes", "defaults", "augmentations", "evaluation", "gradient"),
-    ("optimizer", "groups", "state", "averages", "hooks"),
+    ("together", "optimizer", "groups", "state", "averages", "hooks"),
     ("kernels",),
     ("own",),
     ("rules", "schedules", "models", "data", "objectives", "metrics", "records", "sources", "downloads"),
@@ -28,6 +28,7 @@ FLOORS = (
 NEIGHBOURS = {
     "__main__": {"cli"},
     "optimizer": {"groups", "state", "averages", "hooks"},
+    "together": {"optimizer"},
     "groups": {"state"},
     "averages": {"state"},
     "recipes": {"augmentations"},

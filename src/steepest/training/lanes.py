@@ -22,11 +22,13 @@ from ..clock import Clock
 from ..data.batches import batch_bounds, epoch_order
 from ..data.parts import pieces
 from ..errors import InputError, blaming, whole
+from ..recipes import Recipe
+from ..tasks import Task
 from ..together import Together
 from .loop import EvaluationEvent, PlateauState
 from .losses import losses_of
 from .randomness import RandomStream
-from .setup import Training
+from .setup import Training, prepare
 from .stacked import Stacked
 
 ROWS, PART = "rows", "part"  # what lanes share: the very rows of each step, or the part that these are taken from
@@ -51,7 +53,7 @@ class Lanes:
     training, and hold what it has learned when it has left.
 
     Args:
-        trainings: from `prepare`, none of them begun; `apart` says what they must share.
+        trainings: from `prepare_lanes`, none of them begun; `apart` says what they must share.
         evaluate_every: updates between two evaluations; None: once an epoch.
         max_steps: updates at most, for all or for each; None: each recipe's epochs.
         metrics: what to measure at an evaluation, besides the loss; None: the task's metrics.
@@ -60,12 +62,12 @@ class Lanes:
         InputError: the trainings cannot be lanes of one computation, and why.
 
     >>> import steepest
-    >>> from steepest.training.setup import prepare
-    >>> task = steepest.task("iris")
     >>> recipes = [steepest.Recipe(steepest.adam(lr), batch=32, epochs=5) for lr in (0.1, 0.01, 0.001)]
-    >>> lanes = Lanes([prepare(task, recipe, seed=3) for recipe in recipes])
-    >>> [sorted(events) for events in lanes][-1]
-    [0, 1, 2]
+    >>> trainings = prepare_lanes(steepest.task("iris"), recipes, seeds=[3, 3, 3])
+    >>> for events in Lanes(trainings):
+    ...     best = min(events, key=lambda place: events[place].metrics["loss"])
+    >>> recipes[best].rule
+    adam(0.1)
     """
 
     def __init__(
@@ -93,7 +95,7 @@ class Lanes:
         self._since: list[tuple[Tensor, int]] = []  # each lane's loss, and the rows of the step, since the last evaluation
         for t in trainings:
             t.model.train()
-            t.clock.to("waiting")
+            t.clock.count("waiting", 0.0)
         self._stacked = Stacked([t.model for t in trainings], [t.seed for t in trainings])
         self._begin()
 
@@ -123,6 +125,12 @@ class Lanes:
             self._stacked.backward(losses.sum())
             self._together.step()
         return losses.detach()
+
+    def evaluated(self, rows_NB: Tensor) -> Tensor:
+        """Return what each lane's network gives for these rows of the training part, as in evaluation."""
+        inputs, _ = self._batch(rows_NB, 0)
+        with evaluation.evaluating(self.first.model):
+            return self._stacked(inputs)
 
     @property
     def first(self) -> Training:
@@ -232,6 +240,15 @@ class Lanes:
         self._share = ""
         if trainings and all(t.train is trainings[0].train and not t.recipe.changes for t in trainings):
             self._share = ROWS if len({t.seed for t in trainings}) == 1 else PART
+
+
+def prepare_lanes(task: Task, recipes: Sequence[Recipe], seeds: Sequence[int], *, device: Any = None) -> list[Training]:
+    """Set trainings up, one a recipe and seed, as `prepare` does each."""
+    found = []
+    for recipe, seed in zip(recipes, seeds, strict=True):
+        found.append(prepare(task, recipe, seed=seed, device=device))
+        found[-1].clock.to("waiting")
+    return found
 
 
 def apart(trainings: Sequence[Training]) -> str | None:

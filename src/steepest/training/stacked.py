@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn import functional as F
 
-from ..errors import InputError
 from ..models.networks import Residual
 
 Layer = Callable[[Tensor], Tensor]  # (N, B, ...) to (N, B, ...)
@@ -139,12 +138,6 @@ def layer_of(module: nn.Module, stacked: Stacked) -> Layer:
     return made or _vmapped(module, stacked)
 
 
-def knows(module: nn.Module) -> bool:
-    """Return whether every layer has a form for all lanes at once, so that its random numbers are those of the network alone."""
-    kind = type(module)
-    return kind in ELEMENTWISE or kind in _LAYERS or (kind in (nn.Sequential, Residual) and all(map(knows, module.children())))
-
-
 def _in_turn(layers: list[Layer], *, add: bool) -> Layer:
     def forward(x_NB: Tensor) -> Tensor:
         out = x_NB
@@ -215,23 +208,24 @@ def _layer_norm(module: nn.LayerNorm, stacked: Stacked) -> Layer:
 
 def _batch_norm(module: nn.BatchNorm1d | nn.BatchNorm2d, stacked: Stacked) -> Layer | None:
     """Lanes stand where channels stand: those of one lane are never mixed with another's."""
-    if module.momentum is None:
+    momentum = module.momentum
+    if momentum is None:
         return None
-    mean, var, count = (
-        None if t is None else stacked.of(t) for t in (module.running_mean, module.running_var, module.num_batches_tracked)
-    )
-    scale, shift = (None if t is None else stacked.of(t) for t in (module.weight, module.bias))
+
+    def of(tensor: Tensor | None) -> Tensor | None:
+        return None if tensor is None else stacked.of(tensor)
+
+    mean, var, count = of(module.running_mean), of(module.running_var), of(module.num_batches_tracked)
+    scale, shift = of(module.weight), of(module.bias)
 
     def forward(x_NBC: Tensor) -> Tensor:
         N, B, C = x_NBC.shape[:3]
-        if module.training and B * x_NBC[0, 0, 0].numel() == 1:
-            raise InputError("batch normalisation cannot learn from one row; use a larger batch")
-        learns = module.training or mean is None
         if module.training and count is not None:
             count.add_(1)
-        given = (None if t is None else t.view(N * C) for t in (mean, var, scale, shift))
         rows = x_NBC.transpose(0, 1).reshape(B, N * C, *x_NBC.shape[3:])
-        out = F.batch_norm(rows, *given, learns, module.momentum, module.eps)
+        mean_K, var_K, scale_K, shift_K = (None if t is None else t.view(N * C) for t in (mean, var, scale, shift))
+        learns = module.training or mean is None
+        out = F.batch_norm(rows, mean_K, var_K, scale_K, shift_K, learns, momentum, module.eps)
         return out.view(B, N, C, *x_NBC.shape[3:]).transpose(0, 1)
 
     return forward

@@ -1,0 +1,171 @@
+"""Whether lanes are right and worth it: a step of lanes held against the steps of the trainings alone, and both timed."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import evaluation
+from ..data.batches import batch_bounds, epoch_order
+from ..gradient import StepContext, plain
+from ..recipes import Recipe
+from ..tasks import Task
+from .lanes import Lanes, apart, prepare_lanes
+from .loop import steps
+from .randomness import RandomStream
+from .setup import Training
+
+BUDGET_S = 0.5
+WORTH = 0.9  # of the time one by one: what must be saved at least
+MOST_ROUNDS, LEAST_ROUNDS = 15, 3
+SAMPLED = 4  # trainings that are timed one by one, for all of them
+TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-4}  # of the largest gradient; 1e-2 in half precision
+
+
+@dataclass(frozen=True)
+class LaneChoice:
+    """Whether trainings run as lanes, why (not), and the median seconds of one step of all: as lanes, and one by one."""
+
+    chosen: bool
+    reason: str
+    num_lanes: int
+    lanes_s: float | None = None
+    alone_s: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def choose_lanes(
+    task: Task, recipes: Sequence[Recipe], seeds: Sequence[int], *, device: Any = None, budget_s: float = BUDGET_S
+) -> LaneChoice:
+    """Return whether these trainings may, and should, run as lanes.
+
+    They should where a step of lanes takes at most 0.9 of the steps one by one, in the median of rounds in which both take
+    turns, and less in three rounds of four. Nothing of the trainings that this takes is kept.
+
+    Args:
+        task: what to learn.
+        recipes: how, one a lane.
+        seeds: initial weights and order of batches, one a lane.
+        device: where; None: CUDA when there is one.
+        budget_s: seconds to spend on timing, beside the preparation.
+
+    >>> import steepest
+    >>> recipe = steepest.Recipe(steepest.adam(0.01), batch=32, model="mlp((8,))")
+    >>> choose_lanes(steepest.task("iris"), [recipe] * 8, range(8)).chosen
+    True
+    """
+    num_lanes = len(recipes)
+
+    def first(count: int) -> list[Training]:
+        return prepare_lanes(task, recipes[:count], seeds[:count], device=device)
+
+    trainings = first(num_lanes)
+    if num_lanes < 2:
+        return LaneChoice(False, "one training has nothing to share", num_lanes)
+    if reason := apart(trainings) or difference(first(2), first(2)):
+        return LaneChoice(False, reason, num_lanes)
+    lanes_s, alone_s = _timed(trainings, first(SAMPLED), budget_s)
+    ratios = sorted(one / other for one, other in zip(lanes_s, alone_s, strict=True))
+    ratio = statistics.median(ratios)
+    chosen = ratio <= WORTH and ratios[3 * (len(ratios) - 1) // 4] < 1
+    reason = f"a step of {num_lanes} lanes took {ratio:.2f} of the time of their steps one by one"
+    return LaneChoice(chosen, reason, num_lanes, statistics.median(lanes_s), statistics.median(alone_s))
+
+
+def difference(together: Sequence[Training], alone: Sequence[Training]) -> str | None:
+    """Return how the first step of lanes differs from that of the same trainings alone, or why they cannot make it.
+
+    Both are made: the trainings are good for nothing else afterwards.
+    """
+    first = alone[0]
+    rows = torch.stack([epoch_order(len(t.train), t.seed, 0)[: t.batch] for t in alone]).to(first.device)
+    tolerance = TOLERANCES.get(next(first.model.parameters()).dtype, 1e-2)
+    expected = [_alone(t, mine) for t, mine in zip(alone, rows, strict=True)]
+    try:
+        with _slow_is_an_error():
+            lanes = Lanes(together)
+            said = lanes.evaluated(rows)
+            with RandomStream(first.seed, first.device):
+                losses = lanes.make_step(rows, 0)
+    except Exception as error:
+        return f"the network cannot be many at once ({str(error).splitlines()[0]})"
+    for i, (t, (loss, outputs)) in enumerate(zip(together, expected, strict=True)):
+        if not _close(losses[i], loss, tolerance):
+            return "a step of lanes has another loss than the training alone (a module that draws random numbers?)"
+        if not _same_gradients(t, alone[i], tolerance):
+            return "a step of lanes has other gradients than the training alone"
+        if not _close(said[i], outputs, tolerance):
+            return "evaluated as lanes the network gives other outputs than alone"
+    return None
+
+
+def _alone(t: Training, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Fill the gradients of one training's first step; return its loss, and what the network says of the rows before it."""
+    inputs, targets = t.batch_at(rows, 0)
+    with evaluation.evaluating(t.model):
+        outputs = t.model(inputs)
+    t.model.train()
+    with RandomStream(t.seed, t.device):
+        result = plain(StepContext(t.model, t.parameters, t.objective, t.loss, inputs, targets))
+    return result.loss, outputs
+
+
+def _same_gradients(one: Training, other: Training, tolerance: float) -> bool:
+    """Return whether gradients agree, measured by the largest: those that are 0 but for rounding tell nothing."""
+    pairs = [(p.grad, q.grad) for p, q in zip(one.parameters, other.parameters, strict=True)]
+    if any((g is None) != (h is None) for g, h in pairs):
+        return False
+    known = [(g, h) for g, h in pairs if g is not None and h is not None]
+    largest = max(float(h.abs().max()) for _, h in known)
+    return all(float((g - h).abs().max()) <= tolerance * largest for g, h in known)
+
+
+def _close(one: Tensor, other: Tensor, tolerance: float) -> bool:
+    return bool(((one - other).abs().amax() <= tolerance * other.abs().amax().clamp(min=1)).item())
+
+
+@contextmanager
+def _slow_is_an_error() -> Iterator[None]:
+    """Take what torch warns of, an operation that it does lane after lane, as a reason not to."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="There is a performance drop")
+        yield
+
+
+def _timed(trainings: Sequence[Training], some: Sequence[Training], budget_s: float) -> tuple[list[float], list[float]]:
+    """Return the seconds of one step of all trainings, round by round: as lanes, and one by one (of `some`, for all)."""
+    first, clock = trainings[0], time.perf_counter
+    bounds = itertools.cycle(batch_bounds(len(first.train), first.batch))
+    orders = torch.stack([epoch_order(len(t.train), t.seed, 0) for t in trainings]).to(first.device)
+    loops = [steps(t.task, training=t, evaluate_every=2**60, max_steps=t.total_steps) for t in some]
+    lanes = Lanes(trainings)
+    found: list[tuple[float, float]] = []
+    began = clock()
+    while len(found) <= MOST_ROUNDS and (len(found) <= LEAST_ROUNDS or clock() - began < budget_s):
+        begin, end = next(bounds)
+        times = [clock()]
+        with RandomStream(first.seed, first.device):
+            lanes.make_step(orders[:, begin:end], 0)
+        first.settle()
+        times.append(clock())
+        if sum(next(loop, None) is None for loop in loops):
+            break  # the recipes' epochs are over
+        some[0].settle()
+        times.append(clock())
+        found.append((times[1] - times[0], (times[2] - times[1]) * len(trainings) / len(some)))
+        if len(found) == 1:
+            began = clock()  # the first round compiles, and is not counted
+    for loop in loops:
+        loop.close()
+    return [one for one, _ in found[1:]], [other for _, other in found[1:]]
