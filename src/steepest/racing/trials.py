@@ -91,7 +91,8 @@ def run_lanes(
     judges = [Judge(trial, _goal(task)) for trial in trials]
     found: list[Outcome | None] = [None] * len(trials)
     trainings = prepare_lanes(task, recipes, [trial.seed for trial in trials], device=device)
-    last, metrics = [trial.max_steps for trial in trials], (judges[0].goal.metric,)
+    last = [min(t.total_steps, trial.max_steps) for t, trial in zip(trainings, trials, strict=True)]
+    metrics = (judges[0].goal.metric,)
     lanes = Lanes(trainings, evaluate_every=trials[0].evaluate_every, max_steps=last, metrics=metrics)
     for events in lanes:
         if until is not None and time.time() > until:
