@@ -18,7 +18,8 @@ from .. import evaluation
 from ..data.batches import batch_bounds, epoch_order
 from ..gradient import StepContext, plain
 from ..recipes import Recipe
-from ..tasks import Task
+from ..rules import Rule
+from ..tasks import task
 from .lanes import Lanes, apart, prepare_lanes
 from .loop import steps
 from .randomness import RandomStream
@@ -46,7 +47,12 @@ class LaneChoice:
 
 
 def choose_lanes(
-    task: Task, recipes: Sequence[Recipe], seeds: Sequence[int], *, device: Any = None, budget_s: float = BUDGET_S
+    subject: Any,
+    recipes: Sequence[Recipe | Rule | str],
+    seeds: Sequence[int],
+    *,
+    device: Any = None,
+    budget_s: float = BUDGET_S,
 ) -> LaneChoice:
     """Return whether these trainings may, and should, run as lanes.
 
@@ -54,21 +60,21 @@ def choose_lanes(
     turns, and less in three rounds of four. Nothing of the trainings that this takes is kept.
 
     Args:
-        task: what to learn.
-        recipes: how, one a lane.
+        subject: a Task, or anything `steepest.task` takes.
+        recipes: how to learn, one a lane.
         seeds: initial weights and order of batches, one a lane.
         device: where; None: CUDA when there is one.
         budget_s: seconds to spend on timing, beside the preparation.
 
     >>> import steepest
     >>> recipe = steepest.Recipe(steepest.adam(0.01), batch=32, model="mlp((8,))")
-    >>> choose_lanes(steepest.task("iris"), [recipe] * 8, range(8)).chosen
+    >>> choose_lanes("iris", [recipe] * 8, range(8)).chosen
     True
     """
-    num_lanes = len(recipes)
+    job, num_lanes = task(subject), len(recipes)
 
     def first(count: int) -> list[Training]:
-        return prepare_lanes(task, recipes[:count], seeds[:count], device=device)
+        return prepare_lanes(job, recipes[:count], seeds[:count], device=device)
 
     trainings = first(num_lanes)
     if num_lanes < 2:
@@ -146,6 +152,8 @@ def _slow_is_an_error() -> Iterator[None]:
 def _timed(trainings: Sequence[Training], some: Sequence[Training], budget_s: float) -> tuple[list[float], list[float]]:
     """Return the seconds of one step of all trainings, round by round: as lanes, and one by one (of `some`, for all)."""
     first, clock = trainings[0], time.perf_counter
+    # one thread's own seconds: what else runs on the machine meanwhile changes no choice
+    cost = time.thread_time if first.device.type == "cpu" and torch.get_num_threads() == 1 else clock
     bounds = itertools.cycle(batch_bounds(len(first.train), first.batch))
     orders = torch.stack([epoch_order(len(t.train), t.seed, 0) for t in trainings]).to(first.device)
     loops = [steps(t.task, training=t, evaluate_every=2**60, max_steps=t.total_steps) for t in some]
@@ -154,15 +162,15 @@ def _timed(trainings: Sequence[Training], some: Sequence[Training], budget_s: fl
     began = clock()
     while len(found) <= MOST_ROUNDS and (len(found) <= LEAST_ROUNDS or clock() - began < budget_s):
         begin, end = next(bounds)
-        times = [clock()]
+        times = [cost()]
         with RandomStream(first.seed, first.device):
             lanes.make_step(orders[:, begin:end], 0)
         first.settle()
-        times.append(clock())
+        times.append(cost())
         if sum(next(loop, None) is None for loop in loops):
             break  # the recipes' epochs are over
         some[0].settle()
-        times.append(clock())
+        times.append(cost())
         found.append((times[1] - times[0], (times[2] - times[1]) * len(trainings) / len(some)))
         if len(found) == 1:
             began = clock()  # the first round compiles, and is not counted

@@ -22,8 +22,9 @@ from ..clock import Clock
 from ..data.batches import batch_bounds, epoch_order
 from ..data.parts import pieces
 from ..errors import InputError, blaming, whole
-from ..recipes import Recipe
-from ..tasks import Task
+from ..recipes import Recipe, as_recipe
+from ..rules import Rule
+from ..tasks import task
 from ..together import Together
 from .loop import EvaluationEvent, PlateauState
 from .losses import losses_of
@@ -63,8 +64,7 @@ class Lanes:
 
     >>> import steepest
     >>> recipes = [steepest.Recipe(steepest.adam(lr), batch=32, epochs=5) for lr in (0.1, 0.01, 0.001)]
-    >>> trainings = prepare_lanes(steepest.task("iris"), recipes, seeds=[3, 3, 3])
-    >>> for events in Lanes(trainings):
+    >>> for events in Lanes(prepare_lanes("iris", recipes, seeds=[3, 3, 3])):
     ...     best = min(events, key=lambda place: events[place].metrics["loss"])
     >>> recipes[best].rule
     adam(0.1)
@@ -242,11 +242,24 @@ class Lanes:
             self._share = ROWS if len({t.seed for t in trainings}) == 1 else PART
 
 
-def prepare_lanes(task: Task, recipes: Sequence[Recipe], seeds: Sequence[int], *, device: Any = None) -> list[Training]:
-    """Set trainings up, one a recipe and seed, as `prepare` does each."""
-    found = []
-    for recipe, seed in zip(recipes, seeds, strict=True):
-        found.append(prepare(task, recipe, seed=seed, device=device))
+def prepare_lanes(
+    subject: Any, recipes: Sequence[Recipe | Rule | str], seeds: Sequence[int], *, device: Any = None
+) -> list[Training]:
+    """Set trainings up, one a recipe and seed, as `prepare` does each.
+
+    Args:
+        subject: a Task, or anything `steepest.task` takes.
+        recipes: how to learn, one a lane, as `fit` takes it.
+        seeds: initial weights and order of batches, one a lane.
+        device: where; None: CUDA when there is one.
+    """
+    job, found = task(subject), []
+    if len(recipes) != len(seeds):
+        raise InputError(f"lanes take one seed a recipe (got {len(recipes)} recipes and {len(seeds)} seeds)")
+    for each, seed in zip(recipes, seeds, strict=True):
+        recipe = as_recipe(each)
+        assert recipe is not None
+        found.append(prepare(job, recipe, seed=seed, device=device))
         found[-1].clock.to("waiting")
     return found
 
