@@ -72,8 +72,8 @@ class Runner:
     def _choose_lanes(self) -> None:
         """Measure whether trials are better run as lanes, where there are enough of them."""
         pool, plan = self.pool, self.result.plan
-        if not self.lanes or pool is None:
-            return
+        if not self.lanes or pool is None or pool.device.type != "cpu":
+            return  # on a device nothing has been measured of them
         with timed(self.result.seconds, "lanes"):
             self.view.stage("measuring whether trials run faster side by side")
             recipes = [contender.recipes[len(contender.recipes) // 2] for contender in plan.contenders]

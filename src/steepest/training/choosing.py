@@ -6,7 +6,7 @@ import itertools
 import statistics
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -26,6 +26,7 @@ from .randomness import RandomStream
 from .setup import Training
 
 BUDGET_S = 0.5
+LARGEST = 2**20  # numbers of a network
 WORTH = 0.9  # of the time one by one: what must be saved at least
 MOST_ROUNDS, LEAST_ROUNDS = 15, 3
 SAMPLED = 4  # trainings that are timed one by one, for all of them
@@ -76,9 +77,11 @@ def choose_lanes(
     def first(count: int) -> list[Training]:
         return prepare_lanes(job, recipes[:count], seeds[:count], device=device)
 
-    trainings = first(num_lanes)
     if num_lanes < 2:
         return LaneChoice(False, "one training has nothing to share", num_lanes)
+    if reason := _too_large(first(1)[0], num_lanes, budget_s):
+        return LaneChoice(False, reason, num_lanes)
+    trainings = first(num_lanes)
     if reason := apart(trainings) or difference(first(2), first(2)):
         return LaneChoice(False, reason, num_lanes)
     lanes_s, alone_s = _timed(trainings, first(SAMPLED), budget_s)
@@ -87,6 +90,29 @@ def choose_lanes(
     chosen = ratio <= WORTH and ratios[3 * (len(ratios) - 1) // 4] < 1
     reason = f"a step of {num_lanes} lanes took {ratio:.2f} of the time of their steps one by one"
     return LaneChoice(chosen, reason, num_lanes, statistics.median(lanes_s), statistics.median(alone_s))
+
+
+def _too_large(t: Training, num_lanes: int, budget_s: float) -> str | None:
+    """Return why lanes need not be tried: they save calls, and a large network's step is arithmetic."""
+    size = sum(p.numel() for p in t.parameters)
+    if size > LARGEST:
+        return f"a network of {size:,} numbers spends its time in arithmetic, and lanes save calls"
+    cost, loop = _clock(t), steps(t.task, training=t, evaluate_every=2**60)
+    next(loop)  # compiles
+    began = cost()
+    if next(loop, None) is None:
+        return None
+    t.settle()
+    step_s = cost() - began
+    loop.close()
+    if step_s * num_lanes > budget_s:
+        return f"a step takes {1000 * step_s:.0f} ms alone: arithmetic, and lanes save calls"
+    return None
+
+
+def _clock(t: Training) -> Callable[[], float]:
+    """Return what steps are timed by: one thread's own seconds, so that what else runs on the machine changes no choice."""
+    return time.thread_time if t.device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
 
 
 def difference(together: Sequence[Training], alone: Sequence[Training]) -> str | None:
@@ -151,9 +177,7 @@ def _slow_is_an_error() -> Iterator[None]:
 
 def _timed(trainings: Sequence[Training], some: Sequence[Training], budget_s: float) -> tuple[list[float], list[float]]:
     """Return the seconds of one step of all trainings, round by round: as lanes, and one by one (of `some`, for all)."""
-    first, clock = trainings[0], time.perf_counter
-    # one thread's own seconds: what else runs on the machine meanwhile changes no choice
-    cost = time.thread_time if first.device.type == "cpu" and torch.get_num_threads() == 1 else clock
+    first, clock, cost = trainings[0], time.perf_counter, _clock(trainings[0])
     bounds = itertools.cycle(batch_bounds(len(first.train), first.batch))
     orders = torch.stack([epoch_order(len(t.train), t.seed, 0) for t in trainings]).to(first.device)
     loops = [steps(t.task, training=t, evaluate_every=2**60, max_steps=t.total_steps) for t in some]
