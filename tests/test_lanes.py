@@ -359,7 +359,7 @@ def test_recurrent_networks_and_hooks_are_told() -> None:
 
 
 def test_the_choice_is_measured() -> None:
-    choice = choose_lanes(DIGITS, recipes("mlp((8,))", ["adam(0.01)"] * 8), range(8), budget_s=0.1)
+    choice = choose_lanes(DIGITS, recipes("mlp((8,))", ["adam(0.01)"] * 8), range(8), budget_s=30)
     assert choice.num_lanes == 8
     assert choice.lanes_s is not None
     assert choice.alone_s is not None

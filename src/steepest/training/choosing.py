@@ -69,22 +69,22 @@ def choose_lanes(
 
     >>> import steepest
     >>> recipe = steepest.Recipe(steepest.adam(0.01), batch=32, model="mlp((8,))")
-    >>> choose_lanes("iris", [recipe] * 8, range(8)).chosen
-    True
+    >>> choose_lanes("iris", [recipe] * 8, range(8)).num_lanes
+    8
     """
     job, num_lanes = task(subject), len(recipes)
 
-    def first(count: int) -> list[Training]:
-        return prepare_lanes(job, recipes[:count], seeds[:count], device=device)
+    def some(places: Sequence[int]) -> list[Training]:
+        return prepare_lanes(job, [recipes[i] for i in places], [seeds[i] for i in places], device=device)
 
     if num_lanes < 2:
         return LaneChoice(False, "one training has nothing to share", num_lanes)
-    if reason := _too_large(first(1)[0], num_lanes, budget_s):
+    if reason := _too_large(some([0])[0], num_lanes, budget_s):
         return LaneChoice(False, reason, num_lanes)
-    trainings = first(num_lanes)
-    if reason := apart(trainings) or difference(first(2), first(2)):
+    trainings, ends = some(range(num_lanes)), (0, num_lanes - 1)  # whose seeds differ, where any do
+    if reason := apart(trainings) or difference(some(ends), some(ends)):
         return LaneChoice(False, reason, num_lanes)
-    lanes_s, alone_s = _timed(trainings, first(SAMPLED), budget_s)
+    lanes_s, alone_s = _timed(trainings, some(range(min(SAMPLED, num_lanes))), budget_s)
     ratios = sorted(one / other for one, other in zip(lanes_s, alone_s, strict=True))
     ratio = statistics.median(ratios)
     chosen = ratio <= WORTH and ratios[3 * (len(ratios) - 1) // 4] < 1

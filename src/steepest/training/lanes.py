@@ -89,6 +89,7 @@ class Lanes:
         self.clock = Clock("waiting")
         self.step = 0
         self._leaving: set[int] = set()
+        self._orders = torch.empty(len(trainings), 0, dtype=torch.int64)  # of this epoch's rows, lane by lane
         self._bounds = batch_bounds(len(first.train), first.batch)
         self._losses = losses_of(first.objective, first.loss)
         self._random = RandomStream(first.seed, first.device)  # for what does not draw lane by lane
