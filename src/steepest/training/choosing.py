@@ -86,6 +86,8 @@ def choose_lanes(
         return LaneChoice(False, reason, num_lanes)
     lanes_s, alone_s = _timed(trainings, some(range(min(SAMPLED, num_lanes))), budget_s)
     ratios = sorted(one / other for one, other in zip(lanes_s, alone_s, strict=True))
+    if len(ratios) < LEAST_ROUNDS:
+        return LaneChoice(False, "the recipes make too few steps for lanes to be measured", num_lanes)
     ratio = statistics.median(ratios)
     chosen = ratio <= WORTH and ratios[3 * (len(ratios) - 1) // 4] < 1
     reason = f"a step of {num_lanes} lanes took {ratio:.2f} of the time of their steps one by one"
