@@ -64,7 +64,7 @@ CASES = (
     Case("table 8-10-1, batch 32", None, numbers, 32, "mlp((10,))"),
     Case("MLP 784-64-64-10, batch 128", "fashion_mnist", images, 128, "mlp((64, 64))"),
     Case("adult, default network", "adult", adult, None, None),
-    Case("residual CNN (8, 16), batch 64", "fashion_mnist", images, 64, "residual_cnn((8, 16), 1)"),
+    Case("residual CNN 8-16, batch 64", "fashion_mnist", images, 64, "residual_cnn(8, 2, 1)"),
     Case("transformer 32, 1 layer, batch 32", "text_classification", questions, 32, "transformer(32, 1)"),
 )
 

@@ -122,7 +122,9 @@ class Runner:
         """Keep what came back; return what may begin now."""
         found = []
         for chain, outcome in zip(chains, outcomes, strict=True):
-            if outcome is not None:
+            if outcome is None:
+                self._time_is_up()  # in the middle of the trial
+            else:
                 self._keep(outcome, new=True)
                 found.append(self._advance(chain, outcome))
         return [one for one in found if one is not None]
