@@ -16,7 +16,7 @@ FLOORS = (
     ("racing", "assessment", "estimators", "diagnosis"),
     ("training",),
     ("tasks", "recipes", "defaults", "augmentations", "evaluation", "gradient", "backpropagation"),
-    ("optimizer", "groups", "state", "averages", "hooks"),
+    ("together", "optimizer", "groups", "state", "averages", "hooks"),
     ("kernels",),
     ("own",),
     ("rules", "schedules", "models", "data", "objectives", "metrics", "records", "sources", "downloads", "machine"),
@@ -29,6 +29,7 @@ FLOORS = (
 NEIGHBOURS = {
     "__main__": {"cli"},
     "optimizer": {"groups", "state", "averages", "hooks"},
+    "together": {"optimizer"},
     "groups": {"state"},
     "averages": {"state"},
     "gradient": {"backpropagation"},

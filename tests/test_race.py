@@ -27,7 +27,8 @@ from steepest.racing.workers import available_cores
 from steepest.recipes import Recipe
 from steepest.rules import adam
 
-SMALL: dict[str, Any] = {"seeds": 2, "epochs": 15, "processes": 1, "progress": False}
+# trials one by one, which are the same bit for bit whatever runs beside them; `test_lanes.py` races in lanes
+SMALL: dict[str, Any] = {"seeds": 2, "epochs": 15, "processes": 1, "progress": False, "lanes": False}
 
 
 def steps_of(race: steepest.Race) -> list[tuple[Any, ...]]:

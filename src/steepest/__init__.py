@@ -54,6 +54,8 @@ _PUBLIC = {
     "optimizer": ("Optimizer",),
     "gradient": ("accumulated", "sharpness_aware"),
     "training.loop": ("EvaluationEvent", "StepEvent", "steps"),
+    "training.lanes": ("Lanes", "prepare_lanes"),
+    "training.choosing": ("choose_lanes",),
     "training.run": ("Run", "load_run"),
     "training.fitting": ("fit",),
     "training.finding": ("find_lr",),

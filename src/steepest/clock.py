@@ -29,6 +29,11 @@ class Clock:
         self.seconds[self._stage] = self.seconds.get(self._stage, 0.0) + now - self._since
         self._stage, self._since = stage, now
 
+    def count(self, stage: str, seconds: float) -> None:
+        """Add seconds that were measured elsewhere, in the place of those since the running stage began or this was called."""
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+        self._since = time.perf_counter()
+
     def stop(self) -> dict[str, float]:
         """Close the running stage and return all of them, in the order of `STAGES`."""
         self.to(self._stage)

@@ -126,8 +126,7 @@ class Optimizer(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
         """Update every parameter that has a gradient; with a closure, evaluate it first and return its loss."""
-        if self.evaluating:
-            raise InputError("the parameters hold the weights for evaluation; call optimizer.train() before the next step")
+        self._check_training()
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -141,6 +140,20 @@ class Optimizer(torch.optim.Optimizer):
         elif self._unscaled():
             self._run(None)
         return loss
+
+    def begin_step(self) -> list[Block]:
+        """Count a step and return its blocks, for somebody who runs them beside those of other optimizers."""
+        self._check_training()
+        self._settle()
+        return self._blocks()
+
+    def take_back_step(self, blocks: list[Block]) -> None:
+        """Undo the counting of a step that was not made."""
+        take_back(blocks, self.param_groups, self._states)
+
+    def _check_training(self) -> None:
+        if self.evaluating:
+            raise InputError("the parameters hold the weights for evaluation; call optimizer.train() before the next step")
 
     def _run(self, scaling: Scaling | None) -> None:
         """Run one step; with a scaling, without waiting for what the GradScaler has found: the device leaves the step out."""

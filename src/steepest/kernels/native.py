@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -54,9 +55,20 @@ class Native:
 
     def __init__(self, links: tuple[Link, ...], dtype: torch.dtype) -> None:
         self.program, self.dtype = trace(links, rounds=wide(dtype) != dtype), dtype
-        self.run = load(source(self.program, DTYPES[dtype])).run
+        self.source = source(self.program, DTYPES[dtype])
+        self.run = load(self.source).run
         self.run.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_int)
         self.run.restype = None
+
+
+_made: weakref.WeakValueDictionary[tuple[str, ...], Native] = weakref.WeakValueDictionary()
+
+
+def _one_of_its_kind(native: Native) -> Native:
+    """Return the program that was made first of those that do the same to other scalars: one table then serves them all."""
+    program = native.program
+    read = (program.scalars, program.totals, program.memories, list(program.kept), program.seeds, program.kinds)
+    return _made.setdefault((native.source, repr(read), repr(program.matrices), repr(program.shaping)), native)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -65,7 +77,7 @@ def compiled(links: tuple[Link, ...], dtype: torch.dtype) -> Native | str:
     if dtype not in DTYPES:
         return f"no C for {dtype}"
     try:
-        return Native(links, dtype)
+        return _one_of_its_kind(Native(links, dtype))
     except CannotCompileError as reason:
         say_once(str(reason))
         return str(reason)

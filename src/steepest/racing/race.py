@@ -102,6 +102,7 @@ def race(
     epochs: float = EPOCHS,
     evaluate_every: int | None = None,
     processes: int | None = None,
+    lanes: bool = True,
     device: Any = None,
     home: str | Path | None = None,
     record: bool = True,
@@ -128,6 +129,8 @@ def race(
         epochs: a trial that has not reached the target by then has missed it.
         evaluate_every: updates between evaluations; None: chosen so that they cost at most about a fifth of the training.
         processes: how many trials run side by side; None: one a core (one in all on a GPU).
+        lanes: run trials of one network as one batched computation (`docs/lanes.md`), where that is measured to be faster;
+            steps and curves are then those of trials alone but for rounding. False: bit for bit.
         device: where; None: CUDA when there is one.
         home: folder of the records; None: `STEEPEST_HOME`, else `./.steepest`.
         record: whether to write a record.
@@ -162,7 +165,8 @@ def race(
     result = Race(book.id if book else None, job, plan, [], Pace({}), spent, FINISHED, facts, book)
     with View(plan, headline(job, plan, count, threads), progress, lines=invocation.lines) as view:
         try:
-            Runner(result, earlier.outcomes if earlier else {}, view, deadline).run(count, threads, where)
+            known = earlier.outcomes if earlier else {}
+            Runner(result, known, view, deadline, lanes=lanes).run(count, threads, where)
         except Exception as error:
             _give_up(result, error)
             raise

@@ -6,14 +6,15 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from . import plan as stages
+from .bundles import MOST, Bundles, Ready, measured
 from .pace import Pace, measure_pace
 from .plan import FINALS, SCREENING, SEARCH, Chain
 from .result import CRASHED, FINISHED, INTERRUPTED, OUT_OF_TIME, Race
-from .trials import Outcome, Trial, run_trial
+from .trials import Outcome, Trial, run_lanes, run_trial
 from .view import View
 from .workers import Workers
 
@@ -33,6 +34,8 @@ class Runner:
     view: View
     deadline: float | None
     pool: Workers | None = None
+    lanes: bool = True  # where that pays
+    bundles: Bundles = field(default_factory=Bundles)
 
     def run(self, processes: int, threads: int, device: Any) -> None:
         """Run search, pace, screening and finals; stop early on Ctrl-C or when time is up."""
@@ -43,6 +46,7 @@ class Runner:
                 self.view.stage("starting processes")
                 self.pool = Workers(result.task, processes, threads, device)
                 self.pool.wait()
+            self._choose_lanes()
             self._stage(SEARCH, [stages.search(plan, name) for name in plan.names])
             chosen = {name: stages.best_recipe(plan, result.outcomes, name) for name in plan.names}
             running = {name: recipe for name, recipe in chosen.items() if recipe is not None}
@@ -65,6 +69,18 @@ class Runner:
             if self.pool is not None:
                 self.pool.close(kill)
 
+    def _choose_lanes(self) -> None:
+        """Measure whether trials are better run as lanes, where there are enough of them."""
+        pool, plan = self.pool, self.result.plan
+        if not self.lanes or pool is None or pool.device.type != "cpu":
+            return  # on a device nothing has been measured of them
+        with timed(self.result.seconds, "lanes"):
+            self.view.stage("measuring whether trials run faster side by side")
+            recipes = [contender.recipes[len(contender.recipes) // 2] for contender in plan.contenders]
+            most = min(MOST, -(-len(recipes) * plan.seeds // pool.processes))
+            self.bundles = measured(recipes, [plan.seed_of(SCREENING, i) for i in range(plan.seeds)], pool.call, most)
+        self.result.facts["lanes"] = [choice.to_dict() for choice in self.bundles.choices]
+
     def _time_is_up(self) -> bool:
         if self.deadline is not None and time.time() > self.deadline:
             self.result.status = OUT_OF_TIME
@@ -78,37 +94,51 @@ class Runner:
             self._drain(list(chains))
 
     def _drain(self, chains: list[Chain]) -> None:
-        """Run chains side by side, in their order, never more at once than there are processes."""
+        """Run chains side by side, in their order, never more calls at once than there are processes."""
         assert self.pool is not None
-        waiting = chains[::-1]
-        running: dict[Future[Outcome | None], Chain] = {}
-        while waiting or running:
-            while waiting and len(running) < self.pool.processes and not self._time_is_up():
-                self._advance(waiting.pop(), None, running)
+        ready = [one for chain in chains if (one := self._advance(chain, None)) is not None]
+        running: dict[Future[Any], list[Chain]] = {}
+        while ready or running:
+            while ready and len(running) < self.pool.processes and not self._time_is_up():
+                taken = self.bundles.take(ready, self.pool.processes)
+                running[self._submit(taken)] = [chain for _, _, chain in taken]
             if not running:
                 return
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
-                chain, outcome = running.pop(future), future.result()
-                if outcome is not None:
-                    self._keep(outcome, new=True)
-                    self._advance(chain, outcome, running)
+                chains, came = running.pop(future), future.result()
+                ready[:0] = self._finished(chains, came if isinstance(came, list) else [came])
 
-    def _advance(self, chain: Chain, outcome: Outcome | None, running: dict[Future[Outcome | None], Chain]) -> None:
-        """Send a chain its last outcome and start its next trial; known outcomes are handed in without running."""
+    def _submit(self, taken: list[Ready]) -> Future[Any]:
+        """Start trials where they run: one alone, or several as lanes of one computation."""
         assert self.pool is not None
+        if len(taken) == 1:
+            trial, recipe, _ = taken[0]
+            return self.pool.submit(run_trial, recipe, trial, self.deadline)
+        trials, recipes = [trial for trial, _, _ in taken], [recipe for _, recipe, _ in taken]
+        return self.pool.submit(run_lanes, recipes, trials, self.deadline)
+
+    def _finished(self, chains: list[Chain], outcomes: list[Outcome | None]) -> list[Ready]:
+        """Keep what came back; return what may begin now."""
+        found = []
+        for chain, outcome in zip(chains, outcomes, strict=True):
+            if outcome is None:
+                self._time_is_up()  # in the middle of the trial
+            else:
+                self._keep(outcome, new=True)
+                found.append(self._advance(chain, outcome))
+        return [one for one in found if one is not None]
+
+    def _advance(self, chain: Chain, outcome: Outcome | None) -> Ready | None:
+        """Send a chain its last outcome and return its next trial; known outcomes are handed in without running."""
         while True:
             try:
                 job = next(chain) if outcome is None else chain.send(outcome)
             except StopIteration:
-                return
-            if self._time_is_up():
-                return
+                return None
             found = self.known.get(key_of(job))
             if found is None:
-                recipe = self.result.plan.contender(job.contender).recipes[job.recipe]
-                running[self.pool.submit(run_trial, recipe, job, self.deadline)] = chain
-                return
+                return job, self.result.plan.contender(job.contender).recipes[job.recipe], chain
             self._keep(found, new=False)
             outcome = found
 

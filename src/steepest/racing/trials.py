@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ..reach import Reach
 from ..recipes import Recipe
 from ..tasks import Task
+from ..training.lanes import Lanes, prepare_lanes
 from ..training.loop import EvaluationEvent, Hits, steps
 from ..training.setup import prepare
 
@@ -62,28 +65,80 @@ def run_trial(task: Task, recipe: Recipe, trial: Trial, until: float | None = No
     Returns None when the clock (`time.time()`) passes `until` first: half a trial says nothing.
     """
     began = time.perf_counter()
-    goal = task.goal
-    assert goal is not None
+    judge = Judge(trial, _goal(task))
     training = prepare(task, recipe, seed=trial.seed, device=device)
     every, last = trial.evaluate_every, trial.max_steps
-    loop = steps(task, training=training, evaluate_every=every, max_steps=last, metrics=(goal.metric,))
-    hits, curve, status, step = Hits(goal), [], FINISHED, 0
+    loop = steps(task, training=training, evaluate_every=every, max_steps=last, metrics=(judge.goal.metric,))
     with closing(loop):
         for event in loop:
-            step = event.step
+            judge.step = event.step
             if not isinstance(event, EvaluationEvent):
                 continue
             if until is not None and time.time() > until:
                 return None
-            value = event.metrics[goal.metric]
-            curve.append((event.step, event.train_loss, value))
-            if not math.isfinite(event.train_loss):
-                status = DIVERGED
-            elif hits.see(event.step, value):
-                status = REACHED
-            if status != FINISHED:
+            if judge.see(event):
                 break
-    values = [value for _, _, value in curve if math.isfinite(value)]
-    best = (max if goal.larger_is_better else min)(values, default=math.nan)
-    train, whole = training.clock.stop().get("train", 0.0), time.perf_counter() - began
-    return Outcome(trial, hits.first if status == REACHED else None, step, train, whole, best, curve, status)
+    return judge.outcome(training.clock.stop().get("train", 0.0), time.perf_counter() - began)
+
+
+def run_lanes(
+    task: Task, recipes: Sequence[Recipe], trials: Sequence[Trial], until: float | None = None, *, device: Any = None
+) -> list[Outcome | None]:
+    """Run trials as lanes of one computation; each leaves it when it is over, and is charged its share of the seconds.
+
+    Returns None for those that are not over when the clock passes `until`.
+    """
+    judges = [Judge(trial, _goal(task)) for trial in trials]
+    found: list[Outcome | None] = [None] * len(trials)
+    trainings = prepare_lanes(task, recipes, [trial.seed for trial in trials], device=device)
+    last = [min(t.total_steps, trial.max_steps) for t, trial in zip(trainings, trials, strict=True)]
+    metrics = (judges[0].goal.metric,)
+    lanes = Lanes(trainings, evaluate_every=trials[0].evaluate_every, max_steps=last, metrics=metrics)
+    for events in lanes:
+        if until is not None and time.time() > until:
+            break
+        for place, event in events.items():
+            judge, training = judges[place], event.training
+            judge.step = event.step
+            if judge.see(event) or event.step == last[place]:
+                lanes.leave(place)
+                stages = training.clock.stop()
+                found[place] = judge.outcome(stages.get("train", 0.0), sum(stages.values()))
+    lanes.close()
+    return found
+
+
+def _goal(task: Task) -> Reach:
+    assert task.goal is not None
+    return task.goal
+
+
+@dataclass
+class Judge:
+    """Reads the evaluations of one trial: keeps the curve, and says when it is over."""
+
+    trial: Trial
+    goal: Reach
+    step: int = 0
+    status: str = FINISHED
+    curve: list[tuple[int, float, float]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.hits = Hits(self.goal)
+
+    def see(self, event: EvaluationEvent) -> bool:
+        """Take an evaluation; return whether the trial ends with it."""
+        value = event.metrics[self.goal.metric]
+        self.curve.append((event.step, event.train_loss, value))
+        if not math.isfinite(event.train_loss):
+            self.status = DIVERGED
+        elif self.hits.see(event.step, value):
+            self.status = REACHED
+        return self.status != FINISHED
+
+    def outcome(self, train_s: float, whole_s: float) -> Outcome:
+        """Return what came of the trial."""
+        values = [value for _, _, value in self.curve if math.isfinite(value)]
+        best = (max if self.goal.larger_is_better else min)(values, default=math.nan)
+        reached = self.hits.first if self.status == REACHED else None
+        return Outcome(self.trial, reached, self.step, train_s, whole_s, best, self.curve, self.status)

@@ -120,6 +120,10 @@ class Workers:
             future.set_exception(error)
         return future
 
+    def call(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Make a call and wait for what it returns."""
+        return self.submit(function, *args).result()
+
     def close(self, kill: bool = False) -> None:
         """End the processes, at once with `kill`; a second Ctrl-C waits until that is done."""
         with holding_back_interrupts():

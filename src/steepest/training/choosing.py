@@ -1,0 +1,207 @@
+"""Whether lanes are right and worth it: a step of lanes held against the steps of the trainings alone, and both timed."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import evaluation
+from ..data.batches import batch_bounds, epoch_order
+from ..gradient import plain
+from ..recipes import Recipe
+from ..rules import Rule
+from ..tasks import task
+from .lanes import Lanes, apart, prepare_lanes
+from .loop import steps
+from .randomness import RandomStream
+from .setup import Training
+
+BUDGET_S = 0.5
+LARGEST = 2**20  # numbers of a network
+WORTH = 0.9  # of the time one by one: what must be saved at least
+MOST_ROUNDS, LEAST_ROUNDS = 15, 3
+SAMPLED = 4  # trainings that are timed one by one, for all of them
+TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-4}  # of losses and outputs; 1e-2 in half precision
+OF_GRADIENTS = {torch.float64: 1e-9}  # of their norm; 1e-2 in less, where one rectifier that rounding switches moves it by 1e-3
+
+
+@dataclass(frozen=True)
+class LaneChoice:
+    """Whether trainings run as lanes, why (not), and the median seconds of one step of all: as lanes, and one by one."""
+
+    chosen: bool
+    reason: str
+    num_lanes: int
+    lanes_s: float | None = None
+    alone_s: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def choose_lanes(
+    subject: Any,
+    recipes: Sequence[Recipe | Rule | str],
+    seeds: Sequence[int],
+    *,
+    device: Any = None,
+    budget_s: float = BUDGET_S,
+) -> LaneChoice:
+    """Return whether these trainings may, and should, run as lanes.
+
+    They should where a step of lanes takes at most 0.9 of the steps one by one, in the median of rounds in which both take
+    turns, and less in three rounds of four. Nothing of the trainings that this takes is kept.
+
+    Args:
+        subject: a Task, or anything `steepest.task` takes.
+        recipes: how to learn, one a lane.
+        seeds: initial weights and order of batches, one a lane.
+        device: where; None: CUDA when there is one.
+        budget_s: seconds to spend on timing, beside the preparation.
+
+    >>> import steepest
+    >>> recipe = steepest.Recipe(steepest.adam(0.01), batch=32, model="mlp((8,))")
+    >>> choose_lanes("iris", [recipe] * 8, range(8)).num_lanes
+    8
+    """
+    job, num_lanes = task(subject), len(recipes)
+
+    def some(places: Sequence[int]) -> list[Training]:
+        return prepare_lanes(job, [recipes[i] for i in places], [seeds[i] for i in places], device=device)
+
+    if num_lanes < 2:
+        return LaneChoice(False, "one training has nothing to share", num_lanes)
+    if reason := _too_large(some([0])[0], num_lanes, budget_s):
+        return LaneChoice(False, reason, num_lanes)
+    trainings, ends = some(range(num_lanes)), (0, num_lanes - 1)  # whose seeds differ, where any do
+    if reason := apart(trainings) or difference(some(ends), some(ends)):
+        return LaneChoice(False, reason, num_lanes)
+    lanes_s, alone_s = _timed(trainings, some(range(min(SAMPLED, num_lanes))), budget_s)
+    ratios = sorted(one / other for one, other in zip(lanes_s, alone_s, strict=True))
+    if len(ratios) < LEAST_ROUNDS:
+        return LaneChoice(False, "the recipes make too few steps for lanes to be measured", num_lanes)
+    ratio = statistics.median(ratios)
+    chosen = ratio <= WORTH and ratios[3 * (len(ratios) - 1) // 4] < 1
+    reason = f"a step of {num_lanes} lanes took {ratio:.2f} of the time of their steps one by one"
+    return LaneChoice(chosen, reason, num_lanes, statistics.median(lanes_s), statistics.median(alone_s))
+
+
+def _too_large(t: Training, num_lanes: int, budget_s: float) -> str | None:
+    """Return why lanes need not be tried: they save calls, and a large network's step is arithmetic."""
+    size = sum(p.numel() for p in t.parameters)
+    if size > LARGEST:
+        return f"a network of {size:,} numbers spends its time in arithmetic, and lanes save calls"
+    cost, loop = _clock(t), steps(t.task, training=t, evaluate_every=2**60)
+    next(loop)  # compiles
+    began = cost()
+    if next(loop, None) is None:
+        return None
+    t.settle()
+    step_s = cost() - began
+    loop.close()
+    if step_s * num_lanes > budget_s:
+        return f"a step takes {1000 * step_s:.0f} ms alone: arithmetic, and lanes save calls"
+    return None
+
+
+def _clock(t: Training) -> Callable[[], float]:
+    """Return what steps are timed by: one thread's own seconds, so that what else runs on the machine changes no choice."""
+    return time.thread_time if t.device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
+
+
+def difference(together: Sequence[Training], alone: Sequence[Training]) -> str | None:
+    """Return how the first step of lanes differs from that of the same trainings alone, or why they cannot make it.
+
+    Both are made: the trainings are good for nothing else afterwards.
+    """
+    first = alone[0]
+    rows = torch.stack([epoch_order(len(t.train), t.seed, 0)[: t.batch] for t in alone]).to(first.device)
+    dtype = next(first.model.parameters()).dtype
+    tolerance, of_gradients = TOLERANCES.get(dtype, 1e-2), OF_GRADIENTS.get(dtype, 1e-2)
+    expected = [_alone(t, mine) for t, mine in zip(alone, rows, strict=True)]
+    try:
+        with _slow_is_an_error():
+            lanes = Lanes(together)
+            said = lanes.evaluated(rows)
+            with RandomStream(first.seed, first.device):
+                losses = lanes.make_step(rows, 0)
+    except Exception as error:
+        return f"the network cannot be many at once ({str(error).splitlines()[0].split('. ')[0]})"
+    for i, (t, (loss, outputs)) in enumerate(zip(together, expected, strict=True)):
+        if not _close(losses[i], loss, tolerance):
+            return "a step of lanes has another loss than the training alone (a module that draws random numbers?)"
+        if not _same_gradients(t, alone[i], of_gradients):
+            return "a step of lanes has other gradients than the training alone"
+        if not _close(said[i], outputs, tolerance):
+            return "evaluated as lanes the network gives other outputs than alone"
+    return None
+
+
+def _alone(t: Training, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Fill the gradients of one training's first step; return its loss, and what the network says of the rows before it."""
+    inputs, targets = t.batch_at(rows, 0)
+    with evaluation.evaluating(t.model):
+        outputs = t.model(inputs)
+    t.model.train()
+    with RandomStream(t.seed, t.device):
+        result = plain(t.context(inputs, targets))
+    return result.loss, outputs
+
+
+def _same_gradients(one: Training, other: Training, tolerance: float) -> bool:
+    """Return whether two gradients agree, measured by the norm of the whole: those that are 0 but for rounding tell nothing."""
+    pairs = [(p.grad, q.grad) for p, q in zip(one.parameters, other.parameters, strict=True)]
+    if any((g is None) != (h is None) for g, h in pairs):
+        return False
+    known = [(g, h) for g, h in pairs if g is not None and h is not None]
+    apart_by = sum(float((g - h).double().square().sum()) for g, h in known)
+    return apart_by <= tolerance**2 * sum(float(h.double().square().sum()) for _, h in known)
+
+
+def _close(one: Tensor, other: Tensor, tolerance: float) -> bool:
+    return bool(((one - other).abs().amax() <= tolerance * other.abs().amax().clamp(min=1)).item())
+
+
+@contextmanager
+def _slow_is_an_error() -> Iterator[None]:
+    """Take what torch warns of, an operation that it does lane after lane, as a reason not to."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="There is a performance drop")
+        yield
+
+
+def _timed(trainings: Sequence[Training], some: Sequence[Training], budget_s: float) -> tuple[list[float], list[float]]:
+    """Return the seconds of one step of all trainings, round by round: as lanes, and one by one (of `some`, for all)."""
+    first, clock, cost = trainings[0], time.perf_counter, _clock(trainings[0])
+    bounds = itertools.cycle(batch_bounds(len(first.train), first.batch))
+    orders = torch.stack([epoch_order(len(t.train), t.seed, 0) for t in trainings]).to(first.device)
+    loops = [steps(t.task, training=t, evaluate_every=2**60, max_steps=t.total_steps) for t in some]
+    lanes = Lanes(trainings)
+    found: list[tuple[float, float]] = []
+    began = clock()
+    while len(found) <= MOST_ROUNDS and (len(found) <= LEAST_ROUNDS or clock() - began < budget_s):
+        begin, end = next(bounds)
+        times = [cost()]
+        with RandomStream(first.seed, first.device):
+            lanes.make_step(orders[:, begin:end], 0)
+        first.settle()
+        times.append(cost())
+        if sum(next(loop, None) is None for loop in loops):
+            break  # the recipes' epochs are over
+        some[0].settle()
+        times.append(cost())
+        found.append((times[1] - times[0], (times[2] - times[1]) * len(trainings) / len(some)))
+        if len(found) == 1:
+            began = clock()  # the first round compiles, and is not counted
+    for loop in loops:
+        loop.close()
+    return [one for one, _ in found[1:]], [other for _, other in found[1:]]

@@ -1,0 +1,337 @@
+"""Lanes: many small trainings of one network's shape, run as one batched computation.
+
+A step of a small network is a few dozen calls of a few microseconds, and hardly any arithmetic. Lanes share the calls: the
+parameters of N networks lie stacked, one forward and one backward pass serve all, and one launch of a compiled program updates
+them. Each lane keeps its own recipe, schedule, state, order of batches and initial weights: those of its training alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .. import evaluation
+from .. import metrics as measures
+from ..averages import Watch
+from ..clock import Clock
+from ..data.batches import batch_bounds, epoch_order
+from ..data.parts import pieces
+from ..errors import InputError, blaming, whole
+from ..plans import FLOAT32
+from ..recipes import Recipe, as_recipe
+from ..rules import Rule
+from ..tasks import task
+from ..together import Together
+from .loop import EvaluationEvent, PlateauState
+from .losses import losses_of
+from .randomness import RandomStream
+from .setup import Training, prepare
+from .stacked import Stacked
+
+ROWS, PART = "rows", "part"  # what lanes share: the very rows of each step, or the part that these are taken from
+TOGETHER = ("classification", "regression")  # the kinds of targets whose outputs are measured for all lanes at once
+
+
+@dataclass
+class Lane:
+    """One training among the lanes: its place in the caller's list, and when it ends."""
+
+    place: int
+    training: Training
+    last: int
+    plateau: PlateauState | None
+
+
+class Lanes:
+    """Trainings that are made step by step together, each with its own recipe and seed.
+
+    Iterating yields, at every evaluation, the events of all lanes that are still on: `{place: EvaluationEvent}`. Between two of
+    them `leave` takes lanes out; the others go on as if nothing had been. A lane's network and optimizer are those of its
+    training, and hold what it has learned when it has left.
+
+    Args:
+        trainings: from `prepare_lanes`, none of them begun; `apart` says what they must share.
+        evaluate_every: updates between two evaluations; None: once an epoch.
+        max_steps: updates at most, for all or for each; None: each recipe's epochs.
+        metrics: what to measure at an evaluation, besides the loss; None: the task's metrics.
+
+    Raises:
+        InputError: the trainings cannot be lanes of one computation, and why.
+
+    >>> import steepest
+    >>> recipes = [steepest.Recipe(steepest.adam(lr), batch=32, epochs=5) for lr in (0.1, 0.01, 0.001)]
+    >>> for events in Lanes(prepare_lanes("iris", recipes, seeds=[3, 3, 3])):
+    ...     best = min(events, key=lambda place: events[place].metrics["loss"])
+    >>> recipes[best].rule
+    adam(0.1)
+    """
+
+    def __init__(
+        self,
+        trainings: Sequence[Training],
+        *,
+        evaluate_every: int | None = None,
+        max_steps: int | Sequence[int] | None = None,
+        metrics: Sequence[Any] | None = None,
+    ) -> None:
+        if reason := apart(trainings):
+            raise InputError(f"these trainings cannot be lanes: {reason}; train them one by one")
+        first = trainings[0]
+        self.every = first.steps_per_epoch if evaluate_every is None else evaluate_every
+        whole("evaluate_every", self.every, 1)
+        self.names = _names(first, metrics)
+        ends = _lasts(trainings, max_steps)
+        self.lanes = [Lane(i, t, last, _plateau(t)) for i, (t, last) in enumerate(zip(trainings, ends, strict=True))]
+        self.clock = Clock("waiting")
+        self.step = 0
+        self._leaving: set[int] = set()
+        self._orders = torch.empty(len(trainings), 0, dtype=torch.int64)  # of this epoch's rows, lane by lane
+        self._bounds = batch_bounds(len(first.train), first.batch)
+        self._losses = losses_of(first.objective, first.loss)
+        self._random = RandomStream(first.seed, first.device)  # for what does not draw lane by lane
+        self._since: list[tuple[Tensor, int]] = []  # each lane's loss, and the rows of the step, since the last evaluation
+        for t in trainings:
+            t.model.train()
+            t.clock.count("waiting", 0.0)
+        self._stacked = Stacked([t.model for t in trainings], [t.seed for t in trainings])
+        self._begin()
+
+    def leave(self, place: int) -> None:
+        """Take a lane out; what it has learned stays in its training."""
+        self._leaving.add(place)
+
+    def __iter__(self) -> Iterator[dict[int, EvaluationEvent]]:
+        epoch = 0
+        while self.lanes:
+            yield from self._epoch(epoch)
+            epoch += 1
+
+    def close(self) -> None:
+        """Take all lanes out."""
+        self._leaving |= {lane.place for lane in self.lanes}
+        self._settle()
+
+    def make_step(self, rows_NB: Tensor, epoch: int) -> Tensor:
+        """Make one update of every lane from these rows of the training part; return each one's loss, shape (N,)."""
+        with blaming("training"):
+            inputs, targets = self._batch(rows_NB, epoch)
+            losses = self._losses(self._stacked(inputs), targets)
+            objective = self.first.objective
+            if objective.l1 or objective.l2:
+                losses = losses + self._stacked.penalty(objective.l1, objective.l2)
+            self._stacked.backward(losses.sum())
+            self._together.step()
+        return losses.detach()
+
+    def evaluated(self, rows_NB: Tensor) -> Tensor:
+        """Return what each lane's network gives for these rows of the training part, as in evaluation."""
+        inputs, _ = self._batch(rows_NB, 0)
+        with evaluation.evaluating(self.first.model):
+            return self._stacked(inputs)
+
+    @property
+    def first(self) -> Training:
+        return self.lanes[0].training
+
+    def _epoch(self, epoch: int) -> Iterator[dict[int, EvaluationEvent]]:
+        rows = len(self.first.train)
+        orders = [epoch_order(rows, lane.training.seed, epoch) for lane in self.lanes]
+        self._orders = torch.stack(orders).to(self.first.device)
+        for begin, end in self._bounds:
+            self.clock.to("train")
+            with self._random:
+                losses = self.make_step(self._orders[:, begin:end], epoch)
+            self.clock.to("waiting")
+            self._since.append((losses, end - begin))
+            self.step += 1
+            due = [lane for lane in self.lanes if self.step == lane.last or self.step % self.every == 0]
+            if due:
+                yield self._evaluate(due, epoch)
+                self._settle()
+            if not self.lanes:
+                return
+
+    def _batch(self, rows_NB: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
+        """Return inputs and targets of each lane, (N, B, ...); of rows that all share, expanded."""
+        N = len(rows_NB)
+        if self._share == ROWS:
+            return tuple(found.expand(N, *found.shape) for found in self.first.train.take(rows_NB[0]))  # type: ignore[return-value]
+        if self._share == PART:
+            return tuple(found.unflatten(0, rows_NB.shape) for found in self.first.train.take(rows_NB.flatten()))  # type: ignore[return-value]
+        found = [lane.training.batch_at(rows, epoch) for lane, rows in zip(self.lanes, rows_NB, strict=True)]
+        return torch.stack([inputs for inputs, _ in found]), torch.stack([targets for _, targets in found])
+
+    def _evaluate(self, due: list[Lane], epoch: int) -> dict[int, EvaluationEvent]:
+        """Measure the validation part for these lanes, and lower learning rates where a plateau asks for it."""
+        if self.first.device.type == "cuda":
+            self.clock.to("train")
+            torch.cuda.synchronize(self.first.device)
+        self.clock.to("evaluate")
+        for lane in due:
+            lane.training.optimizer.eval()
+        measured = self._measured(due)
+        losses = torch.stack([losses for losses, _ in self._since]).double().cpu().numpy()
+        means = np.average(losses, axis=0, weights=[rows for _, rows in self._since])
+        if self.step % self.every == 0:
+            self._since = []
+        events = {}
+        for i, lane in enumerate(self.lanes):
+            if lane in due:
+                found, mean = measured[lane.place], float(means[i])
+                factor = _lowered(lane, found, mean)
+                events[lane.place] = EvaluationEvent(self.step, epoch, mean, found, factor, lane.training)
+        self.clock.to("waiting")
+        self._share_out()
+        return events
+
+    def _measured(self, due: list[Lane]) -> dict[int, dict[str, Any]]:
+        """Return the metrics of these lanes, by place."""
+        first, part = self.first, self.first.validation
+        if part is None:
+            return {lane.place: {} for lane in due}
+        alike = all(lane.training.validation is part for lane in self.lanes)
+        raw = self._outputs() if alike and first.task.kind in TOGETHER else None
+        found = {}
+        for i, lane in enumerate(self.lanes):
+            t = lane.training
+            if lane in due:
+                mine = (part, t.task.data) if raw is not None else (t.validation, t.task.data)
+                args = (*mine, t.loss, t.objective)
+                predicted = evaluation.predict(t.model, *args) if raw is None else evaluation.as_predictions(raw[i], *args)  # type: ignore[arg-type]
+                found[lane.place] = measures.measure(t.task.measures(self.names), predicted)
+        return found
+
+    def _outputs(self) -> Tensor:
+        """Return what each lane's network gives for the validation part, shape (N, rows, ...)."""
+        first, N = self.first, len(self.lanes)
+        assert first.validation is not None
+        size = max(evaluation.rows_at_once(first.task.data.form) // N, 64)
+        with evaluation.evaluating(first.model):
+            found = [self._stacked(rows.expand(N, *rows.shape)) for rows in pieces(first.validation.inputs, size)]
+            return torch.cat(found, dim=1)
+
+    def _share_out(self) -> None:
+        """Give every lane its share of the seconds since this was last done."""
+        for stage in ("train", "evaluate"):
+            share = self.clock.seconds.pop(stage, 0.0) / len(self.lanes)
+            for lane in self.lanes:
+                lane.training.clock.count(stage, share)
+
+    def _settle(self) -> None:
+        """Let go who leaves, or has made its last step, and have the others' parameters hold the weights of the training."""
+        on = [i for i, lane in enumerate(self.lanes) if lane.place not in self._leaving and self.step < lane.last]
+        for i in on:
+            self.lanes[i].training.optimizer.train()
+        if len(on) == len(self.lanes):
+            return
+        self._stacked.keep(on)
+        self.lanes = [self.lanes[i] for i in on]
+        self._orders = self._orders[on]
+        self._since = [(losses[on], rows) for losses, rows in self._since]
+        self._begin()
+
+    def _begin(self) -> None:
+        """Settle what follows from which lanes are on."""
+        self._together = Together([lane.training.optimizer for lane in self.lanes])
+        trainings = [lane.training for lane in self.lanes]
+        self._share = ""
+        if trainings and all(t.train is trainings[0].train and not t.recipe.changes for t in trainings):
+            self._share = ROWS if len({t.seed for t in trainings}) == 1 else PART
+
+
+def prepare_lanes(
+    subject: Any, recipes: Sequence[Recipe | Rule | str], seeds: Sequence[int], *, device: Any = None
+) -> list[Training]:
+    """Set trainings up, one a recipe and seed, as `prepare` does each.
+
+    Args:
+        subject: a Task, or anything `steepest.task` takes.
+        recipes: how to learn, one a lane, as `fit` takes it.
+        seeds: initial weights and order of batches, one a lane.
+        device: where; None: CUDA when there is one.
+    """
+    job, found = task(subject), []
+    if len(recipes) != len(seeds):
+        raise InputError(f"lanes take one seed a recipe (got {len(recipes)} recipes and {len(seeds)} seeds)")
+    for each, seed in zip(recipes, seeds, strict=True):
+        recipe = as_recipe(each)
+        assert recipe is not None
+        found.append(prepare(job, recipe, seed=seed, device=device))
+        found[-1].clock.to("waiting")
+    return found
+
+
+def apart(trainings: Sequence[Training]) -> str | None:
+    """Return what keeps these trainings from being lanes of one computation, or None where nothing does."""
+    if not trainings:
+        return "there are none"
+    first = trainings[0]
+    for t in trainings[1:]:
+        for what, one, other in zip(SHARED, _shared(first), _shared(t), strict=True):
+            if one != other:
+                return f"they differ in {what}"
+        weighted = getattr(t.objective, "class_weights", None) is not None
+        if t.task.data is not first.task.data and weighted:
+            return "their classes are weighted by different data"
+    if any(t.optimizer.begun for t in trainings):
+        return "one of them has begun"
+    if any((t.plan.precision, t.plan.micro_batch) != (FLOAT32, None) for t in trainings):
+        return "a plan has one of them computed in another precision, or in pieces"
+    return _unfit(first.model)
+
+
+SHARED = ("the device", "the rows of the training part", "the batch", "the objective", "the kind of label", "the network")
+
+
+def _shared(t: Training) -> tuple[Any, ...]:
+    tensors = [(name, tuple(x.shape), x.dtype) for name, x in (*t.model.named_parameters(), *t.model.named_buffers())]
+    objective = (repr(t.objective), t.validation is None)
+    return t.device, len(t.train), t.batch, objective, t.task.kind, (repr(t.spec), str(t.model), tensors)
+
+
+def _unfit(model: nn.Module) -> str | None:
+    """Return which module of a network cannot be one of many, where that can be seen from outside."""
+    for name, module in model.named_modules():
+        where = f"{type(module).__name__}{f' ({name})' if name else ''}"
+        if isinstance(module, nn.RNNBase):
+            return f"{where} reads its steps in a call of its own, which takes one network at a time"
+        if hasattr(module, "_orig_mod"):
+            return f"{where} is compiled by torch"
+        hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values(), *module._backward_hooks.values()]
+        if any(not isinstance(hook, Watch) for hook in hooks):
+            return f"{where} has hooks of its own"
+    return None
+
+
+def _plateau(t: Training) -> PlateauState | None:
+    return PlateauState(t.recipe.plateau) if t.recipe.plateau else None
+
+
+def _lowered(lane: Lane, measured: dict[str, Any], train_loss: float) -> float:
+    """Lower a lane's learning rate where its plateau asks for it; return the factor that it has come to."""
+    if lane.plateau is None:
+        return 1.0
+    change = lane.plateau.see(measured.get(lane.plateau.plateau.metric, train_loss))
+    for group in lane.training.optimizer.param_groups:
+        group["lr"] = group["lr"] * change
+    return lane.plateau.factor
+
+
+def _lasts(trainings: Sequence[Training], max_steps: int | Sequence[int] | None) -> list[int]:
+    """Return each lane's last step."""
+    asked = max_steps if isinstance(max_steps, Sequence) else [max_steps] * len(trainings)
+    for value in asked:
+        if value is not None:
+            whole("max_steps", value, 1)
+    return [min(t.total_steps, most or t.total_steps) for t, most in zip(trainings, asked, strict=True)]
+
+
+def _names(first: Training, chosen: Sequence[Any] | None) -> tuple[Any, ...]:
+    """Return what is measured at an evaluation."""
+    watched = (first.task.goal.metric,) if first.task.goal else ()
+    return tuple(dict.fromkeys((*(first.task.metric_names if chosen is None else chosen), *watched, "loss")))
