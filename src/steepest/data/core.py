@@ -195,7 +195,8 @@ class Data:
         from .parts import Part
 
         taken, where = self.inputs.take(rows), torch.device(device)
-        found = self.preprocessing(taken)
+        made = self.preprocessing
+        found = getattr(made, "gathered", made)(taken)  # some make their inputs batch by batch
         inputs = (torch.from_numpy(found) if isinstance(found, np.ndarray) else found).to(where)
         if isinstance(taken, Stream):
             return Part(name, inputs, taken.following().to(where))
