@@ -103,8 +103,8 @@ def from_dataset(
     streams = any(kind.__name__ == "IterableDataset" for kind in type(dataset).__mro__)
     if streams or not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
         raise InputError(
-            "expected a map-style Dataset (with len and indexing); collect an iterable one into arrays first"
-            f" (got {type(dataset).__name__})"
+            "expected a map-style Dataset (with len and indexing); of a stream say how many rows are an epoch, and which are "
+            f"held out: steepest.stream(dataset, rows=100_000, held_out=2_000) (got {type(dataset).__name__})"
         )
     if isinstance(dataset, str | tuple | list | dict | np.ndarray) or hasattr(dataset, "detach"):
         raise InputError(
