@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,16 @@ def read_archive(path: str | Path, on_disk: bool | None = None) -> dict[str, Any
             return {name: np.atleast_1d(archive[name]) for name in archive.files}
     except InputError:
         raise
-    except (ValueError, TypeError, OSError, MemoryError, zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+    except (
+        ValueError,
+        TypeError,
+        OSError,
+        MemoryError,
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        NotImplementedError,
+    ) as error:
         raise InputError(f"{path} is not a readable npz archive ({error})") from None
 
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Subset
@@ -158,8 +159,11 @@ class Mapped:
         assert dim == 0
         places = index.cpu().numpy()
         found = None if self.ahead is None else self.ahead.take(places)
-        read = torch.from_numpy(self.lines.read(places) if found is None else found).to(self.device)
-        return read.to(self.dtype) if self.by is None else self.by(read)
+        read = self.lines.read(places) if found is None else found
+        if read.dtype != np.uint8:  # of files, in any size and order of bytes
+            read = read.astype(np.int64 if self.dtype == torch.int64 else np.float32, copy=False)
+        x = torch.from_numpy(read).to(self.device)
+        return x.to(self.dtype) if self.by is None else self.by(x)
 
     @contextmanager
     def read_ahead(self, batches: Iterable[Tensor]) -> Iterator[None]:

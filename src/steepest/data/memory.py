@@ -63,7 +63,7 @@ def arrays(
         tell_spellings(targets, report)
         dealt = deal(targets, parts, seed, name)
         return Data(name, frame_columns(frame, report), targets, dealt, report, scaling)
-    values = X if isinstance(X, Lines) else _left(X, on_disk)
+    values = X if isinstance(X, Lines) else _left(X, on_disk, "X")
     if images is None:
         images = values.ndim == 4 or (values.ndim == 3 and values.dtype == np.uint8)
     labels = _labels(y, len(values), "y")
@@ -84,26 +84,26 @@ def arrays(
     return Data(name, inputs, targets, dealt, report, scaling, test_given=num_test > 0)
 
 
-def _left(X: Any, on_disk: bool | None) -> np.ndarray | Lines:
+def _left(X: Any, on_disk: bool | None, what: str) -> np.ndarray | Lines:
     """Return numbers in memory, or where they are left on disk."""
     mapped = lines_of(X)
     if mapped is not None and too_large(mapped.nbytes, on_disk):
-        _check_numbers(mapped)
+        _check_numbers(mapped, what)
         return mapped
-    values = to_numbers(X, "X")
+    values = to_numbers(X, what)
     return stored_arrays(values) if on_disk else values
 
 
-def _check_numbers(lines: Lines) -> None:
+def _check_numbers(lines: Lines, what: str) -> None:
     """Raise unless all rows on disk hold numbers, and none that is missing or infinite."""
     if lines.dtype.kind not in "biuf":
-        raise InputError(f"X: expected numbers (got {lines.dtype})")
+        raise InputError(f"{what}: expected numbers (got {lines.dtype})")
     begin = 0
     for some in in_chunks(lines) if lines.dtype.kind == "f" else ():
         wrong = ~(np.abs(some) <= LARGEST).reshape(len(some), -1).all(axis=1)
         if wrong.any():
             row = begin + int(np.flatnonzero(wrong)[0])
-            raise InputError(f"X holds a missing or infinite value in row {row}, or one too large for float32; correct it")
+            raise InputError(f"{what} holds a missing or infinite value in row {row}, or one too large for float32; correct it")
         begin += len(some)
 
 
@@ -111,7 +111,7 @@ def _shaped(values: np.ndarray | Lines, images: bool, scaling: str, integers: bo
     """Return an array as the kind of data that it is."""
     if images:
         return Images(channels_first(values))
-    if isinstance(values, Lines) and (values.ndim == 2 and scaling != "none"):
+    if isinstance(values, Lines) and (values.ndim <= 2 and scaling != "none"):
         raise InputError(
             f"a table of {values.nbytes:,} bytes does not fit into memory, where tables are scaled; scale its columns yourself "
             "and give scaling='none', or fewer rows"
@@ -125,9 +125,7 @@ def _with_test(
     values: np.ndarray | Lines, targets: Targets, test: tuple[Any, Any], source: str, report: CleaningReport
 ) -> tuple[np.ndarray | Lines, Targets, int]:
     """Return inputs and targets with those of the test part appended, and how many those are."""
-    more = (
-        test[0] if isinstance(test[0], Lines) else _left(test[0], isinstance(values, Lines) and lines_of(test[0]) is not None)
-    )
+    more = test[0] if isinstance(test[0], Lines) else _left(test[0], isinstance(values, Lines), "test X")
     labels = _labels(test[1], len(more), "test y")
     if more.shape[1:] != values.shape[1:]:
         raise InputError(f"test inputs have shape {more.shape[1:]} per row, training inputs {values.shape[1:]}")
