@@ -169,8 +169,21 @@ def test_a_mapped_file_is_looked_through_for_what_is_no_number(tmp_path: Path) -
     values = RNG.normal(size=(90, 20, 20)).astype(np.float32)
     values[41, 3, 3] = np.nan
     np.save(tmp_path / "x.npy", values)
-    with pytest.raises(steepest.InputError, match="missing or infinite value in row 41"):
-        steepest.arrays(np.load(tmp_path / "x.npy", mmap_mode="r"), Y, scaling="none")
+    for given, on_disk in ((np.load(tmp_path / "x.npy", mmap_mode="r"), None), (values, True)):
+        with pytest.raises(steepest.InputError, match="missing or infinite value in row 41"):
+            steepest.arrays(given, Y, scaling="none", on_disk=on_disk)
+
+
+def test_a_test_part_is_written_behind_the_rest(tmp_path: Path) -> None:
+    test = X[:30], Y[:30]
+    expected = steepest.arrays(X, Y, test=test)
+    np.save(tmp_path / "x.npy", X.astype(">i2"))  # bytes in the other order
+    np.save(tmp_path / "test.npy", test[0])
+    mapped, mapped_test = (np.load(tmp_path / name, mmap_mode="r") for name in ("x.npy", "test.npy"))
+    for inputs, test_inputs in ((X, test[0]), (mapped, mapped_test), (mapped, test[0])):
+        data = steepest.arrays(inputs, Y, test=(test_inputs, test[1]), on_disk=True, images=True)
+        for part in ("train", "test"):
+            torch.testing.assert_close(inputs_of(data, part), inputs_of(expected, part), rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.usefixtures("little_memory")

@@ -72,12 +72,15 @@ def arrays(
     num_test = 0
     if test is not None:
         values, targets, num_test = _with_test(values, targets, test, name, report)
+    if on_disk and isinstance(values, np.ndarray):
+        values = stored_arrays(values)
     inputs = _shaped(values, images, scaling, integers)
     missing = int(np.isnan(values).sum()) if isinstance(values, np.ndarray) and values.dtype.kind == "f" else 0
     if missing and inputs.kind != "table":
         raise InputError(f"X holds {missing} NaN values; only tables may have missing cells")
     report.add("missing cells", missing, "filled with the training median")
     if isinstance(values, Lines):
+        _check_numbers(values)
         tell(report, values, "images" if images else "rows")
     tell_spellings(targets, report)
     dealt = deal(targets, parts, seed, name, num_test)
@@ -85,25 +88,21 @@ def arrays(
 
 
 def _left(X: Any, on_disk: bool | None, what: str) -> np.ndarray | Lines:
-    """Return numbers in memory, or where they are left on disk."""
+    """Return numbers, or where they lie on disk if they are to stay there."""
     mapped = lines_of(X)
-    if mapped is not None and too_large(mapped.nbytes, on_disk):
-        _check_numbers(mapped, what)
-        return mapped
-    values = to_numbers(X, what)
-    return stored_arrays(values) if on_disk else values
+    return mapped if mapped is not None and too_large(mapped.nbytes, on_disk) else to_numbers(X, what)
 
 
-def _check_numbers(lines: Lines, what: str) -> None:
+def _check_numbers(lines: Lines) -> None:
     """Raise unless all rows on disk hold numbers, and none that is missing or infinite."""
     if lines.dtype.kind not in "biuf":
-        raise InputError(f"{what}: expected numbers (got {lines.dtype})")
+        raise InputError(f"X: expected numbers (got {lines.dtype})")
     begin = 0
     for some in in_chunks(lines) if lines.dtype.kind == "f" else ():
         wrong = ~(np.abs(some) <= LARGEST).reshape(len(some), -1).all(axis=1)
         if wrong.any():
             row = begin + int(np.flatnonzero(wrong)[0])
-            raise InputError(f"{what} holds a missing or infinite value in row {row}, or one too large for float32; correct it")
+            raise InputError(f"X holds a missing or infinite value in row {row}, or one too large for float32; correct it")
         begin += len(some)
 
 
