@@ -58,7 +58,8 @@ class Feed:
 def once(source: Any) -> Iterator[Pair]:
     """Yield the inputs and labels of a stream, from its beginning to its end; whatever fails in it is named."""
     with blaming("the stream"):
-        rows = iter(source() if callable(source) else source)
+        begun: Any = source() if callable(source) else source
+        rows = iter(begun)
     for number in itertools.count():
         with blaming(f"row {number} of the stream"):
             item = next(rows, OVER)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def stream(
-    source: Callable[[], Any] | Any,
+    source: Any,
     *,
     rows: int,
     held_out: int | tuple[Any, Any],
