@@ -33,6 +33,7 @@ _PUBLIC = {
     ),
     "data": (
         "Data", "arrays", "read_characters", "read_images", "read_series", "read_sounds", "read_table", "read_texts",
+        "stream",
     ),
     "models": (
         "ModelSpec", "additive_model", "bag_of_words", "gru", "linear_model", "lstm", "mlp", "residual_cnn", "rnn",

@@ -70,18 +70,18 @@ DOWNLOADS = {
 }
 
 
-def cache_base() -> Path:
-    """Return the folder of what is kept between trainings: `STEEPEST_CACHE`, else `~/.cache/steepest`."""
+def download_folder(name: str) -> Path:
+    """Return where a set of `DOWNLOADS` is kept."""
+    return cache_folder("data") / name
+
+
+def cache_folder(name: str) -> Path:
+    """Return a folder for what can be had again: in `STEEPEST_CACHE`, else in `~/.cache/steepest`."""
     try:
         base = os.environ.get("STEEPEST_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "steepest"
-        return Path(base).expanduser()
+        return Path(base).expanduser() / name
     except RuntimeError as error:
         raise InputError(f"no folder to keep data in ({error}); name one with STEEPEST_CACHE") from None
-
-
-def download_folder(name: str) -> Path:
-    """Return where a set of `DOWNLOADS` is kept: under `data` of the cache."""
-    return cache_base() / "data" / name
 
 
 def is_download(source: str) -> bool:

@@ -7,6 +7,7 @@ from .loading import builtin, load, read_images
 from .memory import arrays
 from .recordings import read_sounds
 from .series import read_series
+from .streams import stream
 from .tables import read_table
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "read_sounds",
     "read_table",
     "read_texts",
+    "stream",
 ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -37,3 +39,10 @@ def batch_bounds(num_rows: int, batch: int) -> list[tuple[int, int]]:
     if len(begins) > 1 and batch > 1 and num_rows - begins[-1] == 1:
         begins.pop()
     return list(zip(begins, [*begins[1:], num_rows], strict=True))
+
+
+def batch_rows(num_rows: int, batch: int, seed: int) -> Iterator[Tensor]:
+    """Yield the rows of each batch of a training, epoch after epoch, without end."""
+    for epoch in itertools.count():
+        order = epoch_order(num_rows, seed, epoch)
+        yield from (order[begin:end] for begin, end in batch_bounds(num_rows, batch))

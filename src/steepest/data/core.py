@@ -20,6 +20,7 @@ from .targets import Targets
 from .texts import TextPreprocessing
 
 if TYPE_CHECKING:
+    from .feeds import Feed
     from .parts import Part
 
 CERTIFICATION = "certification"
@@ -56,6 +57,7 @@ class Data:
         learned: what fitting the preprocessing found in the training part; `cleaning` tells it too.
         plain_targets: whether the numbers to predict are kept as they are.
         spelling: whether rows of text say how words are spelled; None: as they were fitted.
+        feed: of a stream, what the training part goes on with after the rows that are held here.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Data:
     learned: list[Finding] = field(default_factory=list)
     plain_targets: bool = False
     spelling: bool | None = None
+    feed: Feed | None = None
 
     def __post_init__(self) -> None:
         check_scaling(self.scaling)
@@ -92,7 +95,8 @@ class Data:
 
     def describe(self) -> str:
         """Return one line: name, size, what is predicted."""
-        return f"{self.name}   {self.inputs.describe()}, {self.targets.describe()}"
+        after = "" if self.feed is None else f", and what comes after, in epochs of {self.feed.rows:,} rows"
+        return f"{self.name}   {self.inputs.describe()}, {self.targets.describe()}{after}"
 
     # -- preprocessing, fitted on the training part only --------------------------------------------------------------
 
@@ -162,8 +166,8 @@ class Data:
     # -- parts --------------------------------------------------------------------------------------------------------
 
     def size(self, name: str) -> int:
-        """Return how many rows a part has; this reads nothing."""
-        return len(self.parts[name])
+        """Return how many rows a part has, the training part of a stream those of an epoch; this reads nothing."""
+        return self.feed.rows if self.feed is not None and name == "train" else len(self.parts[name])
 
     def part(self, name: str, by: str, device: Any = "cpu") -> Part:
         """Return a part as tensors, and record who read it.
@@ -195,7 +199,8 @@ class Data:
         from .parts import Part
 
         taken, where = self.inputs.take(rows), torch.device(device)
-        found = self.preprocessing(taken)
+        made = self.preprocessing
+        found = getattr(made, "gathered", made)(taken)  # some make their inputs batch by batch
         inputs = (torch.from_numpy(found) if isinstance(found, np.ndarray) else found).to(where)
         if isinstance(taken, Stream):
             return Part(name, inputs, taken.following().to(where))
@@ -203,10 +208,20 @@ class Data:
         if self.targets.kind == "regression":
             shift, scale = self.target_scale
             values = ((values - shift) / scale).astype(np.float32)
-        return Part(name, inputs, torch.as_tensor(values).to(where))
+        targets = torch.as_tensor(values).to(where)
+        if self.feed is not None and name == "train":
+            from .feeds import StreamPart
+
+            return StreamPart(name, inputs, targets, self.feed, self)
+        return Part(name, inputs, targets)
 
     def with_parts(self, parts: Mapping[str, np.ndarray]) -> Data:
         """Return the same data dealt out anew; preprocessing is fitted again, on the new training part."""
+        if self.feed is not None:
+            raise InputError(
+                f"{self.name} is a stream: its rows cannot be dealt out anew, nor into folds; collect as many as that needs "
+                "into arrays"
+            )
         told = [finding for finding in self.cleaning.findings if not any(finding is one for one in self.learned)]
         return replace(self, parts=_full(parts), cleaning=replace(self.cleaning, findings=told), learned=[])
 
@@ -247,7 +262,7 @@ class Data:
             "kind": self.kind,
             "rows": len(self),
             "size": self.inputs.describe(),
-            "parts": {name: len(rows) for name, rows in self.parts.items()},
+            "parts": {name: self.size(name) for name in self.parts},
             "target": self.targets.kind,
             "classes": list(self.targets.classes) if self.targets.classes else None,
             "cleaning": self.cleaning.to_dict(),

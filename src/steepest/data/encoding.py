@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from .cleaning import Table, typed_as
 from .frames import is_frame, is_records, to_numbers, to_polars
 from .inputs import Arrays, Images, Series, Texts
 from .language import CharacterPreprocessing
+from .lines import Lines
 from .pictures import as_pictures
 from .preprocessing import ArrayPreprocessing, ImagePreprocessing, Preprocessing, TablePreprocessing
 from .reading import RawTable, read_frame
@@ -136,15 +138,25 @@ def _check_columns(raw: RawTable, names: Iterable[str]) -> None:
         raise InputError(f"{rows} the column {lacking!r} that the model was trained on ({they} {listed(raw.frame.columns)})")
 
 
-def channels_first(images: np.ndarray, shape: tuple[int, ...] | None = None) -> np.ndarray:
+@overload
+def channels_first(images: np.ndarray, shape: tuple[int, ...] | None = None) -> np.ndarray: ...
+
+
+@overload
+def channels_first(images: Lines, shape: tuple[int, ...] | None = None) -> Lines: ...
+
+
+def channels_first(images: np.ndarray | Lines, shape: tuple[int, ...] | None = None) -> np.ndarray | Lines:
     """Return images as (rows, channels, height, width), from that, (rows, height, width[, channels]) or flat rows."""
     if shape is not None and images.shape[1:] == tuple(shape):
         return images
-    if shape is not None and images.ndim == 2 and images.shape[1] == int(np.prod(shape)):
+    if isinstance(images, np.ndarray) and shape is not None and images.ndim == 2 and images.shape[1] == int(np.prod(shape)):
         return images.reshape(-1, *shape)
     if images.ndim == 3:
-        return images[:, None]
+        return replace(images, axes=(-1, 0, 1)) if isinstance(images, Lines) else images[:, None]
     if images.ndim == 4 and images.shape[-1] in (1, 3, 4) and images.shape[1] not in (1, 3, 4):
+        if isinstance(images, Lines):
+            return replace(images, axes=(2, 0, 1))
         return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
     if images.ndim == 4:
         return images

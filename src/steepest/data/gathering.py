@@ -1,18 +1,24 @@
-"""Rows that are not lines of one tensor, gathered when a batch asks for them: unequally long ones, windows, Datasets.
+"""Rows that are not lines of one tensor, gathered when a batch asks for them: unequally long ones, windows, pixels, files,
+Datasets.
 
 Each stands where a tensor of all rows would stand, and has what a batch needs of one: `len`, `index_select`, `dtype`, `device`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Subset
 
 from ..errors import blaming
+from .ahead import ReadAhead
+from .lines import Lines
 
 
 @dataclass
@@ -92,6 +98,98 @@ class Spelled(Gathered):
         return self.flat.index_select(0, places.reshape(-1)).reshape(*places.shape, -1)
 
 
+@dataclass(frozen=True)
+class Standard:
+    """How numbers are standardised: `(x - shift) / scale`, in float32; both of shape (1, channels, 1, 1)."""
+
+    shift: Tensor
+    scale: Tensor
+
+    @classmethod
+    def of(cls, shift: Sequence[float], scale: Sequence[float]) -> Standard:
+        return cls(*(torch.tensor(numbers, dtype=torch.float32).reshape(1, -1, 1, 1) for numbers in (shift, scale)))
+
+    def to(self, device: torch.device) -> Standard:
+        return Standard(self.shift.to(device), self.scale.to(device))
+
+    def __call__(self, x_BCHW: Tensor) -> Tensor:
+        return x_BCHW.to(torch.float32).sub_(self.shift).div_(self.scale)  # in place: a copy of its own, of 8 bits
+
+
+@dataclass
+class Pixels(Gathered):
+    """Images held in 8 bits, a quarter of the memory, and standardised when a batch asks for them."""
+
+    # flat: (rows, channels, height, width)
+    by: Standard
+
+    def __len__(self) -> int:
+        return len(self.flat)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.float32
+
+    def to(self, device: torch.device) -> Pixels:
+        return Pixels(self.flat.to(device), self.by.to(device))
+
+    def index_select(self, dim: int, index: Tensor) -> Tensor:
+        assert dim == 0
+        return self.by(self.flat.index_select(0, index))
+
+
+@dataclass
+class Mapped:
+    """Rows that lie on disk, read when a batch asks for them, or before where `read_ahead` was told which will be asked for."""
+
+    lines: Lines
+    dtype: torch.dtype
+    by: Standard | None = None
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    ahead: ReadAhead | None = field(default=None, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def to(self, device: torch.device) -> Mapped:
+        where = torch.device(device)
+        return Mapped(self.lines, self.dtype, None if self.by is None else self.by.to(where), where)
+
+    def index_select(self, dim: int, index: Tensor) -> Tensor:
+        assert dim == 0
+        places = index.cpu().numpy()
+        found = None if self.ahead is None else self.ahead.take(places)
+        read = self.lines.read(places) if found is None else found
+        if read.dtype != np.uint8:  # of files, in any size and order of bytes
+            read = read.astype(np.int64 if self.dtype == torch.int64 else np.float32, copy=False)
+        x = torch.from_numpy(read).to(self.device)
+        return x.to(self.dtype) if self.by is None else self.by(x)
+
+    @contextmanager
+    def read_ahead(self, batches: Iterable[Tensor]) -> Iterator[None]:
+        """While this is open, a thread reads the rows of these batches, in which they are to be asked for."""
+        if self.ahead is not None:  # one reader at a time; whoever comes in between reads for himself
+            yield
+            return
+        reader = ReadAhead(self.lines.read, (index.cpu().numpy() for index in batches), self.lines.row_bytes)
+        with reader:
+            self.ahead = reader
+            try:
+                yield
+            finally:
+                self.ahead = None
+
+
+@contextmanager
+def reading_ahead(rows: Rows, batches: Iterable[Tensor]) -> Iterator[None]:
+    """While this is open, rows on disk are read before they are asked for; others are there already."""
+    if isinstance(rows, Mapped):
+        with rows.read_ahead(batches):
+            yield
+    else:
+        yield
+
+
 @dataclass
 class Fetched:
     """Rows of a PyTorch Dataset, fetched item by item at each batch, so that random transforms stay random."""
@@ -120,4 +218,4 @@ class Fetched:
             return torch.as_tensor(whole[at][0])
 
 
-Rows = Tensor | Ragged | Windows | Spelled | Fetched
+Rows = Tensor | Ragged | Windows | Spelled | Pixels | Mapped | Fetched

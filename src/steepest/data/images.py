@@ -12,10 +12,12 @@ import numpy as np
 from ..errors import InputError
 from ..sources import read_bytes
 from .archives import read_archive
+from .cache import tell
 from .cleaning import CleaningReport
 from .core import Data
 from .folders import classes_of
 from .inputs import Images
+from .lines import Lines
 from .pictures import PICTURES, decode
 
 IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -27,20 +29,32 @@ TEST_SETS = ("t10k", "test")
 class LabelledArrays:
     """Inputs and labels of a training file and, where there is one, of a test file."""
 
-    inputs: np.ndarray
+    inputs: np.ndarray | Lines
     labels: np.ndarray
-    test_inputs: np.ndarray | None
+    test_inputs: np.ndarray | Lines | None
     test_labels: np.ndarray | None
     source: str
 
 
 def read_folder(
-    path: Path, *, size: object, on_bad_row: str, scaling: str, kind: str | None, parts: tuple[float, ...], seed: int, name: str
+    path: Path,
+    *,
+    size: object,
+    on_bad_row: str,
+    on_disk: bool | None,
+    scaling: str,
+    kind: str | None,
+    parts: tuple[float, ...],
+    seed: int,
+    name: str,
 ) -> Data:
     """Read a folder of classes with files of images; folders test and validation beside train are those parts."""
     report = CleaningReport()
     found = classes_of(path, PICTURES, report)
-    values, kept = decode(found.files, [str(file) for file in found.files], report, size=size, on_bad_row=on_bad_row)
+    names = [str(file) for file in found.files]
+    values, kept = decode(found.files, names, report, size=size, on_bad_row=on_bad_row, on_disk=on_disk)
+    if isinstance(values, Lines):
+        tell(report, values, "images")
     found = found.take(kept)
     targets, dealt = found.deal(path, parts, seed, name, kind)
     report.rows, report.columns = len(values), int(np.prod(values.shape[1:]))
@@ -70,10 +84,10 @@ def read_idx(path: str | Path) -> np.ndarray:
     return np.frombuffer(content, dtype=dtype, offset=begin).reshape(shape).astype(dtype.newbyteorder("="))
 
 
-def read_images(path: str | Path) -> LabelledArrays:
+def read_images(path: str | Path, on_disk: bool | None = None) -> LabelledArrays:
     """Read labelled images from an idx file (its labels and test set lie beside it), a folder of them, or an npz archive."""
     path = Path(path)
-    return _npz(path) if path.suffix == ".npz" else _idx_set(path)
+    return _npz(path, on_disk) if path.suffix == ".npz" else _idx_set(path)
 
 
 def is_image_source(path: Path) -> bool:
@@ -119,8 +133,8 @@ def _idx_pair(folder: Path, name: str, sets: dict[str, dict[str, Path]]) -> tupl
     return images, labels
 
 
-def _npz(path: Path) -> LabelledArrays:
-    arrays = read_archive(path)
+def _npz(path: Path, on_disk: bool | None) -> LabelledArrays:
+    arrays = read_archive(path, on_disk)
     for inputs, labels, test_inputs, test_labels in (
         ("x_train", "y_train", "x_test", "y_test"),
         ("X_train", "y_train", "X_test", "y_test"),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 
 from .columns import Reading
+from .lines import Lines
 
 if TYPE_CHECKING:
     from .findings import CleaningReport
@@ -41,9 +42,9 @@ class Inputs(Protocol):
 
 @dataclass(frozen=True)
 class Images:
-    """Images of shape (rows, channels, height, width), uint8 or numbers."""
+    """Images of shape (rows, channels, height, width), uint8 or numbers, in memory or on disk."""
 
-    values: np.ndarray
+    values: np.ndarray | Lines
     kind: ClassVar[str] = "image"
 
     def __len__(self) -> int:
@@ -66,9 +67,9 @@ class Images:
 
 @dataclass(frozen=True)
 class Arrays:
-    """Rows of any shape, handed over as they are: as float32, or as whole numbers."""
+    """Rows of any shape, in memory or on disk, handed over as they are: as float32, or as whole numbers."""
 
-    values: np.ndarray
+    values: np.ndarray | Lines
     integers: bool = False
     kind: ClassVar[str] = "array"
 

@@ -38,6 +38,7 @@ def read_images(
     *,
     size: Any = None,
     on_bad_row: str = "stop",
+    on_disk: bool | None = None,
     scaling: str = "standard",
     kind: str | None = None,
     parts: tuple[float, ...] = SHARES,
@@ -53,6 +54,8 @@ def read_images(
         path: the folder or file; folders `train`, `test` and `validation` of folders of classes are those parts.
         size: (height, width) that images in files are resized to; None: they must have one size.
         on_bad_row: at an image that cannot be read, `"stop"`, or `"skip"` it and say so.
+        on_disk: whether images are kept in the cache on disk and read batch by batch; None: where they would take more than
+            half of the free memory.
         scaling: of pixels, per channel: `"standard"`, `"minmax"`, `"robust"` or `"none"`.
         kind: `"classification"` or `"regression"`; None: told from the labels.
         parts: shares of train, validation, test and certificate.
@@ -62,20 +65,21 @@ def read_images(
     path = Path(path)
     if path.is_dir() and holds(path, PICTURES):
         return read_folder(
-            path, size=size, on_bad_row=on_bad_row, scaling=scaling, kind=kind, parts=parts, seed=seed,
+            path, size=size, on_bad_row=on_bad_row, on_disk=on_disk, scaling=scaling, kind=kind, parts=parts, seed=seed,
             name=name or path.resolve().name,
         )  # fmt: skip
     if size is not None:
         raise InputError(f"size is for folders of image files; the images of {path} have one size")
-    found = read_cifar(path) if is_cifar(path) else read_image_arrays(path)
+    found = read_cifar(path) if is_cifar(path) else read_image_arrays(path, on_disk)
     test = None
     if found.test_inputs is not None and found.test_labels is not None:
         test = (found.test_inputs, found.test_labels)
     images = found.inputs.ndim in (3, 4)
     label = name or Path(found.source).name.split(".")[0]
     return arrays(
-        found.inputs, found.labels, test=test, images=images, scaling=scaling, kind=kind, parts=parts, seed=seed, name=label
-    )
+        found.inputs, found.labels, test=test, images=images, scaling=scaling, on_disk=on_disk, kind=kind, parts=parts,
+        seed=seed, name=label,
+    )  # fmt: skip
 
 
 def from_dataset(
@@ -99,8 +103,8 @@ def from_dataset(
     streams = any(kind.__name__ == "IterableDataset" for kind in type(dataset).__mro__)
     if streams or not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
         raise InputError(
-            "expected a map-style Dataset (with len and indexing); collect an iterable one into arrays first"
-            f" (got {type(dataset).__name__})"
+            "expected a map-style Dataset (with len and indexing); of a stream say how many rows are an epoch, and which are "
+            f"held out: steepest.stream(dataset, rows=100_000, held_out=2_000) (got {type(dataset).__name__})"
         )
     if isinstance(dataset, str | tuple | list | dict | np.ndarray) or hasattr(dataset, "detach"):
         raise InputError(

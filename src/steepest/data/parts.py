@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from .batches import batch_bounds, epoch_order
-from .gathering import Rows, Windows
+from .batches import batch_bounds, batch_rows, epoch_order
+from .gathering import Rows, Windows, reading_ahead
 
 
 @dataclass
@@ -33,6 +34,12 @@ class Part:
         for begin, end in batch_bounds(len(self), batch):
             yield self.take(order[begin:end])
 
+    @contextmanager
+    def read_ahead(self, seed: int, batch: int) -> Iterator[None]:
+        """While this is open, the batches of a training from its beginning on are read before they are asked for."""
+        with reading_ahead(self.inputs, batch_rows(len(self), batch, seed)):
+            yield
+
     def in_order(self, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (inputs, targets) in the order of the rows, for evaluation."""
         yield from zip(pieces(self.inputs, batch), pieces(self.targets, batch), strict=True)
@@ -40,8 +47,10 @@ class Part:
 
 def pieces(rows: Rows, size: int) -> Iterator[Tensor]:
     """Yield rows in their order, so many at a time."""
-    for begin in range(0, len(rows), size):
-        if isinstance(rows, Tensor):
-            yield rows[begin : begin + size]
-        else:
-            yield rows.index_select(0, torch.arange(begin, min(begin + size, len(rows)), device=rows.device))
+    if isinstance(rows, Tensor):
+        yield from (rows[begin : begin + size] for begin in range(0, len(rows), size))
+        return
+    places = list(torch.arange(len(rows), device=rows.device).split(size))
+    with reading_ahead(rows, places if len(places) > 1 else ()):
+        for some in places:
+            yield rows.index_select(0, some)

@@ -1,14 +1,17 @@
 """Images in files, decoded by Pillow into one array, in two passes.
 
-The first pass reads what the heads of the files declare: sizes and colours give the array its shape, and what could not fit
-into memory is refused before a pixel is decoded. The second decodes each image into its place.
+The first pass reads what the heads of the files declare: sizes and colours give the array its shape, and settle whether it fits
+into memory before a pixel is decoded. The second decodes each image into its place, there or in the cache on disk.
 """
 
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib
 import io
+import math
+import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,9 +23,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError, needs, one_of
-from .archives import SHARE_OF_MEMORY, free_memory
+from .archives import SHARE_OF_MEMORY, free_memory, too_large
+from .cache import Wanted, stored
 from .cleaning import CleaningReport
 from .folders import Sought
+from .lines import Lines
 
 PICTURES = Sought("image", (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif"))
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF")  # and no other decoder is let near a file, whatever it says it is
@@ -70,7 +75,8 @@ def decode(
     size: Any = None,
     channels: int | None = None,
     on_bad_row: str | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
+    on_disk: bool | None = False,
+) -> tuple[np.ndarray | Lines, np.ndarray]:
     """Return images as one uint8 array (rows, channels, height, width), and which of the given ones its rows are.
 
     Args:
@@ -80,6 +86,8 @@ def decode(
         size: (height, width) that all are resized to; None: they must have one size.
         channels: 1 or 3; None: 1 where all are grey, else 3.
         on_bad_row: `"stop"` at an image that cannot be read, or `"skip"` it; None: stop, where nobody can ask for skipping.
+        on_disk: whether the images of paths are decoded into the cache, and left there; None: where they would take more than
+            half of the free memory.
     """
     size = check_size(size)
     one_of("on_bad_row", on_bad_row, ("stop", "skip", None))
@@ -91,32 +99,68 @@ def decode(
             raise InputError(f"no readable image among {len(given)}" + (f": {next(iter(bad.values()))}" if bad else ""))
         height, width = size or _common_size(heads, names)
         channels = channels or (1 if all(head.grey for head in heads.values()) else 3)
-        promised = len(heads) * channels * height * width
-        if promised > limit:
+        job = _Job(given, heads, (channels, height, width), names, bad, on_bad_row)
+        if too_large(job.nbytes, on_disk):
+            values, kept = _cached(job)
+        elif job.nbytes > limit:
             raise InputError(
-                f"{len(heads):,} images of {height} x {width} take {promised:,} bytes, more than half of the free memory "
+                f"{len(heads):,} images of {height} x {width} take {job.nbytes:,} bytes, more than half of the free memory "
                 f"({limit:,.0f}); give a smaller size (--size), or fewer images"
             )
-        values = np.empty((len(heads), channels, height, width), dtype=np.uint8)
-        place = {i: row for row, i in enumerate(heads)}
-        fill = _filling(given, heads, values, place)
-        kept = [i for i, _ in _each(fill, heads, names, bad, on_bad_row)]
-    if len(kept) < len(heads):
-        values = values[[place[i] for i in kept]]
+        else:
+            values, kept = np.empty((len(heads), *job.row), dtype=np.uint8), []
+            for i, pixels in job.decoded():
+                values[len(kept)] = pixels
+                kept.append(i)
+            values = values[: len(kept)]
     _tell(report, [heads[i] for i in kept], (height, width), bad)
     return values, np.array(kept, dtype=np.int64)
 
 
-def _filling(given: Sequence[Any], heads: dict[int, Head], values: np.ndarray, place: dict[int, int]) -> Callable[[int], None]:
-    """Return what decodes one image into its place."""
-    channels, height, width = values.shape[1:]
+@dataclass
+class _Job:
+    """Images to be decoded, all to rows of one shape."""
 
-    def fill(i: int) -> None:
-        with _opened(given[i]) as image:
-            pixels = np.asarray(_ready(image, heads[i], channels, (height, width)))
-        values[place[i]] = pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+    given: Sequence[Any]
+    heads: dict[int, Head]
+    row: tuple[int, int, int]
+    names: Sequence[str]
+    bad: dict[int, str]
+    on_bad_row: str | None
 
-    return fill
+    @property
+    def nbytes(self) -> int:
+        return len(self.heads) * math.prod(self.row)
+
+    def decoded(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield the place and the pixels of each image that can be read, in their order."""
+        return _each(self._pixels, self.heads, self.names, self.bad, self.on_bad_row)
+
+    def _pixels(self, i: int) -> np.ndarray:
+        channels, *size = self.row
+        with _opened(self.given[i]) as image:
+            pixels = np.asarray(_ready(image, self.heads[i], channels, (size[0], size[1])))
+        return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+
+
+def _cached(job: _Job) -> tuple[Lines, list[int]]:
+    """Return images decoded into the cache, now unless they are there already, and which of the given ones they are."""
+    before = set(job.bad)
+
+    def write(about: dict[str, Any]) -> Iterator[np.ndarray]:
+        kept = about["kept"] = []
+        for i, pixels in job.decoded():
+            kept.append(i)
+            yield pixels[None]
+        about["bad"] = [[i, why] for i, why in job.bad.items() if i not in before]
+
+    digest = hashlib.sha256(repr([job.row, job.on_bad_row]).encode())
+    for i in job.heads:
+        status = Path(job.given[i]).stat()
+        digest.update(os.fsencode(Path(job.given[i]).absolute()) + f"\0{status.st_size},{status.st_mtime_ns}\n".encode())
+    found = stored(Wanted(digest.hexdigest(), job.row, np.dtype(np.uint8), len(job.heads), write))
+    job.bad.update((i, why) for i, why in found.about["bad"])
+    return found.lines, found.about["kept"]
 
 
 def _each(
@@ -247,4 +291,6 @@ def as_pictures(rows: Any, channels: int, size: tuple[int, int]) -> np.ndarray |
     if channels not in (1, 3):
         raise InputError(f"this model reads images of {channels} channels; files have 1 or 3: pass an array")
     names = [f"image {i}" if is_picture(item) else str(item) for i, item in enumerate(given)]
-    return decode(given, names, CleaningReport(), size=size, channels=channels)[0]
+    values, _ = decode(given, names, CleaningReport(), size=size, channels=channels)
+    assert isinstance(values, np.ndarray)
+    return values

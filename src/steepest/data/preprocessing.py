@@ -19,7 +19,8 @@ from ..values import tupled
 from .columns import Column, Reading, Table
 from .findings import CleaningReport
 from .inputs import Arrays, Images, Inputs, Items
-from .scaling import scaler_numbers
+from .lines import Lines, in_chunks
+from .scaling import chunked_numbers, counted_numbers, scaler_numbers
 from .steps import STEPS, CodeStep, NumberStep, Step, fit_categories, fit_dates, fit_words, step_from_dict
 
 if TYPE_CHECKING:
@@ -166,7 +167,19 @@ class ImagePreprocessing:
     def __call__(self, images: Images) -> np.ndarray:
         shift = np.asarray(self.shift, dtype=np.float32).reshape(1, -1, 1, 1)
         scale = np.asarray(self.scale, dtype=np.float32).reshape(1, -1, 1, 1)
-        return (images.values.astype(np.float32) - shift) / scale
+        return (np.asarray(images.values, dtype=np.float32) - shift) / scale
+
+    def gathered(self, images: Images) -> np.ndarray | Rows:
+        """Return the same inputs, made batch by batch where the images are held in 8 bits, or on disk."""
+        import torch
+
+        from .gathering import Mapped, Pixels, Standard
+
+        values = images.values
+        by = Standard.of(self.shift, self.scale)
+        if isinstance(values, Lines):
+            return Mapped(values, torch.float32, by)
+        return Pixels(torch.from_numpy(np.ascontiguousarray(values)), by) if values.dtype == np.uint8 else self(images)
 
     def to_dict(self) -> dict[str, Any]:
         return {"kind": "image", **asdict(self)}
@@ -176,12 +189,25 @@ class ImagePreprocessing:
         return cls(**tupled(value, "image_shape", "shift", "scale"))
 
 
-def fit_images(images: np.ndarray, scaling: str) -> ImagePreprocessing:
-    """Fit on training images of shape (rows, channels, height, width)."""
-    every = max(1, len(images) // MAX_IMAGES_FITTED)
-    pixels = images[::every].transpose(0, 2, 3, 1).reshape(-1, images.shape[1]).astype(np.float64)
-    shift, scale = scaler_numbers(pixels, scaling)
+def fit_images(images: np.ndarray | Lines, scaling: str) -> ImagePreprocessing:
+    """Fit on training images of shape (rows, channels, height, width), some at a time where they need not lie in memory."""
+    sample = images[:: max(1, len(images) // MAX_IMAGES_FITTED)]
+    if sample.dtype == np.uint8:
+        counts = np.zeros((256, images.shape[1]), dtype=np.int64)
+        for some in in_chunks(sample):
+            for channel in range(images.shape[1]):
+                counts[:, channel] += np.bincount(some[:, channel].reshape(-1), minlength=256)
+        shift, scale = counted_numbers(counts, scaling)
+    elif isinstance(sample, Lines):
+        shift, scale = chunked_numbers(map(_pixels, in_chunks(sample)), scaling)
+    else:
+        shift, scale = scaler_numbers(_pixels(sample), scaling)
     return ImagePreprocessing(tuple(images.shape[1:]), tuple(shift.tolist()), tuple(scale.tolist()), scaling)  # type: ignore[arg-type]
+
+
+def _pixels(images: np.ndarray) -> np.ndarray:
+    """Return the pixels of images, a column a channel."""
+    return images.transpose(0, 2, 3, 1).reshape(-1, images.shape[1])
 
 
 @dataclass(frozen=True)
@@ -197,6 +223,15 @@ class ArrayPreprocessing:
 
     def __call__(self, arrays: Arrays) -> np.ndarray:
         return np.ascontiguousarray(arrays.values, dtype=self.dtype)
+
+    def gathered(self, arrays: Arrays) -> np.ndarray | Rows:
+        """Return the same inputs, read batch by batch where they lie on disk."""
+        import torch
+
+        from .gathering import Mapped
+
+        values = arrays.values
+        return Mapped(values, getattr(torch, self.dtype)) if isinstance(values, Lines) else self(arrays)
 
     def to_dict(self) -> dict[str, Any]:
         return {"kind": "array", **asdict(self)}

@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..gradient import GradientFunction
 from ..plans import Plan, as_plan
 from ..records import jsonable
-from ..sources import cache_base
+from ..sources import cache_folder
 from ..values import name_of
 from .run import versions
 from .setup import Training
@@ -55,4 +55,4 @@ def keep(key: str, choice: dict[str, Any]) -> None:
 
 
 def _folder() -> Path:
-    return cache_base() / FOLDER
+    return cache_folder(FOLDER)

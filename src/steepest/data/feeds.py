@@ -1,0 +1,124 @@
+"""Streams as a training reads them: rows that come one after the other, of which nobody knows how many there are."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import InputError, blaming, shown
+from .encoding import encode_rows
+from .parts import Part
+
+if TYPE_CHECKING:
+    from .core import Data
+
+Pair = tuple[np.ndarray, Any]
+OVER = object()
+
+
+@dataclass(frozen=True)
+class Feed:
+    """What a stream comes from: a function that returns its pairs, or an IterableDataset; both can be begun anew.
+
+    Attributes:
+        source: the function, or what is iterated over.
+        rows: how many rows count as an epoch.
+        skip: rows at its beginning that are held out.
+        shape: of an input.
+    """
+
+    source: Callable[[], Any] | Any
+    rows: int
+    skip: int
+    shape: tuple[int, ...]
+
+    def pairs(self) -> Iterator[Pair]:
+        """Yield inputs and labels without end; a stream that ends is begun anew."""
+        while True:
+            came = 0
+            for came, (x, y) in enumerate(once(self.source), 1):
+                if came <= self.skip:
+                    continue
+                if x.shape != self.shape:
+                    raise InputError(f"row {came - 1} of the stream has shape {x.shape}, the rows before it {self.shape}")
+                yield x, y
+            if came <= self.skip:
+                raise InputError(
+                    f"the stream ended after {came} rows, of which {self.skip} are held out; begun anew, it must go on"
+                )
+
+
+def once(source: Any) -> Iterator[Pair]:
+    """Yield the inputs and labels of a stream, from its beginning to its end; whatever fails in it is named."""
+    with blaming("the stream"):
+        begun: Any = source() if callable(source) else source
+        rows = iter(begun)
+    for number in itertools.count():
+        with blaming(f"row {number} of the stream"):
+            item = next(rows, OVER)
+            if item is OVER:
+                return
+            if not isinstance(item, tuple | list) or len(item) != 2:
+                raise InputError(f"row {number} of the stream must be a pair (input, label) (got {type(item).__name__})")
+            x, y = item
+            pair = (_as_array(x), _as_array(y)[()] if hasattr(y, "__array__") or hasattr(y, "detach") else y)
+        yield pair
+
+
+def _as_array(value: Any) -> np.ndarray:
+    return value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
+
+
+@dataclass
+class StreamPart(Part):
+    """The training part of a stream. While a training reads it, each batch is what comes next, whichever rows are asked for;
+    else rows are those that the preprocessing was fitted on, which `inputs` and `targets` hold.
+    """
+
+    feed: Feed
+    data: Data
+    flow: Iterator[Pair] | None = field(default=None, repr=False)
+
+    def __len__(self) -> int:
+        return self.feed.rows
+
+    @contextmanager
+    def read_ahead(self, seed: int, batch: int) -> Iterator[None]:
+        """While this is open, batches come from the beginning of the stream; nothing is read ahead, because whatever a stream
+        draws at random is to be drawn at its step.
+        """
+        del seed, batch
+        self.flow = self.feed.pairs()
+        try:
+            yield
+        finally:
+            self.flow = None
+
+    def take(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        if self.flow is None:
+            return super().take(rows % len(self.targets))
+        pairs = list(itertools.islice(self.flow, len(rows)))
+        found = encode_rows(np.stack([x for x, _ in pairs]), self.data.preprocessing)
+        inputs = torch.from_numpy(found) if isinstance(found, np.ndarray) else found.index_select(0, torch.arange(len(rows)))
+        return inputs.to(self.targets.device), self._codes([y for _, y in pairs]).to(self.targets.device)
+
+    def _codes(self, labels: list[Any]) -> Tensor:
+        classes = self.data.targets.classes
+        if classes is None:
+            shift, scale = self.data.target_scale
+            return torch.as_tensor(((np.asarray(labels, dtype=np.float64) - shift) / scale).astype(np.float32))
+        places = {label: i for i, label in enumerate(classes)}
+        for label in labels:
+            if label not in places:
+                raise InputError(
+                    f"the stream brings the label {shown(label)}, which is not among its first {len(self.data)} rows; have "
+                    "more of them looked at: fitted_on="
+                )
+        return torch.tensor([places[label] for label in labels])
