@@ -139,19 +139,15 @@ def steps(
     names = tuple(dict.fromkeys((*(task.metric_names if metrics is None else metrics), *watched, "loss")))
     last = min(training.total_steps, max_steps or training.total_steps)
     every = evaluate_every or training.steps_per_epoch
-    return _reading_ahead(training, _train(training, names, every, last, gradient))
-
-
-def _reading_ahead(t: Training, events: Events) -> Events:
-    """Pass events on; meanwhile rows that lie on disk are read before their step."""
-    with t.train.read_ahead(t.seed, t.batch):
-        yield from events
+    return _train(training, names, every, last, gradient)
 
 
 def _train(t: Training, names: tuple[Any, ...], every: int, last: int, gradient: GradientFunction) -> Events:
+    """Pass the events on; meanwhile the plan's settings are held, and rows that lie on disk are read before their step."""
     conditions = Conditions(t.plan)
     try:
-        yield from _epochs(t, names, every, last, gradient, conditions)
+        with t.train.read_ahead(t.seed, t.batch):
+            yield from _epochs(t, names, every, last, gradient, conditions)
     finally:
         conditions.release()
 
