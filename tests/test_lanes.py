@@ -124,7 +124,7 @@ class Convolutions(nn.Sequential):
     def __init__(self) -> None:
         super().__init__(
             nn.Unflatten(1, (1, 8, 8)),
-            nn.Conv2d(1, 4, 3, stride=2),
+            nn.Conv2d(1, 4, 3, stride=2, bias=False),  # before a norm its gradient is rounding alone, which Adam makes large
             nn.BatchNorm2d(4),
             nn.ReLU(),
             nn.Flatten(),
