@@ -17,11 +17,13 @@ from ..data.batches import batch_bounds, epoch_order
 from ..defaults import default_recipe
 from ..errors import blaming, whole
 from ..gradient import GradientFunction, StepResult, plain
+from ..plans import Plan, as_plan
 from ..reach import Reach, metric
 from ..recipes import Plateau, Recipe, as_recipe
 from ..rules import Rule
 from ..tasks import task as as_task
 from .conditions import Conditions
+from .pilot import default_plan
 from .randomness import RandomStream
 from .setup import Training, prepare
 
@@ -107,6 +109,7 @@ def steps(
     max_steps: int | None = None,
     metrics: Sequence[Any] | None = None,
     gradient: GradientFunction = plain,
+    plan: Plan | str | None = None,
     training: Training | None = None,
 ) -> Events:
     """Train, yielding an event after every update and every evaluation of the validation part; stop by leaving the loop.
@@ -120,6 +123,7 @@ def steps(
         max_steps: updates at most; None: the recipe's epochs.
         metrics: what to measure at an evaluation, besides the loss, as `Task` takes it; None: the task's metrics.
         gradient: how a gradient is obtained, see `steepest.gradient`.
+        plan: how it is carried out; None: what is known to suit the machine, nothing is measured.
         training: a prepared training instead of one made from the arguments before.
 
     >>> import steepest
@@ -132,6 +136,7 @@ def steps(
         task = as_task(task)
         recipe = as_recipe(recipe) or default_recipe(task.data.form, task.data.size("train"), task.model)
         training = prepare(task, recipe, seed=seed, device=device)
+        training.follow(as_plan(plan) or default_plan(training))
     for name, value in (("evaluate_every", evaluate_every), ("max_steps", max_steps)):
         if value is not None:
             whole(name, value, 1)
