@@ -14,7 +14,7 @@ import torch
 from .defaults import default_recipe
 from .errors import InputError, blaming
 from .gradient import plain
-from .machine import Ceilings, ceilings, cpu_flags, has_bfloat16, memory_bytes
+from .machine import Ceilings, ceilings, cpu_flags, has_bfloat16, memory_bytes, name_of_device
 from .plans import FLOAT32, Plan
 from .recipes import as_recipe
 from .tasks import Task, called, task
@@ -46,7 +46,7 @@ class Machine:
         half = "" if found.bfloat16_flops is None else f", bfloat16 {si(found.bfloat16_flops)}FLOP/s"
         return (
             f"{self.device}   {self.cores} cores{memory}   {' '.join(self.units)}   torch {self.torch}\n"
-            f"ceilings, {found.threads} threads: products in float32 {si(found.float32_flops)}FLOP/s{half}, "
+            f"ceilings, {found.threads} thread{'s' * (found.threads > 1)}: products in float32 {si(found.float32_flops)}FLOP/s{half}, "
             f"memory {si(found.memory_bytes_s)}B/s"
         )
 
@@ -118,7 +118,7 @@ def doctor(subject: Any = None, recipe: Any = None, *, seed: int = 0, device: An
     where = choose_device(device)
     known = cpu_flags()
     machine = Machine(
-        torch.cuda.get_device_name(where) if where.type == "cuda" else "CPU", len(_cores()),
+        name_of_device(where), len(_cores()),
         tuple(unit for unit in UNITS if unit in known), memory_bytes(), torch.__version__, ceilings(where),
     )  # fmt: skip
     if isinstance(subject, str) and ".py:" in subject:

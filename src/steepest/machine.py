@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import platform
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -40,6 +41,20 @@ def cpu_flags() -> set[str]:
     return set(next((line.split(":", 1)[1].split() for line in lines if line.startswith(("flags", "Features"))), []))
 
 
+def name_of_device(device: Any) -> str:
+    """Return what a device is called: a GPU's name, or `CPU` and the processor's."""
+    if device.type == "cuda":
+        import torch
+
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    return f"CPU ({name})"
+
+
 def memory_bytes() -> int | None:
     """Return the memory of the machine, or None where the system does not tell."""
     try:
@@ -67,7 +82,6 @@ def ceilings(device: Any = "cpu") -> Ceilings:
     import torch
 
     where = torch.device(device)
-    name = torch.cuda.get_device_name(where) if where.type == "cuda" else "CPU"
     rates = {}
     for dtype in (torch.float32, torch.bfloat16) if has_bfloat16(where) else (torch.float32,):
         a, b = (torch.randn(SIDE, SIDE, device=where).to(dtype) for _ in range(2))
@@ -75,7 +89,7 @@ def ceilings(device: Any = "cpu") -> Ceilings:
     source = torch.ones(COPIED, device=where)
     target = torch.empty_like(source)
     copied = 2 * 4 * COPIED / _best_s(lambda: target.copy_(source), where)
-    return Ceilings(name, torch.get_num_threads(), rates[torch.float32], rates.get(torch.bfloat16), copied)
+    return Ceilings(name_of_device(where), torch.get_num_threads(), rates[torch.float32], rates.get(torch.bfloat16), copied)
 
 
 def _best_s(work: Callable[[], Any], device: Any) -> float:

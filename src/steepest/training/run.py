@@ -26,6 +26,7 @@ from ..data.stored import from_dict
 from ..data.transcribed import spelled
 from ..errors import InputError
 from ..forms import Form
+from ..machine import name_of_device
 from ..objectives import Objective, OwnObjective, mse
 from ..recipes import read
 from ..records import Record, find, reading, replacing
@@ -50,18 +51,9 @@ def versions(device: torch.device) -> dict[str, str]:
         "torch": torch.__version__,
         "numpy": np.__version__,
         "platform": platform.platform(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        "device": name_of_device(device),
         "threads": str(torch.get_num_threads()),
     }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        name = platform.processor() or platform.machine()
-    return f"CPU ({name})"
 
 
 def weights_sha256(model: nn.Module) -> str:
