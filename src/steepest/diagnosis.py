@@ -44,9 +44,10 @@ class Machine:
         found = self.ceilings
         memory = "" if self.memory_bytes is None else f"   {self.memory_bytes / 2**30:.0f} GiB"
         half = "" if found.bfloat16_flops is None else f", bfloat16 {si(found.bfloat16_flops)}FLOP/s"
+        threads = f"{found.threads} thread{'s' * (found.threads > 1)}"
         return (
             f"{self.device}   {self.cores} cores{memory}   {' '.join(self.units)}   torch {self.torch}\n"
-            f"ceilings, {found.threads} thread{'s' * (found.threads > 1)}: products in float32 {si(found.float32_flops)}FLOP/s{half}, "
+            f"ceilings, {threads}: products in float32 {si(found.float32_flops)}FLOP/s{half}, "
             f"memory {si(found.memory_bytes_s)}B/s"
         )
 
