@@ -130,9 +130,10 @@ def main() -> None:
         arguments = [argument.replace(str(ROOT), ".") for argument in case.arguments]
         results[case.name] = {"case": case.name, "arguments": arguments, "bars": case.bars, "limit_s": case.limit_s,
                               "beside": beside, "runs": runs}  # fmt: skip
+        in_order = [results[case.name] for case in CASES if case.name in results]
+        common.write("defaults", options, n=SEEDS, results=in_order)  # after each case: all of them take long
     print()
     common.show(["data", "bar", "mean [min, max]", "met", "seconds", "MB", "beside"], rows)
-    common.write("defaults", options, n=SEEDS, results=[results[case.name] for case in CASES if case.name in results])
 
 
 def _kept() -> dict[str, Any]:
