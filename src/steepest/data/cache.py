@@ -8,7 +8,6 @@ that want the same entry one writes, the others wait.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import io
 import itertools
@@ -217,7 +216,12 @@ def _flush_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock that ends with the process, however that ends."""
+    """Hold a lock that ends with the process, however that ends; Windows has none of these, and there the last writer wins."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
     with path.open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
