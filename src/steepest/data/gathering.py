@@ -6,9 +6,11 @@ Each stands where a tensor of all rows would stand, and has what a batch needs o
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import Subset
 
 from ..errors import blaming
-from .ahead import ReadAhead
+from .ahead import MOST_BATCHES, ReadAhead
 from .lines import Lines
 
 
@@ -113,7 +115,7 @@ class Standard:
         return Standard(self.shift.to(device), self.scale.to(device))
 
     def __call__(self, x_BCHW: Tensor) -> Tensor:
-        return x_BCHW.to(torch.float32).sub_(self.shift).div_(self.scale)  # in place: a copy of its own, of 8 bits
+        return x_BCHW.to(torch.float32, copy=True).sub_(self.shift).div_(self.scale)
 
 
 @dataclass
@@ -147,6 +149,8 @@ class Mapped:
     by: Standard | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     ahead: ReadAhead | None = field(default=None, repr=False)
+    spare: deque[np.ndarray] = field(default_factory=partial(deque, maxlen=MOST_BATCHES), repr=False)
+    # memory of batches that are used up, for those to come
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -159,11 +163,21 @@ class Mapped:
         assert dim == 0
         places = index.cpu().numpy()
         found = None if self.ahead is None else self.ahead.take(places)
-        read = self.lines.read(places) if found is None else found
+        stored = self._gather(places) if found is None else found
+        read = self.lines.in_order(stored)
         if read.dtype != np.uint8:  # of files, in any size and order of bytes
             read = read.astype(np.int64 if self.dtype == torch.int64 else np.float32, copy=False)
         x = torch.from_numpy(read).to(self.device)
-        return x.to(self.dtype) if self.by is None else self.by(x)
+        made = x.to(self.dtype, copy=True) if self.by is None else self.by(x)
+        self.spare.append(stored)
+        return made
+
+    def _gather(self, places: np.ndarray) -> np.ndarray:
+        try:
+            into = self.spare.pop()
+        except IndexError:  # none is left; asked first, another thread could take it in between
+            into = None
+        return self.lines.gather(places, into)
 
     @contextmanager
     def read_ahead(self, batches: Iterable[Tensor]) -> Iterator[None]:
@@ -171,13 +185,14 @@ class Mapped:
         if self.ahead is not None:  # one reader at a time; whoever comes in between reads for himself
             yield
             return
-        reader = ReadAhead(self.lines.read, (index.cpu().numpy() for index in batches), self.lines.row_bytes)
+        reader = ReadAhead(self._gather, (index.cpu().numpy() for index in batches), self.lines.row_bytes)
         with reader:
             self.ahead = reader
             try:
                 yield
             finally:
                 self.ahead = None
+                self.spare.clear()
 
 
 @contextmanager

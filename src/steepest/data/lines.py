@@ -85,10 +85,17 @@ class Lines:
 
     def read(self, places: np.ndarray | slice = slice(None)) -> np.ndarray:
         """Return the rows at these places."""
-        wanted = self.rows[places]
-        return self._in_order(_opened(self.path, self.offset, self.stored, self.kind).take(wanted))
+        return self.in_order(self.gather(places))
 
-    def _in_order(self, stored: np.ndarray) -> np.ndarray:
+    def gather(self, places: np.ndarray | slice, into: np.ndarray | None = None) -> np.ndarray:
+        """Return the rows at these places as they are stored; `into` is memory to use, if it is of their size."""
+        wanted = self.rows[places]
+        if into is None or into.shape != (len(wanted), *self.stored):
+            into = np.empty((len(wanted), *self.stored), dtype=self.dtype)
+        _opened(self.path, self.offset, self.stored, self.kind).take(wanted, into)
+        return into
+
+    def in_order(self, stored: np.ndarray) -> np.ndarray:
         """Return stored rows with their axes in order."""
         if self.axes is None:
             return stored
@@ -110,8 +117,8 @@ class _Opened:
         self._waits = True  # whether the last rows had to be waited for
         self._held = 0
 
-    def take(self, rows: np.ndarray) -> np.ndarray:
-        """Return rows by their numbers; where the disk is waited for, it is told of all of them first, in their order."""
+    def take(self, rows: np.ndarray, into: np.ndarray) -> None:
+        """Read rows by their numbers; where the disk is waited for, it is told of all of them first, in their order."""
         if len(rows) and rows.max() >= len(self._rows):
             raise InputError(
                 f"{self._path} was cut off: {len(self._rows):,} rows are left in it, row {rows.max():,} is missing"
@@ -119,14 +126,13 @@ class _Opened:
         if self._waits:
             self._tell(rows)
         began = time.perf_counter()
-        found = self._rows.take(rows, axis=0)
-        pages = 1 + found.nbytes // mmap.PAGESIZE
+        self._rows.take(rows, axis=0, out=into, mode="clip")  # "raise" would fill a copy first; they are within bounds
+        pages = 1 + into.nbytes // mmap.PAGESIZE
         self._waits = time.perf_counter() - began > A_PAGE_S * max(len(rows), pages)
-        self._held += found.nbytes
+        self._held += into.nbytes
         if self._held > HELD_BYTES:
             self._map.madvise(mmap.MADV_DONTNEED)
             self._held = 0
-        return found
 
     def _tell(self, rows: np.ndarray) -> None:
         line = np.sort(rows)
