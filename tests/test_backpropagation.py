@@ -1,4 +1,4 @@
-"""Backpropagation written out: bit for bit what autograd finds, in training too, and left alone where it does not hold."""
+"""Backpropagation written out: what autograd finds, in training too, and left alone where it does not hold."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NETWORKS: dict[str, list[nn.Module]] = {
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("train", [True, False])
-def test_gradients_are_those_of_autograd_bit_for_bit(name: str, train: bool) -> None:
+def test_gradients_are_those_of_autograd(name: str, train: bool) -> None:
     torch.manual_seed(0)
     net = nn.Sequential(*NETWORKS[name]).train(train)
     x, targets = torch.randn(20, 12), torch.randint(0, 3, (20,))
