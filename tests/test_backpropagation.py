@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 import steepest
-from steepest.backpropagation import dense_end, loss_and_gradient
+from steepest.backpropagation import HALF_PAYS, dense_end, loss_and_gradient
 from steepest.plans import Plan
+
+LOSS = steepest.cross_entropy(), nn.functional.cross_entropy
 
 
 class Doubled(nn.Module):
@@ -37,7 +39,7 @@ def test_gradients_are_those_of_autograd(name: str, train: bool) -> None:
     torch.manual_seed(0)
     net = nn.Sequential(*NETWORKS[name]).train(train)
     x, targets = torch.randn(20, 12), torch.randint(0, 3, (20,))
-    dense = dense_end(net, x[:2])
+    dense = dense_end(net, x[:2], *LOSS)
     assert dense is not None
     assert dense.free
     for _ in range(2):  # the second time into the memory of the first
@@ -55,6 +57,49 @@ def test_gradients_are_those_of_autograd(name: str, train: bool) -> None:
         )
         for p, other in zip(net.parameters(), theirs, strict=True):
             torch.testing.assert_close(p.grad, other, rtol=1e-6, atol=1e-7)
+
+
+def test_in_bfloat16_only_large_products_are_rounded() -> None:
+    torch.manual_seed(0)
+    wide = HALF_PAYS // (64 * 128) + 1
+    net = nn.Sequential(nn.Linear(wide, 128), nn.ReLU(), nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 3))
+    x, back = torch.randn(64, wide), torch.randn(64, 3) / 64
+    found = {}
+    for half in (False, True):
+        dense = dense_end(net, x[:2], *LOSS, half=half)
+        assert dense is not None
+        outputs = dense.outputs(x)
+        assert [kept.dtype for kept in dense.saved[1::2]] == [torch.bfloat16 if half else torch.float32, *[torch.float32] * 2]
+        dense.backward(back)
+        assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in net.parameters())
+        found[half] = [outputs, *(p.grad.clone() for p in net.parameters() if p.grad is not None)]
+    net.zero_grad()
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = net(x).float()
+    outputs.backward(back)
+    autocast = [outputs.detach(), *(p.grad for p in net.parameters() if p.grad is not None)]
+    for exact, rounded, theirs in zip(found[False], found[True], autocast, strict=True):
+        assert (exact - rounded).norm() <= 1.1 * (exact - theirs).norm()
+
+
+def test_what_comes_before_is_rounded_as_autocast_does_it() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 3))
+    x, back = torch.randn(16, 1, 8, 8), torch.randn(16, 3)
+    dense = dense_end(net, x[:2], *LOSS, half=True)
+    assert dense is not None
+    with torch.autocast("cpu", torch.bfloat16):
+        features = net[:3](x).float()
+    dense.outputs(x)
+    assert torch.equal(dense.saved[0], features)
+    dense.backward(back)
+    mine = [p.grad.clone() for p in net.parameters() if p.grad is not None]
+    net.zero_grad()
+    with torch.autocast("cpu", torch.bfloat16):
+        features = net[:3](x).float()
+    net[3](features).backward(back)
+    for p, other in zip(net.parameters(), mine, strict=True):
+        torch.testing.assert_close(p.grad, other, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -102,16 +147,25 @@ def tied() -> nn.Sequential:
 )
 def test_other_networks_are_left_to_autograd(net: nn.Module) -> None:
     rows = torch.randn(2, 12, dtype=next(net.parameters()).dtype)
-    assert dense_end(net, rows) is None
+    assert dense_end(net, rows, *LOSS) is None
 
 
 def test_rows_of_steps_are_left_to_autograd() -> None:
-    assert dense_end(nn.Sequential(nn.Linear(12, 3)), torch.randn(2, 5, 12)) is None
+    assert dense_end(nn.Sequential(nn.Linear(12, 3)), torch.randn(2, 5, 12), *LOSS) is None
+
+
+def test_another_loss_is_not_served() -> None:
+    net = nn.Sequential(nn.Linear(12, 8), nn.ReLU(), nn.Linear(8, 3))
+    dense = dense_end(net, torch.randn(2, 12), *LOSS)
+    assert dense is not None
+    assert dense.serves(net, *LOSS)
+    assert not dense.serves(net, LOSS[0], nn.functional.multi_margin_loss)
+    assert not dense.serves(nn.Sequential(*net), *LOSS)
 
 
 def test_who_listens_or_freezes_is_heard() -> None:
     net = nn.Sequential(nn.Linear(12, 8), nn.ReLU(), nn.Linear(8, 3))
-    dense = dense_end(net, torch.randn(2, 12))
+    dense = dense_end(net, torch.randn(2, 12), *LOSS)
     assert dense is not None
     handle = net[1].register_forward_hook(lambda *_: None)
     assert not dense.free

@@ -221,6 +221,19 @@ def test_a_folder_of_images_is_decoded_once_into_the_cache(tmp_path: Path, monke
         steepest.read_images(root)  # a file has changed: all is decoded again
 
 
+def test_the_cache_of_images_knows_them_when_others_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = picture_folder(tmp_path / "pets")
+    (root / "cat" / "00a.png").write_bytes(b"no image")
+    monkeypatch.setattr(archives, "free_memory", lambda: 2**10)
+    first = steepest.read_images(root, on_bad_row="skip")
+    (root / "cat" / "00a.png").unlink()
+    monkeypatch.setattr(pictures, "_ready", None)  # nothing is decoded again
+    second = steepest.read_images(root, on_bad_row="skip")
+    assert len(first) == len(second) == 39
+    assert torch.equal(inputs_of(first), inputs_of(second))
+    assert torch.equal(first.part("train", by="test").targets, second.part("train", by="test").targets)  # type: ignore[arg-type]
+
+
 # -- whatever happens to the cache ------------------------------------------------------------------------------------
 
 WRITE = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from torch import nn
 import steepest
 from steepest.errors import InputError
 from steepest.forms import Form
-from steepest.gradient import accumulated, plain
+from steepest.gradient import StepContext, StepResult, accumulated, plain, sharpness_aware
 from steepest.plans import Plan, as_plan
 from steepest.training import pilot, remembered
+from steepest.training.settings import Tf32
 from steepest.training.setup import Training, prepare
 
 RECIPE = steepest.Recipe(steepest.adamw(0.01), batch=32, epochs=2)
@@ -67,6 +69,7 @@ def test_a_wrong_plan_is_one_line(text: str, told: str) -> None:
     ("plan", "far"),
     [
         (Plan(threads=1), 1e-6),
+        (Plan(written_out=False), 1e-5),
         (Plan(channels_last=True), 1e-4),
         (Plan(micro_batch=7), 1e-4),
         (Plan("bfloat16"), 0.05),
@@ -83,6 +86,7 @@ def test_the_same_is_learned_under_every_plan(plan: Plan, far: float) -> None:
     assert run.facts["plan"]["source"] == "given"
     for mine, theirs in zip(run.facts["curve"], as_it_stands.facts["curve"], strict=True):
         assert mine["train_loss"] == pytest.approx(theirs["train_loss"], abs=far)
+        assert mine["loss"] == pytest.approx(theirs["loss"], abs=far)
 
 
 def test_weights_and_gradients_stay_float32_under_bfloat16() -> None:
@@ -273,3 +277,64 @@ def test_the_command_line_takes_a_plan(capsys: pytest.CaptureFixture[str], tmp_p
     assert "plan: float32, 1 thread (given)" in capsys.readouterr().out
     assert main(["fit", "iris", "--plan", "Plan(precision='int4')", *home]) == 2
     assert "precision must be" in capsys.readouterr().err
+
+
+# -- nothing is changed for others ------------------------------------------------------------------------------------
+
+
+def test_following_a_plan_changes_nothing_of_the_network() -> None:
+    parts: list[nn.Module] = [nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.Flatten(), nn.Linear(400, 3)]
+    net = nn.Sequential(*parts)
+    parts[1].eval()  # frozen
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    t = training(lambda: net)
+    for plan in (Plan(), Plan("bfloat16"), Plan(written_out=False)):
+        t.follow(plan)
+    for name, value in t.model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    assert [module.training for module in t.model] == [True, False, True, True, True]  # pyright: ignore
+
+
+def test_threads_are_the_callers_between_steps_and_after_trainings_that_take_turns() -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        loops = [steepest.steps("iris", "sgd(0.01)", plan=Plan(threads=1)) for _ in range(2)]
+        for loop in loops:
+            next(loop)
+            assert torch.get_num_threads() == 2
+        for loop in loops:
+            loop.close()
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_tf32_holds_where_it_is_wanted_only() -> None:
+    before = torch.backends.cuda.matmul.fp32_precision
+    with Tf32(False):
+        assert torch.backends.cuda.matmul.fp32_precision == before
+    with Tf32(True):
+        assert torch.backends.cuda.matmul.fp32_precision == "tf32"
+    assert torch.backends.cuda.matmul.fp32_precision == before
+
+
+def test_a_gradient_function_may_change_the_loss() -> None:
+    def doubled(context: StepContext) -> StepResult:
+        return plain(replace(context, loss=lambda outputs, targets: 2 * context.loss(outputs, targets)))
+
+    t = training(lambda: nn.Sequential(nn.Flatten(), nn.Linear(144, 3)))
+    context = t.context(*t.batch_at(torch.arange(8), 0))
+    assert t.dense is not None
+    assert doubled(context).loss.item() == pytest.approx(2 * plain(context).loss.item())
+
+
+def test_plans_are_kept_by_what_gradients_are_called() -> None:
+    t = training()
+    keys = [remembered.key_of(t, each) for each in (plain, accumulated(2), accumulated(3), sharpness_aware(0.1))]
+    assert None not in keys
+    assert len(set(keys)) == 4
+    nameless = remembered.key_of(t, lambda context: plain(replace(context, micro_batch=2)))
+    assert nameless is None
+    remembered.keep(nameless, {"plan": "Plan(threads=1)"})
+    assert remembered.recall(nameless) is None

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import steepest
+from steepest.training.lanes import apart, prepare_lanes
 
 CENTRES = np.array([[2.0, 0, 0], [0, 2, 0], [0, 0, 2]])
 
@@ -131,3 +132,24 @@ def test_what_goes_wrong_later_stops_the_training_in_one_line(odd: Any, message:
 
     with pytest.raises(steepest.InputError, match=message):
         fit(steepest.stream(later, rows=100, held_out=20, fitted_on=50))
+
+
+def test_trainings_that_take_turns_read_the_stream_each_for_itself() -> None:
+    data = steepest.stream(points, rows=100, held_out=20, fitted_on=50)
+    task = steepest.task(data)
+    recipe = steepest.Recipe(steepest.sgd(0.01), batch=25, epochs=2)
+
+    def losses(loop: Any) -> Iterator[float]:
+        return (float(event.result.loss) for event in loop if isinstance(event, steepest.StepEvent))
+
+    alone = list(losses(steepest.steps(task, recipe)))
+    short, long = losses(steepest.steps(task, recipe, max_steps=2)), losses(steepest.steps(task, recipe))
+    turns = [(mine, next(long)) for mine in short]
+    assert turns == [(loss, loss) for loss in alone[:2]]
+    assert list(long) == alone[2:]
+
+
+def test_a_stream_is_not_shared_by_lanes() -> None:
+    task = steepest.task(steepest.stream(points, rows=100, held_out=20, fitted_on=50))
+    reason = apart(prepare_lanes(task, ["sgd(0.01)", "sgd(0.1)"], [0, 0]))
+    assert reason == "what comes from a stream comes once, to one training"

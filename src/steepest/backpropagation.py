@@ -7,7 +7,8 @@ step of a perceptron 784-64-64-10 with 128 rows took 1.2 times as long (one core
     z = x W^T + b,   h = f(z)         forward
     dW = dz^T x,   db = sum dz,   dx = dz W,   dz = dh f'(z)         backward
 
-What comes before these layers - a table's look-ups, say - is left to autograd, which is handed `dx`.
+What comes before these layers - a table's look-ups, say - is left to autograd, which is handed `dx`. In bfloat16 only the
+products of large layers are rounded: those of small ones cost less than turning their numbers into others.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ ACTIVATIONS: dict[type[nn.Module], tuple[Callable[..., Tensor], Callable[..., Te
     nn.GELU: (nn.functional.gelu, lambda back, went_in, _: BACK.gelu_backward(back, went_in)),
     nn.SiLU: (nn.functional.silu, lambda back, went_in, _: BACK.silu_backward(back, went_in)),
 }
+HALF = torch.bfloat16
+HALF_PAYS = 4_000_000  # multiplications of a product, rows x inputs x outputs; below, bfloat16 took longer (AMD Zen 4)
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
@@ -39,6 +42,9 @@ class Dense:
     model: nn.Sequential
     before: nn.Sequential
     layers: tuple[nn.Module, ...]
+    objective: Objective
+    loss: LossFunction
+    half: bool = False  # whether large products, and what comes before, are computed in bfloat16
     saved: list[Any] = field(default_factory=list)  # for each layer what the way back needs
 
     def __post_init__(self) -> None:
@@ -54,17 +60,27 @@ class Dense:
         """Whether nobody listens to the layers, and all of them learn: only then they need not be called."""
         return not any(self._listened) and all(p.requires_grad for p in self._weights)
 
+    def serves(self, model: nn.Module, objective: Objective, loss: LossFunction) -> bool:
+        """Whether this is what a step asks for: these layers, free, and this very loss."""
+        return self.model is model and self.objective is objective and self.loss is loss and self.free
+
     def outputs(self, x: Tensor) -> Tensor:
         """Return what the network gives, and keep what the way back needs."""
         for p in self._others:
             p.grad = None
-        start = self.before(x) if self._begins else x.reshape(len(x), -1)
+        start = self._start(x) if self._begins else x.reshape(len(x), -1)
         with torch.no_grad():
             h, self.saved = start, [start]
             for layer in self.layers:
-                h, kept = _forward(layer, h)
+                h, kept = _forward(layer, h, self.half)
                 self.saved.append(kept)
         return h
+
+    def _start(self, x: Tensor) -> Tensor:
+        if not self.half:
+            return self.before(x)
+        with torch.autocast(x.device.type, HALF):
+            return self.before(x).float()
 
     def backward(self, back: Tensor) -> None:
         """Set the gradients of all weights, given that of the mean loss by the outputs."""
@@ -78,10 +94,11 @@ class Dense:
         self.saved = []
 
 
-def dense_end(model: nn.Module, rows: Tensor) -> Dense | None:
+def dense_end(model: nn.Module, rows: Tensor, objective: Objective, loss: LossFunction, *, half: bool = False) -> Dense | None:
     """Return the dense layers that a network ends in, or None where they are not torch's own, plain ones in float32.
 
-    `rows` are tried out: what comes before these layers must give lines of numbers.
+    `rows` are tried out: what comes before these layers must give lines of numbers (a norm counts them, if it is in training).
+    With `half`, large products are rounded.
     """
     if type(model) is not nn.Sequential or not len(model) or type(model[-1]) is not nn.Linear or not _plain(model[-1]):
         return None
@@ -98,7 +115,9 @@ def dense_end(model: nn.Module, rows: Tensor) -> Dense | None:
     before = nn.Sequential(*layers[:first])
     with torch.no_grad():
         start = before(rows)
-    return Dense(model, before, tuple(layers[first:])) if start.ndim == LINES and start.dtype == torch.float32 else None
+    if start.ndim != LINES or start.dtype != torch.float32:
+        return None
+    return Dense(model, before, tuple(layers[first:]), objective, loss, half)
 
 
 LINES = 2  # dimensions of lines of numbers: rows, features
@@ -120,9 +139,17 @@ def _plain(layer: nn.Module) -> bool:
     return type(layer) is nn.Dropout or type(layer) in ACTIVATIONS
 
 
-def _forward(layer: nn.Module, x: Tensor) -> tuple[Tensor, Any]:
+def rounds(layer: nn.Module, rows: int) -> bool:
+    """Return whether a layer's products are so large that they are computed faster in bfloat16."""
+    return isinstance(layer, nn.Linear) and rows * layer.weight.numel() >= HALF_PAYS
+
+
+def _forward(layer: nn.Module, x: Tensor, half: bool) -> tuple[Tensor, Any]:
     """Return what a layer gives, and what its way back needs."""
     if isinstance(layer, nn.Linear):
+        if half and rounds(layer, len(x)):
+            x = x.to(HALF)
+            return torch.mm(x, layer.weight.to(HALF).t()).float().add_(layer.bias), x
         return torch.addmm(layer.bias, x, layer.weight.t()), x
     if isinstance(layer, nn.Dropout):
         if not layer.training or not layer.p:
@@ -136,8 +163,12 @@ def _forward(layer: nn.Module, x: Tensor) -> tuple[Tensor, Any]:
 def _backward(layer: nn.Module, back: Tensor, kept: Any, needed: bool) -> Tensor:
     """Set a layer's gradients and return that of what went in, if it is needed."""
     if isinstance(layer, nn.Linear):
-        torch.mm(back.t(), kept, out=_room(layer.weight))
         torch.sum(back, dim=0, out=_room(layer.bias))
+        if kept.dtype == HALF:
+            back = back.to(HALF)
+            _room(layer.weight).copy_(back.t() @ kept)
+            return (back @ layer.weight.to(HALF)).float() if needed else back
+        torch.mm(back.t(), kept, out=_room(layer.weight))
         return back @ layer.weight if needed else back
     if isinstance(layer, nn.Dropout):
         return back if kept is None else back * kept

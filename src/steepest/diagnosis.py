@@ -11,21 +11,24 @@ from typing import Any
 
 import torch
 
+from .backpropagation import loss_and_gradient
 from .defaults import default_recipe
 from .errors import InputError, blaming
-from .gradient import plain
+from .gradient import StepContext, plain
 from .machine import Ceilings, ceilings, cpu_flags, has_bfloat16, memory_bytes, name_of_device
-from .plans import FLOAT32, Plan
+from .plans import FLOAT32, TF32, Plan
 from .recipes import as_recipe
 from .tasks import Task, called, task
 from .training.loop import StepEvent, steps
-from .training.pilot import Bench, Choice, default_plan, flops_of, measured
+from .training.pilot import WORTH, Bench, Choice, default_plan, flops_of, measured
 from .training.randomness import RandomStream
+from .training.settings import Tf32, Threads
 from .training.setup import Training, choose_device, prepare
 from .values import si
 
 STEPS, WARM_UP = 20, 3
 PHASES = ("data", "forward", "backward", "optimizer", "loop")
+AS_IT_IS = "as it is"
 UNITS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8")
 
 
@@ -90,11 +93,13 @@ class Diagnosis:
         return "\n".join(lines + self._advice())
 
     def _advice(self) -> list[str]:
-        best, gain = next(iter((self.gains or {}).items()), ("", 1.0))
         if self.step_ms is None:
             return []
-        if gain > 1.03:
-            return [f"change: {best}" + (f": fit(..., plan={self.choice.plan!r})" if self.choice is not None else "")]
+        best, gain = next(iter((self.gains or {}).items()), ("", 1.0))
+        if self.choice is not None:  # which takes more than the fastest into account
+            best, gain = f"fit(..., plan={self.choice.plan!r})", self.choice.gain
+        if gain > WORTH:
+            return [f"best: {best}, {gain:.2f}x"]
         heaviest = max(self.step_ms, key=lambda name: self.step_ms[name])  # type: ignore[index]
         return [f"nothing that was timed is faster; most of a step is {heaviest}"]
 
@@ -144,19 +149,18 @@ def _cores() -> Any:
 
 def _of_task(machine: Machine, job: Task, recipe: Any, seed: int, device: torch.device) -> Diagnosis:
     recipe = as_recipe(recipe) or default_recipe(job.data.form, job.data.size("train"), job.model)
-    training = prepare(job, recipe, seed=seed, device=device)
+    training, apart = (prepare(job, recipe, seed=seed, device=device) for _ in range(2))
     choice = measured(Bench(training, plain), training.total_steps, default_plan(training), even_if_short=True)
-    phases = _phases(prepare(job, recipe, seed=seed, device=device))
-    whole_ms = 1e3 * _loop_s(training)
-    step_ms = {name: 1e3 * seconds for name, seconds in phases.items()}
-    step_ms["loop"] = max(0.0, whole_ms - sum(step_ms.values()))
+    for each in (training, apart):
+        each.follow(choice.plan)
+    with Threads(choice.plan.threads):
+        phases = _phases(apart)
+    step_s = max(_loop_s(training), sum(phases.values()))
+    step_ms = {name: 1e3 * seconds for name, seconds in (phases | {"loop": step_s - sum(phases.values())}).items()}
+    flops_s = None if training.cost is None else flops_of(training) / step_s
     first = choice.timings[0]
     gains = {str(t.plan): first.step_s / t.step_s for t in choice.timings[1:] if t.seconds and t.out in (None, "slower")}
-    return Diagnosis(machine, job.name, step_ms, _flops_s(training, whole_ms / 1e3), choice, _by_gain(gains))
-
-
-def _flops_s(training: Training, step_s: float) -> float | None:
-    return None if training.cost is None else flops_of(training) / step_s
+    return Diagnosis(machine, job.name, step_ms, flops_s, choice, _by_gain(gains))
 
 
 def _loop_s(training: Training) -> float:
@@ -187,11 +191,9 @@ def _phases(t: Training) -> dict[str, float]:
         with RandomStream(t.seed, t.device):
             context = t.context(*t.batch_at(rows, i))
             mark()
-            for p in t.parameters:
-                p.grad = None
-            loss = context.loss(context.outputs(context.inputs), context.targets)
+            back = _forward(context)
             mark()
-            loss.backward()
+            back()
             mark()
             t.optimizer.step()
             mark()
@@ -200,39 +202,55 @@ def _phases(t: Training) -> dict[str, float]:
     return {name: seconds / STEPS for name, seconds in spent.items()}
 
 
+def _forward(context: StepContext) -> Callable[[], Any]:
+    """Do the forward pass and the loss of a step as `plain` does, and return its backward pass."""
+    dense = context.dense
+    if dense is not None and dense.free:
+        outputs = dense.outputs(context.inputs)
+        gradient = loss_and_gradient(context.objective, context.loss, outputs, context.targets)[1]
+        return lambda: dense.backward(gradient)
+    for p in context.parameters:
+        p.grad = None
+    with Tf32(context.precision == TF32):
+        loss = context.loss(context.outputs(context.inputs), context.targets)
+    return loss.backward
+
+
 # -- of a function that makes a step ----------------------------------------------------------------------------------
 
 
 def _of_step(machine: Machine, step: Callable[[], Any], device: torch.device) -> Diagnosis:
     """Time a step of the caller's own as it is, with one thread and under autocast; the profiler says where its time goes."""
-    ways: dict[str, Plan] = {"as it is": Plan()}
+    ways: dict[str, Plan] = {AS_IT_IS: Plan()}
     if device.type == "cpu" and torch.get_num_threads() > 1:
         ways["torch.set_num_threads(1)"] = Plan(threads=1)
     if has_bfloat16(device):
         ways[f"torch.autocast({device.type!r}, torch.bfloat16)"] = Plan(precision="bfloat16")
     found: dict[str, list[float]] = {name: [] for name in ways}
     for round_ in range(WARM_UP + STEPS // 2):
-        for name, plan in ways.items():
-            seconds = _step_s(step, plan, device)
+        for name in tuple(found):
+            try:
+                seconds = _step_s(step, ways[name], device)
+            except InputError:
+                if name == AS_IT_IS:
+                    raise
+                del found[name]  # what autocast does not allow is no fault of the step
+                continue
             found[name] += [seconds] if round_ >= WARM_UP else []
     middle = {name: sorted(seconds)[len(seconds) // 2] for name, seconds in found.items()}
-    gains = {name: middle["as it is"] / seconds for name, seconds in middle.items() if name != "as it is"}
+    gains = {name: middle[AS_IT_IS] / seconds for name, seconds in middle.items() if name != AS_IT_IS}
     shares = _profiled(step, device)
-    step_ms = {name: 1e3 * middle["as it is"] * share for name, share in shares.items()}
+    step_ms = {name: 1e3 * middle[AS_IT_IS] * share for name, share in shares.items()}
     return Diagnosis(machine, getattr(step, "__name__", "your step"), step_ms, None, None, _by_gain(gains))
 
 
 def _step_s(step: Callable[[], Any], plan: Plan, device: torch.device) -> float:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(plan.threads or threads)
-    began = time.perf_counter()
-    try:
-        with torch.autocast(device.type, torch.bfloat16, enabled=plan.precision != FLOAT32), blaming("your step"):
-            step()
+    half = torch.autocast(device.type, torch.bfloat16, enabled=plan.precision != FLOAT32)
+    with Threads(plan.threads), half, blaming("your step"):
+        began = time.perf_counter()
+        step()
         _wait(device)
-    finally:
-        torch.set_num_threads(threads)
-    return time.perf_counter() - began
+        return time.perf_counter() - began
 
 
 RANGES = {"Optimizer.step": "optimizer", "autograd::engine::evaluate_function": "backward", "enumerate(DataLoader)": "data"}

@@ -70,9 +70,13 @@ def blaming(what: str) -> Iterator[None]:
     except (InputError, MissingExtraError):
         raise
     except (Exception, SystemExit) as error:
-        lines = str(error).strip().splitlines()
-        reason = type(error).__name__ + (f": {lines[0]}" if lines else "")
+        reason = type(error).__name__ + (f": {first_line(error)}" if str(error).strip() else "")
         raise InputError(f"{what} failed: {reason}") from error
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, or its type where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 SHOWN = 40  # characters of a value in a message

@@ -35,11 +35,17 @@ def rows_at_once(form: Form) -> int:
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Switch dropout and batch normalisation to evaluation and back, without gradients."""
-    training = [module for module in model.modules() if module.training]  # one by one: some may be frozen
+    with as_in_evaluation(model), torch.inference_mode():
+        yield
+
+
+@contextmanager
+def as_in_evaluation(model: nn.Module) -> Iterator[None]:
+    """Switch dropout and batch normalisation to evaluation and back, each module by itself: some may be frozen."""
+    training = [module for module in model.modules() if module.training]
     model.eval()
     try:
-        with torch.inference_mode():
-            yield
+        yield
     finally:
         for module in training:
             module.training = True

@@ -59,7 +59,7 @@ def plain(context: StepContext) -> StepResult:
     """One forward and one backward pass over the whole batch, or over as many rows at once as the plan allows."""
     if context.micro_batch is not None and context.micro_batch < len(context.targets):
         return _added(context, context.inputs.split(context.micro_batch), context.targets.split(context.micro_batch))
-    if context.dense is not None and context.dense.free:
+    if context.dense is not None and context.dense.serves(context.model, context.objective, context.loss):
         return _written_out(context, context.dense)
     for p in context.parameters:
         p.grad = None
@@ -95,7 +95,20 @@ def accumulated(parts: int) -> GradientFunction:
     True
     """
     whole("parts", parts, 1)
-    return lambda context: _added(context, context.inputs.chunk(parts), context.targets.chunk(parts))
+    return Accumulated(parts)
+
+
+@dataclass(frozen=True, repr=False)
+class Accumulated:
+    """What `accumulated` returns."""
+
+    parts: int
+
+    def __call__(self, context: StepContext) -> StepResult:
+        return _added(context, context.inputs.chunk(self.parts), context.targets.chunk(self.parts))
+
+    def __repr__(self) -> str:
+        return f"accumulated({self.parts})"
 
 
 def _added(context: StepContext, inputs: Sequence[Tensor], targets: Sequence[Tensor]) -> StepResult:
@@ -139,14 +152,23 @@ def sharpness_aware(rho: float = 0.05, *, adaptive: bool = False) -> GradientFun
     """
     positive("rho", rho)
     switch("adaptive", adaptive)
+    return SharpnessAware(rho, adaptive)
 
-    def gradient(context: StepContext) -> StepResult:
+
+@dataclass(frozen=True, repr=False)
+class SharpnessAware:
+    """What `sharpness_aware` returns."""
+
+    rho: float
+    adaptive: bool
+
+    def __call__(self, context: StepContext) -> StepResult:
         first = plain(context)
         moved = [p for p in context.parameters if p.grad is not None]
         if not moved:
             return first
         with torch.no_grad():
-            steps = _ascent(moved, rho, adaptive)
+            steps = _ascent(moved, self.rho, self.adaptive)
             before = [p.clone() for p in moved]
             torch._foreach_add_(moved, steps)
         try:
@@ -157,7 +179,8 @@ def sharpness_aware(rho: float = 0.05, *, adaptive: bool = False) -> GradientFun
                 torch._foreach_copy_(moved, before)
         return first
 
-    return gradient
+    def __repr__(self) -> str:
+        return f"sharpness_aware({self.rho:g}{', adaptive=True' * self.adaptive})"
 
 
 def _ascent(params: list[Tensor], rho: float, adaptive: bool) -> list[Tensor]:

@@ -18,14 +18,18 @@ class Plan:
 
     Args:
         precision: of the products in forward and backward pass. `"float32"`; `"bfloat16"`: under torch's autocast, which keeps
-            weights, gradients, norms and losses in float32; `"tf32"`: float32 whose products on a GPU keep 10 bits of mantissa.
+            weights, gradients, norms and losses in float32 (dense layers that are written out round large products only);
+            `"tf32"`: float32 whose products on a GPU keep 10 bits of mantissa.
         channels_last: lay images out with their channels innermost, as convolutions of CPUs and tensor cores read them.
         threads: of torch on the CPU, >= 1; None: as many as it has.
         micro_batch: rows that go through the network at once, >= 1; their gradients are added up to that of the whole batch;
             None: all of a batch.
         written_out: find the gradient of the dense layers that a network ends in by their formulas, where that can be, instead
-            of recording what was done: the same numbers, in fewer calls.
+            of recording what was done: in fewer calls the same numbers, in float32 to the last digit or two.
         compile: hand the network to `torch.compile`, which takes 5 to 40 s before the first step.
+
+    Raises:
+        InputError: a precision that is none of these, a number of threads or rows below 1.
 
     >>> Plan(precision="bfloat16", channels_last=True)
     Plan(precision='bfloat16', channels_last=True)

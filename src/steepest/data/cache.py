@@ -26,7 +26,7 @@ from ..sources import cache_folder
 from .findings import CleaningReport
 from .lines import Lines, in_chunks
 
-VERSION = 1
+VERSION = 2
 ROWS, MANIFEST = "rows.npy", "manifest.json"
 BUFFER = 2**22  # bytes between two writes
 
@@ -111,8 +111,11 @@ def _read(entry: Path) -> Entry | None:
         status = (entry / ROWS).stat()
         if manifest["version"] != VERSION or status.st_size != manifest["bytes"]:
             return None
-        if status.st_mtime_ns != manifest["written_ns"] and _digest(entry / ROWS, manifest["offset"]) != manifest["sha256"]:
-            return None  # a file that was copied has another time, and the same rows
+        if status.st_mtime_ns != manifest["written_ns"]:  # a file that was copied has another time, and the same rows
+            if _digest(entry / ROWS, manifest["offset"]) != manifest["sha256"]:
+                return None
+            with contextlib.suppress(OSError):  # they need not be looked through again
+                os.utime(entry / ROWS, ns=(status.st_atime_ns, manifest["written_ns"]))
         row, rows = tuple(manifest["row"]), np.arange(manifest["rows"], dtype=np.int64)
         return Entry(Lines(str(entry / ROWS), manifest["offset"], row, manifest["dtype"], rows), manifest["about"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -207,6 +210,8 @@ def _flush(file: IO[bytes]) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
+    if not hasattr(os, "O_DIRECTORY"):  # Windows opens no folders
+        return
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

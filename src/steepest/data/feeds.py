@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -88,6 +88,10 @@ class StreamPart(Part):
 
     def __len__(self) -> int:
         return self.feed.rows
+
+    def of_one_training(self) -> StreamPart:
+        """Return the part with a flow of its own: trainings that take turns each read the stream from its beginning."""
+        return replace(self, flow=None)
 
     @contextmanager
     def read_ahead(self, seed: int, batch: int) -> Iterator[None]:

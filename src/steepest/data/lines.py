@@ -24,6 +24,7 @@ AT_ONCE = 2**24  # bytes that a pass over all rows holds
 HELD_BYTES = 2**30  # read through a map before its pages are let go; the kernel may keep what they hold
 A_PAGE_S = 2e-5  # longer than memory takes for a page, shorter than a disk
 MOST_OPEN = 8  # files
+ADVISES = hasattr(mmap.mmap, "madvise")  # whether the system can be told which pages are wanted; Windows cannot
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,14 +124,14 @@ class _Opened:
             raise InputError(
                 f"{self._path} was cut off: {len(self._rows):,} rows are left in it, row {rows.max():,} is missing"
             )
-        if self._waits:
+        if self._waits and ADVISES:
             self._tell(rows)
         began = time.perf_counter()
         self._rows.take(rows, axis=0, out=into, mode="clip")  # "raise" would fill a copy first; they are within bounds
         pages = 1 + into.nbytes // mmap.PAGESIZE
         self._waits = time.perf_counter() - began > A_PAGE_S * max(len(rows), pages)
         self._held += into.nbytes
-        if self._held > HELD_BYTES:
+        if self._held > HELD_BYTES and ADVISES:
             self._map.madvise(mmap.MADV_DONTNEED)
             self._held = 0
 

@@ -145,22 +145,23 @@ class _Job:
 
 def _cached(job: _Job) -> tuple[Lines, list[int]]:
     """Return images decoded into the cache, now unless they are there already, and which of the given ones they are."""
-    before = set(job.bad)
+    places, before = list(job.heads), set(job.bad)  # what is kept counts among the readable ones: by those an entry is named
+    among = {place: i for i, place in enumerate(places)}
 
     def write(about: dict[str, Any]) -> Iterator[np.ndarray]:
         kept = about["kept"] = []
-        for i, pixels in job.decoded():
-            kept.append(i)
+        for place, pixels in job.decoded():
+            kept.append(among[place])
             yield pixels[None]
-        about["bad"] = [[i, why] for i, why in job.bad.items() if i not in before]
+        about["bad"] = [[among[place], why] for place, why in job.bad.items() if place not in before]
 
     digest = hashlib.sha256(repr([job.row, job.on_bad_row]).encode())
     for i in job.heads:
         status = Path(job.given[i]).stat()
         digest.update(os.fsencode(Path(job.given[i]).absolute()) + f"\0{status.st_size},{status.st_mtime_ns}\n".encode())
     found = stored(Wanted(digest.hexdigest(), job.row, np.dtype(np.uint8), len(job.heads), write))
-    job.bad.update((i, why) for i, why in found.about["bad"])
-    return found.lines, found.about["kept"]
+    job.bad.update((places[i], why) for i, why in found.about["bad"])
+    return found.lines, [places[i] for i in found.about["kept"]]
 
 
 def _each(

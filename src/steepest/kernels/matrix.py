@@ -133,7 +133,10 @@ def _quadratic(gram: Tensor, b: float, c: float) -> Tensor:
 
 def _exact_products() -> bool:
     """Return whether float32 is multiplied as float32: the user may have torch round it to fewer digits first."""
-    return torch.get_float32_matmul_precision() == "highest"
+    try:
+        return torch.get_float32_matmul_precision() == "highest"
+    except RuntimeError:  # the user has set it where torch keeps it for each backend
+        return False
 
 
 def inverse_root(matrix: Tensor, order: int, eps: float) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .. import evaluation
 from ..data.batches import batch_bounds, epoch_order
+from ..errors import first_line
 from ..gradient import plain
 from ..recipes import Recipe
 from ..rules import Rule
@@ -135,7 +136,7 @@ def difference(together: Sequence[Training], alone: Sequence[Training]) -> str |
             with RandomStream(first.seed, first.device):
                 losses = lanes.make_step(rows, 0)
     except Exception as error:
-        return f"the network cannot be many at once ({str(error).splitlines()[0].split('. ')[0]})"
+        return f"the network cannot be many at once ({first_line(error).split('. ')[0]})"
     for i, (t, (loss, outputs)) in enumerate(zip(together, expected, strict=True)):
         if not _close(losses[i], loss, tolerance):
             return "a step of lanes has another loss than the training alone (a module that draws random numbers?)"

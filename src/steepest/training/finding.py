@@ -84,7 +84,7 @@ def find_lr(
     recipe = as_recipe(recipe) or default_recipe(job.data.form, job.data.size("train"), job.model)
     training = prepare(job, recipe, seed=seed, device=device)
     lrs = [low * (high / low) ** (i / (num_steps - 1)) for i in range(num_steps)]
-    with RandomStream(seed, training.device):
+    with RandomStream(seed, training.device), training.train.read_ahead(seed, training.batch):
         losses = _sweep(training, lrs)
     return LearningRateCurve(tuple(lrs[: len(losses)]), tuple(losses), _steepest(lrs, losses))
 

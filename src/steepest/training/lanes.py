@@ -20,6 +20,7 @@ from .. import metrics as measures
 from ..averages import Watch
 from ..clock import Clock
 from ..data.batches import batch_bounds, epoch_order
+from ..data.feeds import StreamPart
 from ..data.parts import pieces
 from ..errors import InputError, blaming, whole
 from ..plans import FLOAT32
@@ -27,7 +28,7 @@ from ..recipes import Recipe, as_recipe
 from ..rules import Rule
 from ..tasks import task
 from ..together import Together
-from .loop import EvaluationEvent, PlateauState
+from .loop import EvaluationEvent, PlateauState, watched
 from .losses import losses_of
 from .randomness import RandomStream
 from .setup import Training, prepare
@@ -84,7 +85,7 @@ class Lanes:
         first = trainings[0]
         self.every = first.steps_per_epoch if evaluate_every is None else evaluate_every
         whole("evaluate_every", self.every, 1)
-        self.names = _names(first, metrics)
+        self.names = watched(first.task, metrics)
         ends = _lasts(trainings, max_steps)
         self.lanes = [Lane(i, t, last, _plateau(t)) for i, (t, last) in enumerate(zip(trainings, ends, strict=True))]
         self.clock = Clock("waiting")
@@ -278,6 +279,8 @@ def apart(trainings: Sequence[Training]) -> str | None:
         weighted = getattr(t.objective, "class_weights", None) is not None
         if t.task.data is not first.task.data and weighted:
             return "their classes are weighted by different data"
+    if any(isinstance(t.train, StreamPart) for t in trainings):
+        return "what comes from a stream comes once, to one training"
     if any(t.optimizer.begun for t in trainings):
         return "one of them has begun"
     if any((t.plan.precision, t.plan.micro_batch) != (FLOAT32, None) for t in trainings):
@@ -316,9 +319,7 @@ def _lowered(lane: Lane, measured: dict[str, Any], train_loss: float) -> float:
     """Lower a lane's learning rate where its plateau asks for it; return the factor that it has come to."""
     if lane.plateau is None:
         return 1.0
-    change = lane.plateau.see(measured.get(lane.plateau.plateau.metric, train_loss))
-    for group in lane.training.optimizer.param_groups:
-        group["lr"] = group["lr"] * change
+    lane.plateau.lower(lane.training.optimizer, measured, train_loss)
     return lane.plateau.factor
 
 
@@ -329,9 +330,3 @@ def _lasts(trainings: Sequence[Training], max_steps: int | Sequence[int] | None)
         if value is not None:
             whole("max_steps", value, 1)
     return [min(t.total_steps, most or t.total_steps) for t, most in zip(trainings, asked, strict=True)]
-
-
-def _names(first: Training, chosen: Sequence[Any] | None) -> tuple[Any, ...]:
-    """Return what is measured at an evaluation."""
-    watched = (first.task.goal.metric,) if first.task.goal else ()
-    return tuple(dict.fromkeys((*(first.task.metric_names if chosen is None else chosen), *watched, "loss")))

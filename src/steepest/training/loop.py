@@ -17,14 +17,16 @@ from ..data.batches import batch_bounds, epoch_order
 from ..defaults import default_recipe
 from ..errors import blaming, whole
 from ..gradient import GradientFunction, StepResult, plain
-from ..plans import Plan, as_plan
+from ..optimizer import Optimizer
+from ..plans import TF32, Plan, as_plan
 from ..reach import Reach, metric
 from ..recipes import Plateau, Recipe, as_recipe
 from ..rules import Rule
+from ..tasks import Task
 from ..tasks import task as as_task
-from .conditions import Conditions
 from .pilot import default_plan
 from .randomness import RandomStream
+from .settings import Tf32, Threads
 from .setup import Training, prepare
 
 
@@ -78,6 +80,12 @@ class PlateauState:
         change, self.factor = lowered / self.factor, lowered
         return change
 
+    def lower(self, optimizer: Optimizer, measured: dict[str, Any], train_loss: float) -> None:
+        """Lower the learning rate of every group, if what was measured has come to rest."""
+        change = self.see(measured.get(self.plateau.metric, train_loss))
+        for group in optimizer.param_groups:
+            group["lr"] = group["lr"] * change
+
 
 @dataclass
 class Hits:
@@ -126,6 +134,13 @@ def steps(
         plan: how it is carried out; None: what is known to suit the machine, nothing is measured.
         training: a prepared training instead of one made from the arguments before.
 
+    Returns:
+        An iterator of `StepEvent` and `EvaluationEvent`. Threads, tf32 and random numbers of the process are its own while it
+        makes a step or measures, and the caller's in between.
+
+    Raises:
+        InputError: what cannot be trained, in one line.
+
     >>> import steepest
     >>> task = steepest.task("iris")
     >>> losses = [e.metrics["loss"] for e in steps(task, evaluate_every=30, max_steps=60) if hasattr(e, "metrics")]
@@ -140,40 +155,39 @@ def steps(
     for name, value in (("evaluate_every", evaluate_every), ("max_steps", max_steps)):
         if value is not None:
             whole(name, value, 1)
-    watched = (task.goal.metric,) if task.goal else ()
-    names = tuple(dict.fromkeys((*(task.metric_names if metrics is None else metrics), *watched, "loss")))
+    names = watched(task, metrics)
     last = min(training.total_steps, max_steps or training.total_steps)
     every = evaluate_every or training.steps_per_epoch
     return _train(training, names, every, last, gradient)
 
 
+def watched(task: Task, metrics: Sequence[Any] | None) -> tuple[Any, ...]:
+    """Return what is measured at an evaluation: what was asked for, else the task's metrics, and its target's, and the loss."""
+    of_the_target = (task.goal.metric,) if task.goal else ()
+    return tuple(dict.fromkeys((*(task.metric_names if metrics is None else metrics), *of_the_target, "loss")))
+
+
 def _train(t: Training, names: tuple[Any, ...], every: int, last: int, gradient: GradientFunction) -> Events:
-    """Pass the events on; meanwhile the plan's settings are held, and rows that lie on disk are read before their step."""
-    conditions = Conditions(t.plan)
-    try:
-        with t.train.read_ahead(t.seed, t.batch):
-            yield from _epochs(t, names, every, last, gradient, conditions)
-    finally:
-        conditions.release()
+    """Pass the events on; meanwhile rows that lie on disk are read before their step."""
+    with t.train.read_ahead(t.seed, t.batch):
+        yield from _epochs(t, names, every, last, gradient)
 
 
-def _epochs(
-    t: Training, names: tuple[Any, ...], every: int, last: int, gradient: GradientFunction, conditions: Conditions
-) -> Events:
+def _epochs(t: Training, names: tuple[Any, ...], every: int, last: int, gradient: GradientFunction) -> Events:
     clock, optimizer, part = t.clock, t.optimizer, t.train
     plateau = PlateauState(t.recipe.plateau) if t.recipe.plateau else None
     bounds = batch_bounds(len(part), t.batch)
-    random = RandomStream(t.seed, t.device)
+    random, threads, tf32 = RandomStream(t.seed, t.device), Threads(t.plan.threads), Tf32(t.plan.precision == TF32)
     t.model.train()
     step, epoch, results = 0, 0, []
     while step < last:
         order = epoch_order(len(part), t.seed, epoch).to(t.device)
         for begin, end in bounds:
             clock.to("train")
-            conditions.hold()
-            with random, blaming("training"):
+            with threads, random, blaming("training"):
                 inputs, targets = t.batch_at(order[begin:end], epoch)
-                result = gradient(t.context(inputs, targets))
+                with tf32:
+                    result = gradient(t.context(inputs, targets))
                 optimizer.step()
             clock.to("waiting")
             step += 1
@@ -181,7 +195,7 @@ def _epochs(
             yield StepEvent(step, epoch, result, t)
             if step % every == 0 or step == last:
                 optimizer.eval()
-                with random:
+                with threads, random:
                     evaluation_event = _evaluate(t, names, plateau, step, epoch, results)
                 yield evaluation_event
                 results = []
@@ -217,11 +231,7 @@ def _evaluate(
     tensors = [loss for loss in losses if isinstance(loss, torch.Tensor)]
     values = torch.stack(tensors).double().cpu().numpy() if tensors else np.array(losses)
     train_loss = float(np.average(values, weights=weights))
-    factor = 1.0
     if plateau is not None:
-        change = plateau.see(measured.get(plateau.plateau.metric, train_loss))
-        factor = plateau.factor
-        for group in t.optimizer.param_groups:
-            group["lr"] = group["lr"] * change
+        plateau.lower(t.optimizer, measured, train_loss)
     t.clock.to("waiting")
-    return EvaluationEvent(step, epoch, train_loss, measured, factor, t)
+    return EvaluationEvent(step, epoch, train_loss, measured, 1.0 if plateau is None else plateau.factor, t)

@@ -12,26 +12,28 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import cycle, islice
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ..backpropagation import rounds
 from ..data.batches import batch_bounds, epoch_order
-from ..errors import cut
+from ..errors import cut, first_line
 from ..gradient import GradientFunction
 from ..machine import has_bfloat16
 from ..models.attention import Attention
 from ..optimizer import Optimizer
 from ..plans import AS_IT_STANDS, BFLOAT16, FLOAT32, TF32, Plan
-from .conditions import Conditions
 from .randomness import RandomStream
 from .remembered import keep, key_of, recall
+from .settings import Tf32, Threads
 from .setup import Training
 
 SHORT_S = 60.0  # below, nothing is measured
 BUDGET_S, BUDGET_SHARE = 5.0, 0.03  # what measuring may take, of what the training is expected to
-ROUNDS = 5  # of each candidate that is still in
+ROUNDS, MOST_STEPS = 5, 64  # of each candidate that is still in; steps of a round
 SLOWER = 1.25  # than the best so far: out after one round
 WORTH, WORTH_ROUNDING = 1.03, 1.1  # gains below which nothing is changed, and products are not rounded
 CHECKED, TOLERANCE = 3, 0.02  # steps whose losses are compared with float32's, and how far apart they may lie, relatively
@@ -112,9 +114,9 @@ def choose(training: Training, plan: Plan | None, num_steps: int, gradient: Grad
 def default_plan(training: Training) -> Plan:
     """Return the plan that suits the device, and the kind of network, without measuring.
 
-    On CPUs with units for bfloat16, networks of convolutions, recurrent layers and attention take it, images with their
-    channels innermost. A step of little arithmetic is done by one thread: a second one is waited for longer than it helps. On
-    GPUs that know tf32, products take it.
+    On CPUs with units for bfloat16, networks of convolutions, recurrent layers, attention and large dense layers take it,
+    images with their channels innermost. A step of little arithmetic is done by one thread: a second one is waited for longer
+    than it helps. On GPUs that know tf32, products take it.
     """
     device = training.device
     if device.type == "cuda":
@@ -122,12 +124,18 @@ def default_plan(training: Training) -> Plan:
     if device.type != "cpu":
         return AS_IT_STANDS
     threads = 1 if torch.get_num_threads() > 1 and flops_of(training) < ALONE_FLOPS else None
-    if has_bfloat16(device) and _has(training.model, HEAVY) and {p.dtype for p in training.parameters} == {torch.float32}:
+    if has_bfloat16(device) and _is_heavy(training) and {p.dtype for p in training.parameters} == {torch.float32}:
         return Plan(BFLOAT16, channels_last=_has(training.model, nn.Conv2d), threads=threads)
     return Plan(threads=threads)
 
 
 HEAVY = (nn.Conv1d, nn.Conv2d, nn.RNNBase, nn.MultiheadAttention, Attention)
+
+
+def _is_heavy(training: Training) -> bool:
+    """Return whether a network has layers whose products are known to be faster in bfloat16."""
+    layers = training.dense.layers if training.dense is not None else ()
+    return _has(training.model, HEAVY) or any(rounds(layer, training.batch) for layer in layers)
 
 
 def _has(model: nn.Module, kinds: Any) -> bool:
@@ -168,7 +176,7 @@ def measured(bench: Bench, num_steps: int, known: Plan, *, even_if_short: bool =
     budget_s = BUDGET_S if even_if_short else min(BUDGET_S, BUDGET_SHARE * expected_s)
     if expected_s < SHORT_S and not even_if_short:
         return Choice(known, "default", tuple(timings[:1]), time.perf_counter() - began, budget_s)
-    bench.steps = max(2, int(0.7 * budget_s / (len(timings) * timings[0].step_s)))
+    bench.steps = min(max(2, int(0.7 * budget_s / (ROUNDS * len(timings) * timings[0].step_s))), MOST_STEPS)
     bench.tournament(timings, began + 0.7 * budget_s)
     best = _best(timings, timings[0])
     fewer = [Timing(replace(best.plan, threads=threads)) for threads in threads_to_try(bench.training)]
@@ -193,7 +201,7 @@ class Bench:
     def __init__(self, training: Training, gradient: GradientFunction) -> None:
         self.training, self.gradient = training, gradient
         order = epoch_order(len(training.train), training.seed, 0).to(training.device)
-        bounds = batch_bounds(len(training.train), training.batch)[: CHECKED + 1]
+        bounds = batch_bounds(len(training.train), training.batch)[:MOST_STEPS]
         self.batches = [order[begin:end] for begin, end in bounds]
         self.steps = CHECKED  # of a round, the first of which warms up
         self.copies = {AS_IT_STANDS: self._copy(AS_IT_STANDS)}
@@ -202,12 +210,9 @@ class Bench:
         """Make a few steps of a candidate, and count the seconds of each but the first, which warms up."""
         if timing.plan not in self.copies:
             self.copies[timing.plan] = self._copy(timing.plan)
-        t, conditions = self.copies[timing.plan], Conditions(timing.plan)
-        try:
-            conditions.hold()
-            made = [self._step(t, rows) for rows in self.batches[: self.steps]]
-        finally:
-            conditions.release()
+        t = self.copies[timing.plan]
+        with Threads(timing.plan.threads):
+            made = [self._step(t, rows) for rows in islice(cycle(self.batches), self.steps)]
         timing.seconds += [seconds for seconds, _ in made[1:] or made]
         timing.losses = timing.losses or [loss for _, loss in made[:CHECKED]]
 
@@ -217,7 +222,7 @@ class Bench:
             for timing in timings:
                 if timing.out is None and time.perf_counter() < ends:
                     self._try(timing, timings[0])
-            best = min(timing.step_s for timing in timings if timing.out is None)
+            best = min((timing.step_s for timing in timings if timing.out is None), default=math.inf)
             for timing in timings[1:]:
                 if timing.out is None and timing.step_s > SLOWER * best:
                     timing.out = "slower" if timing.seconds else "no time was left"
@@ -226,9 +231,9 @@ class Bench:
         try:
             self.run(timing)
         except RuntimeError as error:  # an operation that this precision, or this layout, lacks; too little memory
-            timing.out = cut(str(error).splitlines()[0])
+            timing.out = cut(first_line(error))
             return
-        timing.out = _strays(timing, first)
+        timing.out = None if timing is first else _strays(timing, first)
 
     def _copy(self, plan: Plan) -> Training:
         model, whole = copy.deepcopy(self.training.model), self.training
@@ -242,7 +247,8 @@ class Bench:
         began = time.perf_counter()
         with RandomStream(t.seed, t.device):
             inputs, targets = t.batch_at(rows, 0)
-            loss = self.gradient(t.context(inputs, targets)).loss
+            with Tf32(t.plan.precision == TF32):
+                loss = self.gradient(t.context(inputs, targets)).loss
             t.optimizer.step()
         value = loss.item()  # waits for a device
         return time.perf_counter() - began, value

@@ -16,25 +16,35 @@ from ..gradient import GradientFunction
 from ..plans import Plan, as_plan
 from ..records import jsonable
 from ..sources import cache_folder
-from ..values import name_of
 from .run import versions
 from .setup import Training
 
 FOLDER = "plans"
 
 
-def key_of(training: Training, gradient: GradientFunction) -> str:
-    """Return what a plan depends on, as a digest: processor, threads, torch, the network, a batch, and how it is learned."""
+def key_of(training: Training, gradient: GradientFunction) -> str | None:
+    """Return what a plan depends on, as a digest: processor, threads, torch, the network, a batch, and how it is learned.
+
+    None where the gradient function has no name by which it could be known again.
+    """
+    called = _told(gradient)
+    if "<" in called:  # a lambda, or an object that says no more than where it lies
+        return None
     inputs, targets = training.train.take(training.first_rows)
     known = versions(training.device)
     told = {name: known[name] for name in ("device", "threads", "torch", "steepest")}
     told["network"] = repr(training.spec) if training.spec is not None else str(training.model)
     told["batch"] = f"{training.batch} {tuple(inputs.shape[1:])} {inputs.dtype} {tuple(targets.shape[1:])}"
-    told["learned"] = f"{training.objective!r} {training.recipe.rule!r} {training.recipe.changes!r} {name_of(gradient)}"
+    told["learned"] = f"{training.objective!r} {training.recipe.rule!r} {training.recipe.changes!r} {called}"
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:24]
 
 
-def recall(key: str) -> Plan | None:
+def _told(gradient: GradientFunction) -> str:
+    """Return what a gradient function is called."""
+    return getattr(gradient, "__qualname__", None) or repr(gradient)
+
+
+def recall(key: str | None) -> Plan | None:
     """Return the plan kept under a key, or None: a file that cannot be read is as none."""
     try:
         return as_plan(json.loads((_folder() / f"{key}.json").read_text())["plan"])
@@ -42,14 +52,20 @@ def recall(key: str) -> Plan | None:
         return None
 
 
-def keep(key: str, choice: dict[str, Any]) -> None:
-    """Keep a choice under its key, all at once; where nothing can be written, nothing is kept."""
+def keep(key: str | None, choice: dict[str, Any]) -> None:
+    """Keep a choice under its key, all at once; where nothing can be written, or there is no key, nothing is kept."""
+    if key is None:
+        return
     try:
         folder = _folder()
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=folder, suffix=".part", delete=False) as file:
-            json.dump(jsonable(choice | {"torch": torch.__version__}), file, indent=1)
-        os.replace(file.name, folder / f"{key}.json")
+            try:
+                json.dump(jsonable(choice | {"torch": torch.__version__}), file, indent=1)
+                file.close()
+                os.replace(file.name, folder / f"{key}.json")
+            except OSError:  # a full disk
+                os.unlink(file.name)
     except (OSError, InputError):
         return
 

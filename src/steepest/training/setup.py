@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .. import evaluation
 from ..augmentations import Source, augmented, check_all
 from ..backpropagation import Dense, dense_end
 from ..clock import Clock
@@ -112,9 +113,10 @@ class Training:
             self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.network = torch.compile(self.model) if plan.compile else None
         self.dense = None
-        if plan.written_out and not plan.compile and plan.precision != BFLOAT16:
-            with RandomStream(self.seed, self.device):
-                self.dense = dense_end(self.model, self.train.take(self.first_rows)[0])
+        if plan.written_out and not plan.compile:
+            with RandomStream(self.seed, self.device), evaluation.as_in_evaluation(self.model):
+                rows = self.train.take(self.first_rows)[0]
+                self.dense = dense_end(self.model, rows, self.objective, self.loss, half=plan.precision == BFLOAT16)
 
     def settle(self) -> None:
         """Wait until the device has done what it was asked to, and count that as training; then nothing is being done."""
@@ -161,7 +163,7 @@ def prepare(
         task = task.with_data(task.data.unscaled)
     if isinstance(chosen, ModelSpec):
         task = task.with_data(task.data.spelled if chosen.reads_spelling else task.data.unspelled)
-    train = task.data.part("train", by="training", device=where)
+    train = task.data.part("train", by="training", device=where).of_one_training()
     validation = task.data.part("validation", by="validation", device=where) if task.data.size("validation") else None
     with RandomStream(seed, where):
         model, spec = build_model(task, recipe, wanted, in_place=in_place)
@@ -235,14 +237,10 @@ def _first_rows(train: Part) -> Tensor:
 
 def _probe(model: nn.Module, train: Part, form: Form) -> tuple[Tensor, Tensor]:
     """Run two rows through the network and return what it gives, and their targets; also settles lazy layers."""
-    was_training = model.training
-    model.eval()
     inputs, targets = train.take(_first_rows(train))
-    try:
-        with torch.no_grad(), blaming(f"the network, on inputs of shape {tuple(inputs.shape)},"):
-            result = model(inputs)
-    finally:
-        model.train(was_training)
+    what = f"the network, on inputs of shape {tuple(inputs.shape)},"
+    with evaluation.as_in_evaluation(model), torch.no_grad(), blaming(what):
+        result = model(inputs)
     if not isinstance(result, Tensor) or result.ndim == 0 or len(result) != len(inputs):
         got = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
         raise InputError(f"the network must return a tensor with one row per input (got {got} for {len(inputs)} inputs)")
