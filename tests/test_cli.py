@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import steepest
@@ -317,3 +320,39 @@ def test_a_full_disk_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch
     assert code == 2
     assert "cannot write (No space left on device" in err
     assert len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names here")
+def test_a_pipe_is_not_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(tmp_path / "rows.csv")
+    code, _, err = run(["fit", str(tmp_path / "rows.csv")], capsys)
+    assert code == 2
+    assert "rows.csv is a pipe or a device; save what comes from it in a file, and name that" in err
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+def test_a_stop_before_training_is_told(sent: signal.Signals, code: int, tmp_path: Path) -> None:
+    slow = "import os, time, steepest\n\n\ndef make():\n    print('here', flush=True)\n    time.sleep(60)\n"
+    (tmp_path / "slow.py").write_text(slow)
+    begun = [sys.executable, "-c", "from steepest.cli import entry; entry()", "fit", "slow.py:make"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(begun, cwd=tmp_path, **pipes) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "here\n"
+        process.send_signal(sent)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert err == "steepest: stopped; nothing of it was kept\n"
+
+
+def test_what_metrics_are_seen_beside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    values = np.cumsum(np.random.default_rng(0).normal(size=200))
+    (tmp_path / "walk.csv").write_text("price\n" + "".join(f"{value}\n" for value in values))
+    code, out, _ = run(["fit", str(tmp_path / "walk.csv"), "--label", "price", "--horizon", "4", "--epochs", "1"], capsys)
+    assert code == 0
+    assert out.startswith("walk   200 steps, in ")
+    assert "  last value: mae " in out
+    code, out, _ = run(["fit", "iris", "--epochs", "1", "--reach", "accuracy>=1"], capsys)
+    assert code == 3
+    assert "target accuracy >= 1: not reached: 0." in out
+    assert "  so few rows say little: steepest evaluate f" in out

@@ -299,6 +299,20 @@ def other_version(entry: Path) -> None:
     (entry / MANIFEST).write_text(json.dumps(manifest | {"version": 0}))
 
 
+def other_shape(entry: Path) -> None:
+    manifest = json.loads((entry / MANIFEST).read_text())
+    (entry / MANIFEST).write_text(json.dumps(manifest | {"rows": 10}))
+
+
+def other_dtype(entry: Path) -> None:
+    manifest = json.loads((entry / MANIFEST).read_text())
+    (entry / MANIFEST).write_text(json.dumps(manifest | {"dtype": "zz"}))
+
+
+def too_deep(entry: Path) -> None:
+    (entry / MANIFEST).write_text("[" * 100_000)
+
+
 def no_rows(entry: Path) -> None:
     (entry / ROWS).unlink()
 
@@ -312,7 +326,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return paths
 
 
-@pytest.mark.parametrize("damage", [cut, alter, empty_manifest, other_version, no_rows])
+@pytest.mark.parametrize("damage", [cut, alter, empty_manifest, other_version, other_shape, other_dtype, too_deep, no_rows])
 def test_what_is_not_whole_is_written_again(damage: Any, written: list[Path]) -> None:
     lines = stored_arrays(X)
     assert stored_arrays(X).path == lines.path

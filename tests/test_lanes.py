@@ -427,3 +427,18 @@ def test_lanes_of_mixed_rows_learn_what_each_learns_alone() -> None:
     for place, recipe in enumerate(recipes):
         alone = steepest.fit(job, recipe, plan=steepest.Plan(), record=False)
         assert last[place].train_loss == pytest.approx(alone.facts["curve"][-1]["train_loss"], rel=1e-4)
+
+
+def test_what_lanes_are_given_is_looked_at() -> None:
+    recipe = steepest.Recipe(steepest.sgd(0.1), batch=32)
+    for call in (prepare_lanes, choose_lanes):
+        with pytest.raises(steepest.InputError, match="one seed a recipe"):
+            call("iris", [recipe] * 2, [0])
+        with pytest.raises(steepest.InputError, match="seeds is a list, with one for each lane"):
+            call("iris", [recipe] * 2, None)  # type: ignore[arg-type]
+    lanes = Lanes(prepare_lanes("iris", [recipe] * 2, [0, 1]))
+    for place in (2, -1, "0"):
+        with pytest.raises(steepest.InputError, match="lanes have the places 0 to 1"):
+            lanes.leave(place)  # type: ignore[arg-type]
+    with pytest.raises(steepest.InputError, match="lanes must be True or False"):
+        steepest.race("iris", ["sgd(0.1)"], lanes="both")  # type: ignore[arg-type]

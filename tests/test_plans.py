@@ -54,7 +54,9 @@ def test_a_plan_is_read_back_from_what_it_prints() -> None:
     ("text", "told"),
     [
         ("Plan(precision='half')", "precision must be 'float32', 'tf32' or 'bfloat16'"),
-        ("Plan(threads=0)", "threads must be a whole number >= 1"),
+        ("Plan(threads=0)", "threads must be a whole number from 1 to 1024"),
+        ("Plan(threads=100000)", "threads must be a whole number from 1 to 1024"),
+        ("bfloat16", r"expected calls such as Plan\(precision='bfloat16'\)"),
         ("Plan(micro_batch=1.5)", "micro_batch must be a whole number >= 1"),
         ("sgd(0.1)", "'sgd'"),
         ("3", "a plan is one such as"),

@@ -572,3 +572,23 @@ def test_the_command_line_continues_a_text_and_predicts_rows(
     assert found["prediction"].to_list() == [1, 0]
     assert main(["predict", "last", "--prompt", "x", *home]) == 2
     assert "not what comes next" in capsys.readouterr().err
+
+
+def test_a_network_over_a_series_begins_with_its_last_value(load: Path) -> None:
+    data = steepest.read_series(load, "load", horizon=6, window=24)
+    x = torch.randn(5, 24, data.form.shape[-1])
+    for spec in (steepest.linear_model(), steepest.mlp((8,)), steepest.lstm(8), steepest.transformer(16, 1)):
+        torch.testing.assert_close(spec.build(data.form, 6)(x), x[:, -1, :1].expand(-1, 6))
+
+
+def test_a_short_text_is_read_more_often() -> None:
+    form = steepest.forms.Form("language", (256,), vocabulary=30)
+    assert [steepest.default_recipe(form, rows).epochs for rows in (10, 1_000, 100_000)] == [20, 4.8, 1.05]
+
+
+def test_the_character_for_strange_ones_is_never_drawn(tmp_path: Path) -> None:
+    (tmp_path / "odd.txt").write_text("abc\n" * 200 + "ß" * 100)  # which the training part does not hold
+    data = steepest.read_characters(tmp_path / "odd.txt", context=16)
+    assert "\N{REPLACEMENT CHARACTER}" in data.preprocessing.alphabet  # type: ignore[attr-defined]
+    run = steepest.fit(data, "sgd(0.0001)", epochs=0.1, record=False)
+    assert set(run.generate("abc", length=300, temperature=5.0)) <= set("abc\n")

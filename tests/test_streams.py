@@ -121,6 +121,8 @@ def test_what_cannot_be_done_with_a_stream_is_told() -> None:
     [
         ((np.zeros(4), 0), r"row 80 of the stream has shape \(4,\), the rows before it \(3,\)"),
         ((np.zeros(3), 7), "brings the label 7, which is not among its first 70 rows; have more of them looked at: fitted_on="),
+        ((np.array([0, np.nan, 0]), 0), "brings an input that is not a finite number"),
+        ((np.zeros(3), []), r"brings the label \[\], which is not among"),
         (None, "row 80 of the stream failed: ZeroDivisionError: division by zero"),
     ],
 )
@@ -132,6 +134,23 @@ def test_what_goes_wrong_later_stops_the_training_in_one_line(odd: Any, message:
 
     with pytest.raises(steepest.InputError, match=message):
         fit(steepest.stream(later, rows=100, held_out=20, fitted_on=50))
+
+
+@pytest.mark.parametrize("label", [float("nan"), float("inf"), None, "two"])
+def test_a_regression_stops_at_a_label_that_is_no_number(label: Any) -> None:
+    def numbers() -> Iterator[Any]:
+        for i in range(1000):
+            yield np.array([i % 7, i % 5, 1.0]), label if i == 90 else i % 7 + 0.5
+
+    with pytest.raises(steepest.InputError, match=r"the stream brings the label .*; expected a finite number"):
+        fit(steepest.stream(numbers, rows=100, held_out=20, fitted_on=50))
+
+
+def test_held_out_rows_are_like_those_of_the_stream() -> None:
+    with pytest.raises(steepest.InputError, match=r"held-out rows have shape \(2,\), those of the stream \(3,\)"):
+        steepest.stream(points, rows=100, held_out=(np.zeros((5, 2)), np.zeros(5)), fitted_on=50)
+    with pytest.raises(steepest.InputError, match=r"inputs and labels \(got a tuple of 3"):
+        steepest.stream(points, rows=100, held_out=(np.zeros((5, 3)), np.zeros(5), 1), fitted_on=50)  # type: ignore[arg-type]
 
 
 def test_trainings_that_take_turns_read_the_stream_each_for_itself() -> None:

@@ -65,7 +65,7 @@ class RivalError(Exception):
 
 
 def run(rival: Rival, under: Conditions, *, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Run a rival once; return what it printed, with `process_seconds` and `megabytes`."""
+    """Run a rival once; return what it printed, with `process_seconds`."""
     with tempfile.TemporaryDirectory() as out, tempfile.TemporaryFile() as told, tempfile.TemporaryFile() as complaints:
         asked = {"--work": under.arrays, "--seed": seed, "--threads": under.threads, "--out": out}
         options = [str(part) for pair in asked.items() for part in pair] + ["--settings", json.dumps(settings)]
@@ -75,17 +75,16 @@ def run(rival: Rival, under: Conditions, *, seed: int, settings: Mapping[str, An
         process = subprocess.Popen(command, cwd=out, stdout=told, stderr=complaints, env=surroundings)
         limit = threading.Timer(LIMIT_S, process.kill)
         limit.start()
-        _, status, usage = os.wait4(process.pid, 0)
+        status = process.wait()
         seconds = time.perf_counter() - began
         limit.cancel()
-        process.returncode = os.waitstatus_to_exitcode(status)
         told.seek(0)
         complaints.seek(0)
         if process.returncode:
             said = complaints.read().decode(errors="replace").strip().splitlines()
             raise RivalError(f"not done after {LIMIT_S} s" if seconds >= LIMIT_S else said[-1] if said else f"exit {status}")
         found = json.loads(told.read().decode().strip().splitlines()[-1])
-    return found | {"seed": seed, "process_seconds": seconds, "megabytes": usage.ru_maxrss / 1024}
+    return found | {"seed": seed, "process_seconds": seconds}
 
 
 def _surroundings(rival: Rival, threads: int) -> dict[str, str]:

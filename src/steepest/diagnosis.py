@@ -263,7 +263,8 @@ def _profiled(step: Callable[[], Any], device: torch.device) -> dict[str, float]
     with profile(activities=[ProfilerActivity.CPU]) as seen:
         began = time.perf_counter()
         for _ in range(WARM_UP):
-            step()
+            with blaming("your step"):
+                step()
         _wait(device)
         whole = time.perf_counter() - began
     spent: dict[str, float] = dict.fromkeys(("data", "forward", "backward", "optimizer"), 0.0)

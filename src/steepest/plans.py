@@ -10,6 +10,7 @@ from .values import printed_call
 
 FLOAT32, TF32, BFLOAT16 = "float32", "tf32", "bfloat16"
 PRECISIONS = (FLOAT32, TF32, BFLOAT16)
+MOST_THREADS = 1024  # some thousands end the process, which cannot start them
 
 
 @dataclass(frozen=True, repr=False)
@@ -21,7 +22,7 @@ class Plan:
             weights, gradients, norms and losses in float32 (dense layers that are written out round large products only);
             `"tf32"`: float32 whose products on a GPU keep 10 bits of mantissa.
         channels_last: lay images out with their channels innermost, as convolutions of CPUs and tensor cores read them.
-        threads: of torch on the CPU, >= 1; None: as many as it has.
+        threads: of torch on the CPU, 1 to 1,024; None: as many as it has.
         micro_batch: rows that go through the network at once, >= 1; their gradients are added up to that of the whole batch;
             None: all of a batch.
         written_out: find the gradient of the dense layers that a network ends in by their formulas, where that can be, instead
@@ -47,9 +48,10 @@ class Plan:
         switch("channels_last", self.channels_last)
         switch("written_out", self.written_out)
         switch("compile", self.compile)
-        for name in ("threads", "micro_batch"):
-            if getattr(self, name) is not None:
-                whole(name, getattr(self, name), 1)
+        if self.threads is not None:
+            whole("threads", self.threads, 1, MOST_THREADS)
+        if self.micro_batch is not None:
+            whole("micro_batch", self.micro_batch, 1)
 
     def __repr__(self) -> str:
         return printed_call(self, "Plan")
@@ -58,7 +60,7 @@ class Plan:
         told = [self.precision]
         told += ["channels last"] if self.channels_last else []
         told += [f"{self.threads} thread{'s' * (self.threads > 1)}"] if self.threads else []
-        told += [f"{self.micro_batch} rows at once"] if self.micro_batch else []
+        told += [f"{self.micro_batch} row{'s' * (self.micro_batch > 1)} at once"] if self.micro_batch else []
         return ", ".join(told + (["compiled"] if self.compile else []))
 
 
@@ -75,7 +77,8 @@ def as_plan(value: Any) -> Plan | None:
 
     if value is None or value == "auto":
         return None
-    made = read_call(value, {"Plan": Plan}) if isinstance(value, str) else value
+    example = "Plan(precision='bfloat16')"
+    made = read_call(value, {"Plan": Plan}, what="plan", example=example) if isinstance(value, str) else value
     if not isinstance(made, Plan):
         raise InputError(f"a plan is one such as Plan(precision='bfloat16'), its text, or 'auto' (got {value!r})")
     return made

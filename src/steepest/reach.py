@@ -53,6 +53,7 @@ METRICS = {
         Metric("loss", (*_C, *_R, *_L, *_T), False, -_INF, _INF),
     )
 }
+EXAMPLES = {CLASSIFICATION: "accuracy>=0.9", REGRESSION: "r2>=0.8", LANGUAGE: "loss<=1.8", TRANSCRIPTION: "cer<=0.1"}
 DEFAULTS = {
     CLASSIFICATION: ("accuracy", "precision", "recall", "f1", "auc", "log_loss"),
     REGRESSION: ("mae", "rmse", "r2"),
@@ -68,6 +69,15 @@ def metric(name: str) -> Metric:
     if isinstance(name, str) and re.fullmatch(r"top[1-9]\d*", name):
         return replace(METRICS["top5"], name=name)
     raise unknown("metric", name, METRICS)
+
+
+def a_target(kind: str) -> str:
+    """Return a target that a task of this kind may have, as an example.
+
+    >>> a_target("regression")
+    'r2>=0.8'
+    """
+    return EXAMPLES[kind]
 
 
 def check_kind(name: str, kind: str, own: Mapping[str, Metric] | None = None) -> None:

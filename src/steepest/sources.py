@@ -174,6 +174,8 @@ def check_path(path: Path, missing: str = "no such file") -> None:
     if path.is_dir():
         _check_folder(path)
         return
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is a pipe or a device; save what comes from it in a file, and name that")
     try:
         with path.open("rb") as file:
             if not file.read(1):

@@ -62,6 +62,15 @@ def scores(outputs: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     return {"accuracy": float((logits.argmax(axis=1) == truth).mean()), "loss": loss}
 
 
+def megabytes() -> float | None:
+    """Return the most memory that this process has held. What a parent is told of it counts the parent's own, too."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:")), None)
+
+
 def tell(asked: Job, train_seconds: float, measured: dict[str, float], packages: tuple[str, ...], **more: Any) -> None:
     """Print the one line: seconds of training, rows trained, what the test rows gave, versions, parameters."""
     found = {
@@ -69,6 +78,7 @@ def tell(asked: Job, train_seconds: float, measured: dict[str, float], packages:
         "rows": asked.rows * asked.epochs,
         "accuracy": measured["accuracy"],
         "loss": measured["loss"],
+        "megabytes": megabytes(),
         "versions": {name: version(name) for name in packages},
         **more,
     }

@@ -18,6 +18,7 @@ class _Stop:
 
     code = STOPPED
     is_last = False
+    told = False
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,9 +30,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         from .app import app
 
+        _Stop.told = False
         code = int(app(args=arguments, prog_name="steepest", standalone_mode=False) or OK)
         sys.stdout.flush()
-        return code
+        return _stopped(KeyboardInterrupt()) if code == STOPPED and not _Stop.told else code  # typer has swallowed it
     except (InputError, MissingExtraError) as error:
         return _say(str(error), WRONG_INPUT)
     except BrokenPipeError:
@@ -92,6 +94,7 @@ def _stopped(stop: BaseException, kept: str = "") -> int:
     """Say that and how a verb was stopped; in a process of its own, further presses change nothing from here on."""
     if _Stop.is_last:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _Stop.told = True
     said = str(stop) if isinstance(stop, Interrupted) else "stopped; nothing of it was kept"
     return _say("; ".join(part for part in (said, kept) if part), _Stop.code)
 

@@ -19,7 +19,7 @@ from ..plans import as_plan
 from ..sources import BUILTINS
 from . import NOT_REACHED, OK, saying_how_to_go_on
 from . import options as o
-from .printing import clock_line, cost_line, data_lines, metrics_line, print_json, print_leaderboard
+from .printing import beside_lines, clock_line, cost_line, data_lines, metrics_line, print_json, print_leaderboard
 
 
 @o.takes_source
@@ -52,7 +52,9 @@ def race(
         _check_recipes(recipes)
     job, invocation = _made(source, quiet, "steepest.racing.race", "steepest.reporting.report")
     if job.goal is None:
-        raise InputError("a race needs a target: add --reach 'accuracy>=0.9'")
+        from ..reach import a_target
+
+        raise InputError(f"a race needs a target: add --reach '{a_target(job.kind)}'")
     from ..racing.race import race as run_race
     from ..reporting.report import report as write_report
 
@@ -204,9 +206,10 @@ def _recipe(text: str | None, home: Path | None) -> Any:
 
 def _print_fit(run: Any) -> None:
     facts = run.facts
-    print(f"{facts['task']}   {facts['recipe']}")
+    print(run.task.data.describe())
     for line in data_lines(facts["data"]):
         print(line)
+    print(facts["recipe"])
     for note in facts["notes"]:
         print(f"  {note}")
     print(f"{facts['network']}   {cost_line(facts)}")
@@ -216,10 +219,21 @@ def _print_fit(run: Any) -> None:
     if run.status == "diverged":
         print("the loss is no longer a finite number: lower the learning rate (--find-lr draws where it breaks)")
     if facts["reach"]:
-        when = f"reached at step {facts['steps_to_target']}" if facts["reached"] else "not reached"
+        when = f"reached at step {facts['steps_to_target']}" if facts["reached"] else f"not reached{_at_best(run)}"
         print(f"target {facts['reach']}: {when} (validation part)")
     print(metrics_line(run.metrics, facts["measured_on"]))
+    for line in beside_lines(facts):
+        print(line)
     print(f"next: steepest evaluate {run.id}      steepest report {run.id}")
+
+
+def _at_best(run: Any) -> str:
+    """Return the best value of the target's metric at any evaluation."""
+    goal = run.task.goal
+    seen = [point[goal.metric] for point in run.facts["curve"] if point.get(goal.metric) is not None]
+    if not seen:
+        return ""
+    return f": {max(seen) if goal.larger_is_better else min(seen):.4g} at best"
 
 
 def _called() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from typing import Any
 
@@ -88,7 +89,22 @@ def metrics_line(metrics: dict[str, float], held: dict[str, Any]) -> str:
     return f"{held['part']} part ({held['rows']:,} {held['unit']}): " + "  ".join(shown)
 
 
+FEW_ROWS = 30  # of which a share says little
+
+
+def beside_lines(facts: dict[str, Any]) -> list[str]:
+    """Return what the held-out metrics are to be seen beside: a forecast that needs no network; how few rows there were."""
+    held, lines = facts["measured_on"], []
+    for name, found in (facts.get("beside") or {}).items():
+        lines.append(f"  {name}: " + "  ".join(f"{metric} {_short(value)}" for metric, value in found.items()))
+        if all(facts["metrics"][metric] >= found[metric] for metric in ("mae", "rmse") if metric in found):
+            lines.append(f"  no better than the {name}: more data, fewer columns (--feature), or a network that learns less")
+    if held["rows"] < FEW_ROWS:
+        lines.append(f"  so few {held['unit']} say little: steepest evaluate {facts['id'] or 'last'} --folds 5")
+    return lines
+
+
 def _short(value: float | None) -> str:
-    if value is None:
+    if value is None or math.isnan(value):
         return "-"
     return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"

@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, switch
 from ..sources import read_bytes
 from .cache import Wanted, stored
 from .lines import AT_ONCE
@@ -34,7 +34,14 @@ def free_memory() -> int:
 
 def too_large(nbytes: int, on_disk: bool | None) -> bool:
     """Return whether rows stay on disk: where they would take more than half of the free memory, or as `on_disk` says."""
+    check_on_disk(on_disk)
     return nbytes > SHARE_OF_MEMORY * free_memory() if on_disk is None else on_disk
+
+
+def check_on_disk(on_disk: object) -> None:
+    """Raise unless this is True, False or None."""
+    if on_disk is not None:
+        switch("on_disk", on_disk)
 
 
 def read_archive(path: str | Path, on_disk: bool | None = None) -> dict[str, Any]:

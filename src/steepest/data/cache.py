@@ -55,8 +55,12 @@ class Wanted:
         return hashlib.sha256(text.encode()).hexdigest()[:24]
 
     @property
+    def row_bytes(self) -> int:
+        return int(np.prod(self.row, dtype=np.int64)) * self.dtype.itemsize
+
+    @property
     def nbytes(self) -> int:
-        return self.rows * int(np.prod(self.row, dtype=np.int64)) * self.dtype.itemsize
+        return self.rows * self.row_bytes
 
 
 @dataclass(frozen=True)
@@ -76,10 +80,10 @@ def stored(wanted: Wanted) -> Entry:
     folder = cache_folder("rows").absolute()
     with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        found = _read(folder / wanted.key)
+        found = _read(folder / wanted.key, wanted)
         if found is None:
             with _locked(folder / f"{wanted.key}.lock"):
-                found = _read(folder / wanted.key) or _write(folder / wanted.key, wanted)
+                found = _read(folder / wanted.key, wanted) or _write(folder / wanted.key, wanted)
     return found
 
 
@@ -104,8 +108,8 @@ def tell(report: CleaningReport, lines: Lines, what: str) -> None:
 # -- reading ----------------------------------------------------------------------------------------------------------
 
 
-def _read(entry: Path) -> Entry | None:
-    """Return an entry if it is whole, else None: then it is written again."""
+def _read(entry: Path, wanted: Wanted) -> Entry | None:
+    """Return an entry if it is whole, and what is wanted, else None: then it is written again."""
     try:
         manifest = json.loads((entry / MANIFEST).read_text())
         status = (entry / ROWS).stat()
@@ -116,9 +120,14 @@ def _read(entry: Path) -> Entry | None:
                 return None
             with contextlib.suppress(OSError):  # they need not be looked through again
                 os.utime(entry / ROWS, ns=(status.st_atime_ns, manifest["written_ns"]))
-        row, rows = tuple(manifest["row"]), np.arange(manifest["rows"], dtype=np.int64)
-        return Entry(Lines(str(entry / ROWS), manifest["offset"], row, manifest["dtype"], rows), manifest["about"])
-    except (OSError, ValueError, KeyError, TypeError):
+        rows, offset = manifest["rows"], len(_header(wanted, 0))
+        if (manifest["row"], manifest["dtype"], manifest["offset"]) != (list(wanted.row), wanted.dtype.str, offset):
+            return None
+        if not isinstance(rows, int) or offset + rows * wanted.row_bytes != status.st_size:
+            return None
+        lines = Lines(str(entry / ROWS), offset, wanted.row, wanted.dtype.str, np.arange(rows, dtype=np.int64))
+        return Entry(lines, manifest["about"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
@@ -146,7 +155,7 @@ def _write(entry: Path, wanted: Wanted) -> Entry:
         _flush_folder(entry.parent)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    found = _read(entry)
+    found = _read(entry, wanted)
     if found is None:
         raise InputError(f"{entry} is not what was written there a moment ago; name another folder with STEEPEST_CACHE")
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -72,6 +72,17 @@ def once(source: Any) -> Iterator[Pair]:
         yield pair
 
 
+def _number(label: Any) -> np.ndarray:
+    """Return the label, or labels, of a row of a regression as finite numbers."""
+    try:
+        found = np.asarray(label, dtype=np.float64)
+    except (TypeError, ValueError):
+        found = np.array(np.nan)
+    if not np.isfinite(found).all():
+        raise InputError(f"the stream brings the label {shown(label)}; expected a finite number")
+    return found
+
+
 def _as_array(value: Any) -> np.ndarray:
     return value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
 
@@ -109,7 +120,10 @@ class StreamPart(Part):
         if self.flow is None:
             return super().take(rows % len(self.targets))
         pairs = list(itertools.islice(self.flow, len(rows)))
-        found = encode_rows(np.stack([x for x, _ in pairs]), self.data.preprocessing)
+        X = np.stack([x for x, _ in pairs])
+        if X.dtype.kind == "f" and not np.isfinite(X).all():
+            raise InputError("the stream brings an input that is not a finite number; leave such rows out, or fill them")
+        found = encode_rows(X, self.data.preprocessing)
         inputs = torch.from_numpy(found) if isinstance(found, np.ndarray) else found.index_select(0, torch.arange(len(rows)))
         return inputs.to(self.targets.device), self._codes([y for _, y in pairs]).to(self.targets.device)
 
@@ -117,10 +131,10 @@ class StreamPart(Part):
         classes = self.data.targets.classes
         if classes is None:
             shift, scale = self.data.target_scale
-            return torch.as_tensor(((np.asarray(labels, dtype=np.float64) - shift) / scale).astype(np.float32))
+            return torch.as_tensor(((np.stack(list(map(_number, labels))) - shift) / scale).astype(np.float32))
         places = {label: i for i, label in enumerate(classes)}
         for label in labels:
-            if label not in places:
+            if not isinstance(label, Hashable) or label not in places:
                 raise InputError(
                     f"the stream brings the label {shown(label)}, which is not among its first {len(self.data)} rows; have "
                     "more of them looked at: fitted_on="

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from .archives import too_large
+from .archives import check_on_disk, too_large
 from .cache import stored_arrays, tell
 from .cleaning import CleaningReport
 from .core import Data
@@ -56,6 +56,7 @@ def arrays(
     >>> arrays(np.random.rand(100, 3), np.arange(100) % 2)
     Data(arrays   100 rows x 3 columns, 2 classes)
     """
+    check_on_disk(on_disk)
     report = CleaningReport()
     if is_frame(X):
         frame = to_polars(X)

@@ -80,7 +80,11 @@ def stream(
     X, y = _stacked(first)
     shape = X.shape[1:]
     if isinstance(held_out, tuple):
+        if len(held_out) != 2:
+            raise InputError(f"held_out takes a number of rows, or inputs and labels (got a tuple of {len(held_out)})")
         held = to_numbers(held_out[0], "held-out X"), to_numpy(held_out[1], "held-out y")
+        if held[0].shape[1:] != shape:
+            raise InputError(f"held-out rows have shape {held[0].shape[1:]}, those of the stream {shape}")
         X, y = np.concatenate([held[0], X]), np.concatenate([held[1], y])
     kept = len(X) - len(first) + skip
     made = arrays(

@@ -92,12 +92,17 @@ def blank_beyond(scores_BTC: Tensor, there_BT: Tensor | None) -> Tensor:
 class FromLast(nn.Module):
     """A network that gives differences from the last value seen of the first feature, of inputs less their last step.
 
+    Its last linear layer, of as many `outputs`, begins with zeros: then nothing better is known than the last value itself.
+
     Source: Zeng et al., Are Transformers Effective for Time Series Forecasting?, 2023, arXiv:2205.13504 (NLinear).
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, outputs: int) -> None:
         super().__init__()
         self.network = network
+        answers = [m for m in network.modules() if isinstance(m, nn.Linear) and m.out_features == outputs]
+        for p in answers[-1].parameters() if answers else ():
+            nn.init.zeros_(p)
 
     def forward(self, x_BTF: Tensor) -> Tensor:
         last = x_BTF[:, -1:]
@@ -105,6 +110,17 @@ class FromLast(nn.Module):
 
 
 from_last = FromLast
+
+
+class LastValue(nn.Module):
+    """The last value seen of the first feature, for each of so many steps ahead."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.steps = steps
+
+    def forward(self, x_BTF: Tensor) -> Tensor:
+        return x_BTF[:, -1, :1].expand(-1, self.steps)
 
 
 def averaged(x_BTD: Tensor, there_BT: Tensor | None) -> Tensor:

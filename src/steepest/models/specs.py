@@ -54,7 +54,7 @@ class ModelSpec:
             what = "what comes next" if form.kind == "language" else "a transcript"
             raise InputError(f"{self!r} answers once a row; {what} needs lstm(), gru(), rnn() or transformer()")
         network = self.network(form, num_outputs)
-        return from_last(network) if form.kind == "series" else network
+        return from_last(network, num_outputs) if form.kind == "series" else network
 
     def network(self, form: Form, num_outputs: int) -> nn.Module:
         """Return the network itself; that of a series gives differences from the last value seen."""

@@ -277,20 +277,21 @@ def _against_baseline(
     known = {name: comparison for name, comparison in against.items() if comparison is not None}
     corrected = dict(zip(known, in_sequence([comparison.p for comparison in known.values()]), strict=True))
     untold = f"{FASTER}: {plan.baseline} never reached the target" if _missed(plan, outcomes) else "not compared"
+    stopped_at = next((name for name in known if corrected[name] > LEVEL), "")  # none after it is claimed
     texts = {
-        name: _verdict(known[name], corrected[name], times(outcomes, name, FINALS)) if name in known else untold
+        name: _verdict(known[name], corrected[name], times(outcomes, name, FINALS), stopped_at) if name in known else untold
         for name in others
     }
     return texts, corrected
 
 
-def _verdict(against: Comparison, corrected: float, steps: list[float]) -> str:
+def _verdict(against: Comparison, corrected: float, steps: list[float], stopped_at: str) -> str:
     misses = sum(math.isinf(value) for value in steps)
     missed = f"; {MISSED} in {misses} of {len(steps)}" if misses else ""
     if corrected <= LEVEL:
         return f"{FASTER if against.ratio > 1 else SLOWER} (p = {corrected:.2g}){missed}"
     if against.p <= LEVEL:
-        return f"cannot tell: one ranked above it was not proven{missed}"
+        return f"not claimed: {stopped_at}, tested before it, could not be told apart{missed}"
     if against.more_seeds is None:
         return f"no difference that 200 seeds would show{missed}"
     return f"cannot tell yet: about {against.more_seeds} more seeds{missed}"

@@ -14,8 +14,9 @@ from typing import Any
 
 import torch
 
-from ..errors import InputError, Interrupted, check_seed, positive, whole
+from ..errors import InputError, Interrupted, check_seed, positive, switch, whole
 from ..optimizer import Optimizer
+from ..reach import a_target
 from ..recipes import Recipe, check_batch
 from ..records import FROM_PYTHON, Invocation, Record, create, find, jsonable, reading
 from ..rules import Rule, adam
@@ -73,7 +74,7 @@ def make_plan(
     if evaluate_every is not None:
         whole("evaluate_every", evaluate_every, 1)
     if job.goal is None:
-        raise InputError("a race needs a target: add --reach 'accuracy >= 0.9' (in Python: reach=)")
+        raise InputError(f"a race needs a target: add --reach '{a_target(job.kind)}' (in Python: reach=)")
     rows, held_out = job.data.size("train"), job.data.size("validation")
     if not held_out:
         raise InputError("a race needs a validation part to see the target reached; give it a share with parts=")
@@ -147,6 +148,7 @@ def race(
     >>> result.leaderboard().rows[0].reached > 0
     True
     """
+    switch("lanes", lanes)
     began = time.perf_counter()
     job = task(subject, reach=reach)
     seconds = parse_budget(budget)

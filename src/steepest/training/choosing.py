@@ -21,7 +21,7 @@ from ..gradient import plain
 from ..recipes import Recipe
 from ..rules import Rule
 from ..tasks import task
-from .lanes import Lanes, apart, prepare_lanes
+from .lanes import Lanes, apart, check_pairs, prepare_lanes
 from .loop import steps
 from .randomness import RandomStream
 from .setup import Training
@@ -74,6 +74,7 @@ def choose_lanes(
     >>> choose_lanes("iris", [recipe] * 8, range(8)).num_lanes
     8
     """
+    check_pairs(recipes, seeds)
     job, num_lanes = task(subject), len(recipes)
 
     def some(places: Sequence[int]) -> list[Training]:

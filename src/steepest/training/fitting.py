@@ -16,12 +16,15 @@ from .. import evaluation, metrics
 from ..data.core import Data
 from ..data.loading import from_dataset
 from ..data.memory import arrays
+from ..data.parts import Part
 from ..defaults import default_recipe
 from ..errors import InputError, Interrupted
 from ..forms import MEASURED
 from ..gradient import GradientFunction, plain
+from ..models.heads import LastValue
 from ..plans import Plan, as_plan
 from ..progress import Progress
+from ..reach import DEFAULTS
 from ..recipes import Recipe, as_recipe, is_torch_optimizer, named
 from ..records import FROM_PYTHON, Invocation, Record, create
 from ..rules import Rule
@@ -316,6 +319,7 @@ def _finish(training: Training, facts: dict[str, Any], outcome: Follower, invoca
         "samples_per_second": outcome.rows / stages["train"] if stages.get("train") else 0.0,
         "metrics": measured,
         "measured_on": {"part": held_out, "rows": len(predictions.truth), "unit": MEASURED.get(job.data.kind, "rows")},
+        "beside": _beside(job, part),
         "confusion": _confusion(predictions, job),
         "stages": stages,
         "weights_sha256": weights_sha256(training.model),
@@ -325,6 +329,14 @@ def _finish(training: Training, facts: dict[str, Any], outcome: Follower, invoca
     if book is not None:
         book.append("end", **document, result=_result(measured))
     return Run(book.id if book else None, document, training.model, Interface.of(training), job)
+
+
+def _beside(job: Task, part: Part) -> dict[str, dict[str, float]] | None:
+    """Return what a forecast without a network reaches on the same windows; None of other data."""
+    if job.data.form.kind != "series":
+        return None
+    repeated = evaluation.predict(LastValue(job.data.targets.num_outputs), part, job.data)
+    return {"last value": metrics.measure(job.measures(DEFAULTS[job.kind]), repeated)}
 
 
 def _confusion(predictions: metrics.Predictions, job: Task) -> list[list[int]] | None:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..data.language import CharacterPreprocessing, encoded
+from ..data.language import UNKNOWN, CharacterPreprocessing, encoded
 from ..errors import InputError, at_least, check_seed, whole
 from ..evaluation import evaluating
 
@@ -57,11 +57,13 @@ def _drawn(
     model: nn.Module, preprocessing: CharacterPreprocessing, window: torch.Tensor, length: int, temperature: float,
     random: torch.Generator,
 ) -> Iterator[str]:  # fmt: skip
-    """Yield the characters that follow a window of them, shape (1, T)."""
+    """Yield the characters that follow a window of them, shape (1, T); never the one that stands for those it never saw."""
+    unknown = [i for i, one in enumerate(preprocessing.alphabet) if one == UNKNOWN]
     for _ in range(length):
         with evaluating(model):
             window = window[:, -preprocessing.context :]
             scores = model(window)[0, -1].double()
+            scores[unknown] = -torch.inf
             if temperature:
                 chosen = torch.multinomial(torch.softmax(scores / temperature, dim=0), 1, generator=random)
             else:

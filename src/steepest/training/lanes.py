@@ -88,6 +88,7 @@ class Lanes:
         self.names = watched(first.task, metrics)
         ends = _lasts(trainings, max_steps)
         self.lanes = [Lane(i, t, last, _plateau(t)) for i, (t, last) in enumerate(zip(trainings, ends, strict=True))]
+        self._places = len(self.lanes)
         self.clock = Clock("waiting")
         self.step = 0
         self._leaving: set[int] = set()
@@ -103,7 +104,9 @@ class Lanes:
         self._begin()
 
     def leave(self, place: int) -> None:
-        """Take a lane out; what it has learned stays in its training."""
+        """Take a lane out; what it has learned stays in its training. One that has left already may be named again."""
+        if place not in range(self._places):
+            raise InputError(f"lanes have the places 0 to {self._places - 1} (got {place!r})")
         self._leaving.add(place)
 
     def __iter__(self) -> Iterator[dict[int, EvaluationEvent]]:
@@ -256,15 +259,23 @@ def prepare_lanes(
         seeds: initial weights and order of batches, one a lane.
         device: where; None: CUDA when there is one.
     """
+    check_pairs(recipes, seeds)
     job, found = task(subject), []
-    if len(recipes) != len(seeds):
-        raise InputError(f"lanes take one seed a recipe (got {len(recipes)} recipes and {len(seeds)} seeds)")
     for each, seed in zip(recipes, seeds, strict=True):
         recipe = as_recipe(each)
         assert recipe is not None
         found.append(prepare(job, recipe, seed=seed, device=device))
         found[-1].clock.to("waiting")
     return found
+
+
+def check_pairs(recipes: Any, seeds: Any) -> None:
+    """Raise unless there is one seed a recipe."""
+    for name, value in (("recipes", recipes), ("seeds", seeds)):
+        if isinstance(value, str) or not hasattr(value, "__len__"):
+            raise InputError(f"{name} is a list, with one for each lane (got {value!r})")
+    if len(recipes) != len(seeds):
+        raise InputError(f"lanes take one seed a recipe (got {len(recipes)} recipes and {len(seeds)} seeds)")
 
 
 def apart(trainings: Sequence[Training]) -> str | None:

@@ -48,7 +48,7 @@ def recall(key: str | None) -> Plan | None:
     """Return the plan kept under a key, or None: a file that cannot be read is as none."""
     try:
         return as_plan(json.loads((_folder() / f"{key}.json").read_text())["plan"])
-    except (OSError, ValueError, KeyError, TypeError, InputError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, InputError):
         return None
 
 
