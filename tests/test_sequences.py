@@ -18,6 +18,8 @@ from steepest.data import stored
 from steepest.data.inputs import Texts
 from steepest.data.spelling import COLUMNS, MAX_GRAMS, grams
 from steepest.data.texts import UNKNOWN, TextPreprocessing, words
+from steepest.defaults import default_recipe
+from steepest.forms import Form
 from steepest.models.heads import PRIME
 
 GOOD, BAD = ["a fine film", "fine and warm", "warm , funny , fine"], ["a dull film", "dull and cold", "cold , loud , dull"]
@@ -582,8 +584,8 @@ def test_a_network_over_a_series_begins_with_its_last_value(load: Path) -> None:
 
 
 def test_a_short_text_is_read_more_often() -> None:
-    form = steepest.forms.Form("language", (256,), vocabulary=30)
-    assert [steepest.default_recipe(form, rows).epochs for rows in (10, 1_000, 100_000)] == [20, 4.8, 1.05]
+    form = Form("language", (256,), vocabulary=30)
+    assert [default_recipe(form, rows).epochs for rows in (10, 1_000, 100_000)] == [20, 4.8, 1.05]
 
 
 def test_the_character_for_strange_ones_is_never_drawn(tmp_path: Path) -> None:
