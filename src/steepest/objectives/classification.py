@@ -86,12 +86,17 @@ class CrossEntropy(_Smoothed):
 
         return mean_loss
 
+    @property
+    def counts_alike(self) -> bool:
+        """Whether it is the mean of `-log softmax(outputs)` at each row's class, and nothing else."""
+        return self.class_weights is None and not self.label_smoothing
+
     def written_out(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor] | None:
         """`(softmax(outputs) - one_hot(targets)) / rows`, where classes count alike and are numbers."""
         import torch
 
         aten = torch.ops.aten
-        if self.class_weights is not None or self.label_smoothing or outputs.ndim != targets.ndim + 1 or outputs.ndim != 2:
+        if not self.counts_alike or outputs.ndim != targets.ndim + 1 or outputs.ndim != 2:
             return None
         log_p = torch.log_softmax(outputs, dim=1)
         loss, counted = aten.nll_loss_forward(log_p, targets, None, 1, NOTHING)

@@ -37,7 +37,8 @@ ROUNDS, MOST_STEPS = 5, 64  # of each candidate that is still in; steps of a rou
 SLOWER = 1.25  # than the best so far: out after one round
 WORTH, WORTH_ROUNDING = 1.03, 1.1  # gains below which nothing is changed, and products are not rounded
 CHECKED, TOLERANCE = 3, 0.02  # steps whose losses are compared with float32's, and how far apart they may lie, relatively
-ALONE_FLOPS = 4e8  # of a step; below, two threads took 0.76 to 1.01 of one thread's speed (AMD Zen 4), above 1.0 to 1.5
+# of a step; below, two threads took 0.76 to 1.01 of one thread's speed (AMD Zen 4), above 1.0 to 1.5; and of dense layers in C
+ALONE_FLOPS, ALONE_FLOPS_IN_C = 4e8, 1e7
 SLOW_FLOPS, SLOW_STEP_S = 5e9, 2e-3  # of a core, and beside its arithmetic: what no training is slower than
 
 
@@ -123,7 +124,9 @@ def default_plan(training: Training) -> Plan:
         return Plan(precision=TF32 if torch.cuda.get_device_capability(device)[0] >= 8 else FLOAT32)
     if device.type != "cpu":
         return AS_IT_STANDS
-    threads = 1 if torch.get_num_threads() > 1 and flops_of(training) < ALONE_FLOPS else None
+    in_c = training.dense is not None and training.dense.in_c is not None
+    few = flops_of(training) < (ALONE_FLOPS_IN_C if in_c else ALONE_FLOPS)
+    threads = 1 if few and torch.get_num_threads() > 1 else None
     if has_bfloat16(device) and _is_heavy(training) and {p.dtype for p in training.parameters} == {torch.float32}:
         return Plan(BFLOAT16, channels_last=_has(training.model, nn.Conv2d), threads=threads)
     return Plan(threads=threads)
