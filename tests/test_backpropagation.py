@@ -107,6 +107,18 @@ def test_nan_goes_through_in_c(monkeypatch: pytest.MonkeyPatch) -> None:
     assert next(net.parameters()).grad.isnan().any()  # type: ignore[union-attr]
 
 
+def test_rows_of_another_width_are_not_read_in_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    in_c(monkeypatch, True)
+    net, x, _ = rectified()
+    dense = dense_end(net, x[:2], *LOSS)
+    assert dense is not None
+    assert dense.in_c is not None
+    for other in (torch.randn(4, 11), torch.randn(4, 3, 12), torch.randn(0, 12), x.double(), torch.randn(12, 4).t()):
+        assert not dense.in_c.takes(other)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        dense.outputs(torch.randn(4, 11))
+
+
 def test_cross_entropy_in_c_is_torchs_and_so_are_its_complaints(monkeypatch: pytest.MonkeyPatch) -> None:
     in_c(monkeypatch, True)
     outputs, targets = 30 * torch.randn(50, 7), torch.randint(0, 7, (50,))
@@ -119,6 +131,7 @@ def test_cross_entropy_in_c_is_torchs_and_so_are_its_complaints(monkeypatch: pyt
         torch.testing.assert_close(found[1], torch.autograd.grad(expected, leaf)[0], rtol=1e-5, atol=1e-8)
     for z, wanted in (
         (outputs, targets.int()),
+        (outputs, targets[:20]),
         (outputs.double(), targets),
         (outputs[:0], targets[:0]),
         (outputs[:, :, None], targets[:, None]),

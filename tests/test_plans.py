@@ -14,8 +14,9 @@ from torch import nn
 
 import steepest
 from steepest.errors import InputError
-from steepest.forms import Form
 from steepest.gradient import StepContext, StepResult, accumulated, plain, sharpness_aware
+from steepest.models import products
+from steepest.models.products import AttentionByProducts, attention
 from steepest.plans import Plan, as_plan
 from steepest.training import pilot, remembered
 from steepest.training.settings import Tf32
@@ -100,14 +101,77 @@ def test_weights_and_gradients_stay_float32_under_bfloat16() -> None:
     assert {p.grad.dtype for p in t.model.parameters() if p.grad is not None} == {torch.float32}
 
 
-def test_attention_in_bfloat16_is_that_of_float32() -> None:
+class Asking(nn.Module):
+    """A network of one's own that asks torch's attention."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ask, self.answer = nn.Linear(5, 24), nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        q, k, v = self.ask(x).view(len(x), -1, 3, 2, 4).permute(2, 0, 3, 1, 4)
+        found = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return self.answer(found.transpose(1, 2).flatten(2).mean(dim=1))
+
+
+def asking(model: Any) -> Training:
+    data = steepest.arrays(torch.randn(40, 16, 5), np.arange(40) % 3, images=False)
+    return prepare(steepest.Task(data, model=model), RECIPE)
+
+
+@pytest.mark.parametrize("model", [Asking, steepest.transformer(width=32, layers=2)])
+def test_attention_in_bfloat16_is_products_in_any_network(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
-    net = steepest.transformer(width=32, layers=2).build(Form("sound", (16, 5)), 3)
+    t = asking(model)
+    assert t.attends
     x = torch.randn(4, 16, 5)
-    exact = net(x)
-    with torch.autocast("cpu", torch.bfloat16):
-        near = net(x)
-    assert (near.float() - exact).abs().max() < 0.05 * exact.abs().max()
+    exact = t.model(x)
+    t.follow(Plan("bfloat16"))
+    assert t.by_products
+    made = t.context(x, torch.zeros(4, dtype=torch.int64))
+    asked: list[None] = []
+    monkeypatch.setattr(products, "attention", lambda *args, **how: asked.append(None) or attention(*args, **how))
+    near = made.outputs(x)
+    assert asked
+    assert (near - exact).abs().max() < 0.05 * exact.abs().max()
+    near.sum().backward()
+    assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in t.model.parameters())
+
+
+def test_a_network_without_attention_asks_nothing() -> None:
+    t = training()
+    t.follow(Plan("bfloat16"))
+    assert not t.attends
+    assert not t.by_products
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"is_causal": True},
+        {"scale": 0.3},
+        {"attn_mask": torch.rand(2, 1, 5, 7) > 0.4},
+        {"attn_mask": torch.zeros(5, 7, dtype=torch.bool)},
+        {"attn_mask": torch.randn(5, 7)},
+        {"enable_gqa": True},
+    ],
+)
+def test_attention_as_products_is_torchs(how: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    q, (k, v) = torch.randn(2, 4, 5, 6), torch.randn(2, 2, 2 if how.get("enable_gqa") else 4, 7, 6)
+    expected = nn.functional.scaled_dot_product_attention(q, k, v, **how)
+    with AttentionByProducts():
+        found = nn.functional.scaled_dot_product_attention(q, k, v, **how)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_dropout_of_attention_as_products_keeps_the_mean() -> None:
+    torch.manual_seed(0)
+    q, v = torch.zeros(1, 1, 400, 4), torch.ones(1, 1, 400, 4)
+    found = attention(q, q, v, dropout_p=0.5)
+    assert found.mean() == pytest.approx(1.0, abs=0.02)
+    assert found.std() > 0.01
 
 
 # -- accumulation -----------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ further functions of the same shape; the loop never learns which one it calls.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from .backpropagation import Dense, loss_and_gradient
 from .errors import positive, switch, whole
+from .models.products import AttentionByProducts
 from .objectives import LossFunction, Objective
 from .plans import BFLOAT16, FLOAT32
 
@@ -34,12 +35,14 @@ class StepContext:
     micro_batch: int | None = None
     weigh: Callable[[Tensor], Any] = len  # what the mean loss of some targets is divided by
     dense: Dense | None = None  # the layers whose gradient is written out
+    by_products: bool = False  # whether torch's attention is computed as products
 
     def outputs(self, inputs: Tensor) -> Tensor:
         """Return what the network gives for these rows, in the plan's precision; the loss then is computed in float32."""
         if self.precision != BFLOAT16:
             return self.model(inputs)
-        with torch.autocast(inputs.device.type, torch.bfloat16):
+        attention = AttentionByProducts() if self.by_products else nullcontext()
+        with torch.autocast(inputs.device.type, torch.bfloat16), attention:
             return self.model(inputs).float()
 
 

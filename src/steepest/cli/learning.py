@@ -205,6 +205,8 @@ def _recipe(text: str | None, home: Path | None) -> Any:
 
 
 def _print_fit(run: Any) -> None:
+    from ..data.findings import counted
+
     facts = run.facts
     print(run.task.data.describe())
     for line in data_lines(facts["data"]):
@@ -215,7 +217,7 @@ def _print_fit(run: Any) -> None:
     print(f"{facts['network']}   {cost_line(facts)}")
     print(facts["plan"]["told"])
     speed = f"{run.samples_per_second:,.0f} {ROWS.get(facts['data']['kind'], 'rows')}/s in the training stage"
-    print(f"{run.status} after {facts['steps']} steps, {speed}   {clock_line(run.stages)}")
+    print(f"{run.status} after {counted(facts['steps'], 'steps')}, {speed}   {clock_line(run.stages)}")
     if run.status == "diverged":
         print("the loss is no longer a finite number: lower the learning rate (--find-lr draws where it breaks)")
     if facts["reach"]:

@@ -84,9 +84,11 @@ def _of(column: str | None) -> str:
 
 def metrics_line(metrics: dict[str, float], held: dict[str, Any]) -> str:
     """Return held-out metrics in one line; `held` says on what they were measured."""
+    from ..data.findings import counted
+
     of_language = "perplexity" in metrics  # whose loss is what people compare
     shown = [f"{name} {_short(value)}" for name, value in metrics.items() if name != "loss" or of_language]
-    return f"{held['part']} part ({held['rows']:,} {held['unit']}): " + "  ".join(shown)
+    return f"{held['part']} part ({counted(held['rows'], held['unit'])}): " + "  ".join(shown)
 
 
 FEW_ROWS = 30  # of which a share says little

@@ -111,6 +111,7 @@ double cross_entropy(const float *z, const int64_t *targets, int64_t rows, int64
 FIELDS = 9  # of a layer
 INPUTS, OUTPUTS, RECTIFIED, WEIGHT, BIAS, WEIGHT_GRADIENT, BIAS_GRADIENT, GAVE, BACK = range(FIELDS)
 MOST = 2**31 - 1  # a BLAS counts in 32 bits
+LINES = 2  # dimensions of rows of numbers
 FEW_OUTPUTS = 2**14  # of a batch; torch takes the exponential of more in vectors, and with all threads
 
 
@@ -139,7 +140,7 @@ def cross_entropy(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor] | N
     None where C does not do it: no compiler, other shapes or numbers, many outputs, a class that is none, a loss that is NaN.
     """
     library = _library()
-    if library is None or outputs.ndim != 2 or targets.ndim != 1 or not 0 < outputs.numel() <= FEW_OUTPUTS:
+    if library is None or outputs.ndim != LINES or targets.shape != outputs.shape[:1] or not 0 < outputs.numel() <= FEW_OUTPUTS:
         return None
     if (outputs.dtype, targets.dtype, outputs.device.type) != (torch.float32, torch.int64, "cpu"):
         return None
@@ -175,7 +176,8 @@ class DenseInC:
     def takes(self, x: Tensor) -> bool:
         """Return whether these inputs, shape (rows, inputs), can be read as they lie, and the weights too."""
         plain = x.dtype == torch.float32 and x.device.type == "cpu" and x.is_contiguous()
-        return plain and 0 < x.numel() <= MOST and all(w.is_contiguous() for w in self._weights)
+        fits = x.ndim == LINES and x.shape[1] == self._table[0, INPUTS] and 0 < x.numel() <= MOST
+        return plain and fits and all(w.is_contiguous() for w in self._weights)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return what the layers give, shape (rows, outputs of the last)."""

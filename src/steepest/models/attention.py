@@ -26,20 +26,8 @@ class Attention(nn.Module):
         B, T, D = x_BTD.shape
         q, k, v = self.ask(x_BTD).view(B, T, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
         q, k = _turned(q, *turn), _turned(k, *turn)
-        attend = _by_products if q.device.type == "cpu" and torch.is_autocast_enabled("cpu") else F.scaled_dot_product_attention
-        found = attend(q, k, v, attn_mask=mask, is_causal=self.causal)
+        found = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=self.causal)
         return self.give(found.transpose(1, 2).reshape(B, T, D))
-
-
-def _by_products(q_BHTK: Tensor, k_BHTK: Tensor, v_BHTK: Tensor, *, attn_mask: Tensor | None, is_causal: bool) -> Tensor:
-    """Return what torch's attention returns, as products: on a CPU its bfloat16 form goes back at a fraction of their speed."""
-    scores_BHTT = (q_BHTK @ k_BHTK.transpose(-1, -2)).float() * q_BHTK.shape[-1] ** -0.5
-    if is_causal:
-        T = scores_BHTT.shape[-1]
-        attn_mask = torch.ones(T, T, dtype=torch.bool, device=q_BHTK.device).tril()
-    if attn_mask is not None:
-        scores_BHTT = scores_BHTT.masked_fill(~attn_mask, -torch.inf)
-    return scores_BHTT.softmax(dim=-1) @ v_BHTK
 
 
 def turns(steps: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -28,6 +28,7 @@ class Cost:
 
     num_parameters: int
     flops_a_row: int
+    attends: bool = False  # whether torch's attention is asked on the way, `scaled_dot_product_attention`
 
     def __str__(self) -> str:
         return f"{self.num_parameters:,} parameters, {si(self.flops_a_row)}FLOP a row"
@@ -71,7 +72,7 @@ def cost_of(module: nn.Module, rows: Tensor) -> Cost:
     finally:
         for each in training:
             each.training = True
-    return Cost(sum(p.numel() for p in module.parameters()), round(counter.total / len(rows)))
+    return Cost(sum(p.numel() for p in module.parameters()), round(counter.total / len(rows)), counter.attends)
 
 
 class _Counter(TorchFunctionMode):
@@ -79,12 +80,13 @@ class _Counter(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.total = 0
+        self.total, self.attends = 0, False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None) -> Any:
         result = func(*args, **(kwargs or {}))
         formula = _FORMULAS.get(getattr(func, "__name__", ""))
         if formula is not None:
+            self.attends |= formula is _attention
             self.total += formula(result, *args, **(kwargs or {}))
         return result
 

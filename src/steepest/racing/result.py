@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..data.findings import counted
 from ..errors import InputError
 from ..reach import Reach
 from ..recipes import Recipe, read
@@ -126,8 +127,8 @@ def headline(job: Task, plan: Plan, processes: int, threads: int) -> str:
     """Return what races under which conditions, in one line."""
     side_by_side = f"{processes} process{'es' * (processes > 1)} x {threads} thread{'s' * (threads > 1)}"
     return (
-        f"{job.data.describe()}   reach {plan.reach}   {len(plan.contenders)} recipes (baseline {plan.baseline}), "
-        f"{plan.seeds} seeds (finalists {plan.final_seeds} fresh), {side_by_side}"
+        f"{job.data.describe()}   reach {plan.reach}   {counted(len(plan.contenders), 'recipes')} (baseline {plan.baseline}), "
+        f"{counted(plan.seeds, 'seeds')} (finalists {plan.final_seeds} fresh), {side_by_side}"
     )
 
 

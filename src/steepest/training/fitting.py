@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import warnings
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -277,7 +277,7 @@ def _network(training: Training) -> dict[str, Any]:
     spec, model = training.spec, training.model
     told = {"network": repr(spec) if spec is not None else type(model).__name__}
     if training.cost is not None:
-        return told | asdict(training.cost)
+        return told | {"num_parameters": training.cost.num_parameters, "flops_a_row": training.cost.flops_a_row}
     return told | {"num_parameters": sum(p.numel() for p in model.parameters()), "flops_a_row": None}
 
 

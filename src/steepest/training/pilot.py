@@ -23,7 +23,6 @@ from ..data.batches import batch_bounds, epoch_order
 from ..errors import cut, first_line
 from ..gradient import GradientFunction
 from ..machine import has_bfloat16
-from ..models.attention import Attention
 from ..optimizer import Optimizer
 from ..plans import AS_IT_STANDS, BFLOAT16, FLOAT32, TF32, Plan
 from .randomness import RandomStream
@@ -37,8 +36,9 @@ ROUNDS, MOST_STEPS = 5, 64  # of each candidate that is still in; steps of a rou
 SLOWER = 1.25  # than the best so far: out after one round
 WORTH, WORTH_ROUNDING = 1.03, 1.1  # gains below which nothing is changed, and products are not rounded
 CHECKED, TOLERANCE = 3, 0.02  # steps whose losses are compared with float32's, and how far apart they may lie, relatively
-# of a step; below, two threads took 0.76 to 1.01 of one thread's speed (AMD Zen 4), above 1.0 to 1.5; and of dense layers in C
-ALONE_FLOPS, ALONE_FLOPS_IN_C = 4e8, 1e7
+# of a step; below, two threads took 0.76 to 1.01 of one thread's speed (AMD Zen 4), above 1.0 to 1.5; of dense layers in C; and
+# of one step of time of recurrent layers, of which an LSTM with 33 MFLOP was 1.5 times as fast alone
+ALONE_FLOPS, ALONE_FLOPS_IN_C, ALONE_FLOPS_IN_TIME = 4e8, 1e7, 1e8
 SLOW_FLOPS, SLOW_STEP_S = 5e9, 2e-3  # of a core, and beside its arithmetic: what no training is slower than
 
 
@@ -124,21 +124,19 @@ def default_plan(training: Training) -> Plan:
         return Plan(precision=TF32 if torch.cuda.get_device_capability(device)[0] >= 8 else FLOAT32)
     if device.type != "cpu":
         return AS_IT_STANDS
-    in_c = training.dense is not None and training.dense.in_c is not None
-    few = flops_of(training) < (ALONE_FLOPS_IN_C if in_c else ALONE_FLOPS)
-    threads = 1 if few and torch.get_num_threads() > 1 else None
+    threads = 1 if torch.get_num_threads() > 1 and _is_little(training) else None
     if has_bfloat16(device) and _is_heavy(training) and {p.dtype for p in training.parameters} == {torch.float32}:
         return Plan(BFLOAT16, channels_last=_has(training.model, nn.Conv2d), threads=threads)
     return Plan(threads=threads)
 
 
-HEAVY = (nn.Conv1d, nn.Conv2d, nn.RNNBase, nn.MultiheadAttention, Attention)
+HEAVY = (nn.Conv1d, nn.Conv2d, nn.RNNBase, nn.MultiheadAttention)
 
 
 def _is_heavy(training: Training) -> bool:
     """Return whether a network has layers whose products are known to be faster in bfloat16."""
     layers = training.dense.layers if training.dense is not None else ()
-    return _has(training.model, HEAVY) or any(rounds(layer, training.batch) for layer in layers)
+    return training.attends or _has(training.model, HEAVY) or any(rounds(layer, training.batch) for layer in layers)
 
 
 def _has(model: nn.Module, kinds: Any) -> bool:
@@ -148,6 +146,16 @@ def _has(model: nn.Module, kinds: Any) -> bool:
 def flops_of(training: Training) -> float:
     """Return the floating-point operations of a step; infinite for a network of the caller's that cannot be counted."""
     return math.inf if training.cost is None else 3.0 * training.batch * training.cost.flops_a_row
+
+
+def _is_little(training: Training) -> bool:
+    """Return whether a second thread is waited for longer than it helps."""
+    flops, form = flops_of(training), training.task.data.form
+    if training.dense is not None and training.dense.in_c is not None:
+        return flops < ALONE_FLOPS_IN_C
+    if form.is_sequence and _has(training.model, nn.RNNBase):  # which reads one step of time after the other
+        return flops / form.shape[0] < ALONE_FLOPS_IN_TIME
+    return flops < ALONE_FLOPS
 
 
 def longest_s(training: Training, num_steps: int) -> float:

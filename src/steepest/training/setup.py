@@ -95,6 +95,16 @@ class Training:
             return None
 
     @cached_property
+    def attends(self) -> bool:
+        """Whether the network asks torch's attention."""
+        return self.cost is not None and self.cost.attends
+
+    @property
+    def by_products(self) -> bool:
+        """Whether torch's attention is computed as products: in bfloat16 on a CPU."""
+        return self.plan.precision == BFLOAT16 and self.device.type == "cpu" and not self.plan.compile and self.attends
+
+    @cached_property
     def source(self) -> Source:
         """Where the rows of batches come from."""
         return _source(self.task, self.train)
@@ -103,7 +113,7 @@ class Training:
         """Return what a gradient function is given for a batch."""
         return StepContext(
             self.network or self.model, self.parameters, self.objective, self.loss, inputs, targets,  # type: ignore[arg-type]
-            self.plan.precision, self.plan.micro_batch, self.weigh, self.dense,
+            self.plan.precision, self.plan.micro_batch, self.weigh, self.dense, self.by_products,
         )  # fmt: skip
 
     def follow(self, plan: Plan) -> None:
