@@ -51,14 +51,18 @@ def attention(
     """
     if enable_gqa:
         key, value = (each.repeat_interleave(query.shape[-3] // each.shape[-3], -3) for each in (key, value))
-    scores_ST = (query @ key.transpose(-2, -1)).float() * (query.shape[-1] ** -0.5 if scale is None else scale)
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    scores_ST = (query * scale) @ key.transpose(-2, -1)
     if is_causal:
         attn_mask = torch.ones(scores_ST.shape[-2:], dtype=torch.bool, device=query.device).tril()
     if attn_mask is not None and attn_mask.dtype == torch.bool:
-        attn_mask = torch.zeros(attn_mask.shape, device=query.device).masked_fill_(~attn_mask, -torch.inf)
-    shares_ST = (scores_ST if attn_mask is None else scores_ST + attn_mask).softmax(dim=-1)
+        scores_ST = scores_ST.masked_fill(~attn_mask, -torch.inf)
+    elif attn_mask is not None:
+        scores_ST = scores_ST + attn_mask
+    shares_ST = scores_ST.softmax(dim=-1, dtype=torch.float32)
     if attn_mask is not None and not is_causal:
-        shares_ST = shares_ST.masked_fill((attn_mask == -torch.inf).all(dim=-1, keepdim=True), 0.0)
+        nowhere = ~attn_mask if attn_mask.dtype == torch.bool else attn_mask == -torch.inf
+        shares_ST = shares_ST.masked_fill(nowhere.all(dim=-1, keepdim=True), 0.0)
     if dropout_p:
         shares_ST = F.dropout(shares_ST, dropout_p)
     return shares_ST.to(value.dtype) @ value
