@@ -2,8 +2,9 @@
 
 A multilayer perceptron on 784 columns, Adam, by `steepest.fit` with nothing else said. One of three things is multiplied by 1
 to 64: the width of the hidden layers (from 16), the rows of a batch (from 16), the rows of the training part (from 2,000).
-Rounds go through all sizes in turn; every training makes at least 400 steps and one whole epoch, so that what an epoch costs is
-in it. Rates are of the stages `train` and `waiting`. Whether a step costs more where there are more data is read off the last panel.
+Rounds go through all sizes in turn; every training makes at least 400 steps and one whole epoch, so that what an epoch costs
+is in it. Rates are of the stages `train` and `waiting`. Whether a step costs more where there are more data is read off the
+last panel.
 Run: python -m benchmarks.growth
 """
 
