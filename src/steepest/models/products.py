@@ -51,8 +51,8 @@ def attention(
     """
     if enable_gqa:
         key, value = (each.repeat_interleave(query.shape[-3] // each.shape[-3], -3) for each in (key, value))
-    scale = query.shape[-1] ** -0.5 if scale is None else scale
-    scores_ST = (query * scale) @ key.transpose(-2, -1)
+    factor = query.shape[-1] ** -0.5 if scale is None else scale
+    scores_ST = (query * factor) @ key.transpose(-2, -1)
     if is_causal:
         attn_mask = torch.ones(scores_ST.shape[-2:], dtype=torch.bool, device=query.device).tril()
     if attn_mask is not None and attn_mask.dtype == torch.bool:
