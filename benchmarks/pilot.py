@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +19,7 @@ import torch
 
 from benchmarks import common
 from benchmarks.peers.measuring import RIVALS_FOLDER
-from benchmarks.peers.works import WORKS, Work, prepare
+from benchmarks.peers.works import WORKS, Work, at_hand
 from steepest.gradient import plain
 from steepest.plans import Plan
 from steepest.training.pilot import SHORT_S, Bench, Timing, candidates, default_plan, measured, threads_to_try
@@ -30,7 +29,7 @@ from steepest.training.setup import prepare as prepare_training
 REPETITIONS, REPETITION_S = 10, 0.2
 
 
-def training_of(work: Work, arrays: Path) -> Training:
+def training_of(arrays: Path) -> Training:
     """Return the training that `steepest.fit` makes of a work."""
     sys.path.insert(0, str(RIVALS_FOLDER))
     import common as of_rivals  # pyright: ignore[reportMissingImports]
@@ -83,13 +82,8 @@ def regret(plan: Plan, timings: Sequence[Timing], best: float) -> float:
 def main() -> None:
     options = common.arguments(__doc__ or "")
     rows = []
-    for work in WORKS:
-        source = common.data_folder(options, work.data)
-        if source is None:
-            continue
-        with tempfile.TemporaryDirectory() as folder:
-            size = work.quick() if options.quick else work
-            rows.append(row(work, training_of(size, prepare(size, source, Path(folder))), 2 if options.quick else REPETITIONS))
+    for work, arrays in at_hand(WORKS, options):
+        rows.append(row(work, training_of(arrays), 2 if options.quick else REPETITIONS))
         for plan, median in sorted(rows[-1]["medians_ms"].items(), key=lambda pair: pair[1]):
             print(f"  {work.title}: {median:8.3f} ms  {plan}", flush=True)
     head = ("work", "best", "pilot takes", "regret", "spent / budget", "known", "regret")

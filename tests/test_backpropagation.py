@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -93,6 +94,22 @@ def test_batches_of_any_size_in_c_and_without(on: bool, monkeypatch: pytest.Monk
         with torch.no_grad():
             for p in net.parameters():
                 p.data = p - 0.1 * p.grad  # which lies somewhere else  # type: ignore[operator]
+
+
+def test_a_copy_in_c_has_memory_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    in_c(monkeypatch, True)
+    net, x, targets = rectified()
+    dense = dense_end(net, x[:2], *LOSS)
+    assert dense is not None
+    outputs = dense.outputs(x)
+    twin = copy.deepcopy(dense)
+    twin.outputs(-x)
+    dense.backward(loss_and_gradient(*LOSS, outputs, targets)[1])
+    mine = [p.grad.clone() for p in net.parameters() if p.grad is not None]
+    net.zero_grad()
+    nn.functional.cross_entropy(net(x), targets).backward()
+    for p, other in zip(net.parameters(), mine, strict=True):
+        torch.testing.assert_close(p.grad, other, rtol=1e-5, atol=1e-6)
 
 
 def test_nan_goes_through_in_c(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -352,6 +352,13 @@ def test_what_metrics_are_seen_beside(tmp_path: Path, capsys: pytest.CaptureFixt
     assert code == 0
     assert out.startswith("walk   200 steps, in ")
     assert "  last value: mae " in out
+    code, out, _ = run(
+        ["fit", str(tmp_path / "walk.csv"), "--label", "price", "--horizon", "20", "--epochs", "1", "--metrics", "r2"], capsys
+    )
+    assert code == 0
+    assert "  last value: r2 " in out
+    assert "no better than" not in out  # which errors would tell
+    assert "windows say little\n" in out  # there are no folds of a series
     code, out, _ = run(["fit", "iris", "--epochs", "1", "--reach", "accuracy>=1"], capsys)
     assert code == 3
     assert "target accuracy >= 1: not reached: 0." in out

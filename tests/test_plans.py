@@ -218,6 +218,14 @@ def test_a_piece_in_which_nothing_counts_adds_nothing() -> None:
 # -- the pilot --------------------------------------------------------------------------------------------------------
 
 
+def test_a_small_network_of_convolutions_is_done_by_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    t = training()  # whose last layer may be one in C
+    assert 1e5 < pilot.flops_of(t) < pilot.ALONE_FLOPS
+    monkeypatch.setattr(pilot, "ALONE_FLOPS_IN_C", 1.0)
+    assert pilot.default_plan(t).threads == 1
+
+
 def test_a_short_training_is_not_measured() -> None:
     t = training()
     choice = pilot.choose(t, None, 10, plain)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from benchmarks import common
 from benchmarks.peers import environments, measuring, picture, table
 from benchmarks.peers.environments import ENVIRONMENTS
 from benchmarks.peers.measuring import OURS, RIVALS, Conditions, Rival
-from benchmarks.peers.works import WORKS, Work, prepare
+from benchmarks.peers.works import WORKS, Work, at_hand
 
 
 def arguments() -> argparse.Namespace:
@@ -76,13 +75,8 @@ def main() -> None:
     needed = dict.fromkeys(rival.environment for rival in rivals)
     missing = {name: why for name in needed if (why := environments.install(ENVIRONMENTS[name], options.envs))}
     results = {} if options.quick else {one["work"]["name"]: one for one in table.stored()}
-    for work in works:
-        source = common.data_folder(options, work.data)
-        if source is None:
-            continue
-        with tempfile.TemporaryDirectory() as folder:
-            size = work.quick() if options.quick else work
-            results[work.name] = measure(size, rivals, missing, prepare(size, source, Path(folder)), options)
+    for work, arrays in at_hand(works, options):
+        results[work.name] = measure(work, rivals, missing, arrays, options)
         print()
         common.show(table.HEAD, table.lines(results[work.name]))
         in_order = [results[one.name] for one in WORKS if one.name in results]

@@ -5,10 +5,12 @@ Training rows are whole batches, so that nobody meets a smaller last batch (JAX 
 
 from __future__ import annotations
 
+import argparse
 import csv
 import gzip
 import json
-from collections.abc import Callable, Iterable
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -16,6 +18,7 @@ import numpy as np
 import torch
 
 import steepest
+from benchmarks import common
 from steepest.data.images import read_images
 from steepest.data.parts import Part
 
@@ -59,6 +62,17 @@ WORKS = (
 )
 FRAMES = 64  # of a recording: 0.66 s; nineteen in twenty are shorter
 CONTEXT = 128
+
+
+def at_hand(works: Iterable[Work], options: argparse.Namespace) -> Iterator[tuple[Work, Path]]:
+    """Yield each work whose data there are, small where a quick look is asked for, and the folder of its arrays."""
+    for work in works:
+        source = common.data_folder(options, work.data)
+        if source is None:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            size = work.quick() if options.quick else work
+            yield size, prepare(size, source, Path(folder))
 
 
 def prepare(work: Work, source: Path, folder: Path) -> Path:

@@ -205,7 +205,7 @@ def _phases(t: Training) -> dict[str, float]:
 def _forward(context: StepContext) -> Callable[[], Any]:
     """Do the forward pass and the loss of a step as `plain` does, and return its backward pass."""
     dense = context.dense
-    if dense is not None and dense.free:
+    if dense is not None and dense.serves(context.model, context.objective, context.loss):
         outputs = dense.outputs(context.inputs)
         gradient = loss_and_gradient(context.objective, context.loss, outputs, context.targets)[1]
         return lambda: dense.backward(gradient)

@@ -17,6 +17,7 @@ from .data.gathering import Rows
 from .data.parts import Part, pieces
 from .forms import Form
 from .metrics import Measure, Predictions
+from .models.modes import as_in_evaluation
 from .objectives import Focal, LossFunction, Objective, OwnObjective
 from .transcripts import collapsed, written
 
@@ -37,18 +38,6 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     """Switch dropout and batch normalisation to evaluation and back, without gradients."""
     with as_in_evaluation(model), torch.inference_mode():
         yield
-
-
-@contextmanager
-def as_in_evaluation(model: nn.Module) -> Iterator[None]:
-    """Switch dropout and batch normalisation to evaluation and back, each module by itself: some may be frozen."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def outputs(model: nn.Module, inputs: Rows, form: Form) -> Tensor:

@@ -19,8 +19,8 @@ class Plan:
 
     Args:
         precision: of the products in forward and backward pass. `"float32"`; `"bfloat16"`: under torch's autocast, which keeps
-            weights, gradients, norms and losses in float32 (dense layers that are written out round large products only);
-            `"tf32"`: float32 whose products on a GPU keep 10 bits of mantissa.
+            weights, gradients, norms and losses in float32 (on a CPU, dense layers that are written out round large products
+            only); `"tf32"`: float32 whose products on a GPU keep 10 bits of mantissa.
         channels_last: lay images out with their channels innermost, as convolutions of CPUs and tensor cores read them.
         threads: of torch on the CPU, 1 to 1,024; None: as many as it has.
         micro_batch: rows that go through the network at once, >= 1; their gradients are added up to that of the whole batch;

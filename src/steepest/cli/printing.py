@@ -92,6 +92,7 @@ def metrics_line(metrics: dict[str, float], held: dict[str, Any]) -> str:
 
 
 FEW_ROWS = 30  # of which a share says little
+IN_TIME = ("series", "language")  # kinds of data that no folds are made of
 
 
 def beside_lines(facts: dict[str, Any]) -> list[str]:
@@ -99,10 +100,12 @@ def beside_lines(facts: dict[str, Any]) -> list[str]:
     held, lines = facts["measured_on"], []
     for name, found in (facts.get("beside") or {}).items():
         lines.append(f"  {name}: " + "  ".join(f"{metric} {_short(value)}" for metric, value in found.items()))
-        if all(facts["metrics"][metric] >= found[metric] for metric in ("mae", "rmse") if metric in found):
+        errors = [metric for metric in ("mae", "mse", "rmse") if metric in found]
+        if errors and all(facts["metrics"][metric] >= found[metric] for metric in errors):
             lines.append(f"  no better than the {name}: more data, fewer columns (--feature), or a network that learns less")
     if held["rows"] < FEW_ROWS:
-        lines.append(f"  so few {held['unit']} say little: steepest evaluate {facts['id'] or 'last'} --folds 5")
+        better = "" if facts["data"]["kind"] in IN_TIME else f": steepest evaluate {facts['id']} --folds 5"
+        lines.append(f"  so few {held['unit']} say little{better}")
     return lines
 
 

@@ -166,6 +166,9 @@ class DenseInC:
             row[[INPUTS, OUTPUTS, RECTIFIED]] = weight.shape[1], weight.shape[0], rectified
         self._hidden: list[Tensor] = []
 
+    def __reduce__(self) -> tuple[type[DenseInC], tuple[Sequence[tuple[Tensor, Tensor, bool]]]]:
+        return DenseInC, (self._layers,)  # a copy has memory of its own
+
     @classmethod
     def of(cls, layers: Sequence[tuple[Tensor, Tensor, bool]]) -> DenseInC | None:
         """Return these layers in C, or None where that cannot be."""

@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from ..errors import InputError
 from ..forms import Form
 from ..values import si
+from .modes import as_in_evaluation
 from .specs import ModelSpec
 
 
@@ -64,14 +65,8 @@ def example(form: Form, module: nn.Module) -> Tensor:
 
 def cost_of(module: nn.Module, rows: Tensor) -> Cost:
     """Return what a network costs, counted in one pass over these rows."""
-    training = [each for each in module.modules() if each.training]
-    module.eval()
-    try:
-        with torch.no_grad(), _Counter() as counter:
-            module(rows)
-    finally:
-        for each in training:
-            each.training = True
+    with as_in_evaluation(module), torch.no_grad(), _Counter() as counter:
+        module(rows)
     return Cost(sum(p.numel() for p in module.parameters()), round(counter.total / len(rows)), counter.attends)
 
 

@@ -24,7 +24,6 @@ from ..gradient import GradientFunction, plain
 from ..models.heads import LastValue
 from ..plans import Plan, as_plan
 from ..progress import Progress
-from ..reach import DEFAULTS
 from ..recipes import Recipe, as_recipe, is_torch_optimizer, named
 from ..records import FROM_PYTHON, Invocation, Record, create
 from ..rules import Rule
@@ -336,7 +335,7 @@ def _beside(job: Task, part: Part) -> dict[str, dict[str, float]] | None:
     if job.data.form.kind != "series":
         return None
     repeated = evaluation.predict(LastValue(job.data.targets.num_outputs), part, job.data)
-    return {"last value": metrics.measure(job.measures(DEFAULTS[job.kind]), repeated)}
+    return {"last value": metrics.measure(job.measures(job.metric_names), repeated)}
 
 
 def _confusion(predictions: metrics.Predictions, job: Task) -> list[list[int]] | None:

@@ -151,7 +151,7 @@ def flops_of(training: Training) -> float:
 def _is_little(training: Training) -> bool:
     """Return whether a second thread is waited for longer than it helps."""
     flops, form = flops_of(training), training.task.data.form
-    if training.dense is not None and training.dense.in_c is not None:
+    if training.dense is not None and training.dense.in_c is not None and not _has(training.model, HEAVY):
         return flops < ALONE_FLOPS_IN_C
     if form.is_sequence and _has(training.model, nn.RNNBase):  # which reads one step of time after the other
         return flops / form.shape[0] < ALONE_FLOPS_IN_TIME

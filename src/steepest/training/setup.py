@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .. import evaluation
 from ..augmentations import Source, augmented, check_all
 from ..backpropagation import Dense, dense_end
 from ..clock import Clock
@@ -24,6 +23,7 @@ from ..forms import PADDED, Form
 from ..gradient import StepContext
 from ..models import ModelSpec
 from ..models.cost import Cost, cost_of, example
+from ..models.modes import as_in_evaluation
 from ..objectives import LossFunction, Objective, OwnObjective, as_objective, default_objective
 from ..optimizer import Optimizer
 from ..plans import AS_IT_STANDS, BFLOAT16, Plan
@@ -123,10 +123,11 @@ class Training:
             self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.network = torch.compile(self.model) if plan.compile else None
         self.dense = None
-        if plan.written_out and not plan.compile:
-            with RandomStream(self.seed, self.device), evaluation.as_in_evaluation(self.model):
+        half = plan.precision == BFLOAT16
+        if plan.written_out and not plan.compile and (not half or self.device.type == "cpu"):
+            with RandomStream(self.seed, self.device), as_in_evaluation(self.model):
                 rows = self.train.take(self.first_rows)[0]
-                self.dense = dense_end(self.model, rows, self.objective, self.loss, half=plan.precision == BFLOAT16)
+                self.dense = dense_end(self.model, rows, self.objective, self.loss, half=half)
 
     def settle(self) -> None:
         """Wait until the device has done what it was asked to, and count that as training; then nothing is being done."""
@@ -249,7 +250,7 @@ def _probe(model: nn.Module, train: Part, form: Form) -> tuple[Tensor, Tensor]:
     """Run two rows through the network and return what it gives, and their targets; also settles lazy layers."""
     inputs, targets = train.take(_first_rows(train))
     what = f"the network, on inputs of shape {tuple(inputs.shape)},"
-    with evaluation.as_in_evaluation(model), torch.no_grad(), blaming(what):
+    with as_in_evaluation(model), torch.no_grad(), blaming(what):
         result = model(inputs)
     if not isinstance(result, Tensor) or result.ndim == 0 or len(result) != len(inputs):
         got = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
