@@ -333,6 +333,14 @@ def test_the_budget_is_kept() -> None:
     assert choice.spent_s <= choice.budget_s + slack + 0.5
 
 
+def test_what_is_known_is_taken_where_no_time_is_left_to_measure_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pilot, "candidates", lambda *_: [Plan(), Plan(channels_last=True)])
+    monkeypatch.setattr(pilot, "BUDGET_S", 0.0)
+    found = pilot.measured(pilot.Bench(training(), plain), 10**6, Plan(channels_last=True))
+    assert (found.plan, found.source) == (Plan(channels_last=True), "default")
+    assert found.timings[1].out == pilot.NO_TIME
+
+
 def test_a_network_that_cannot_be_copied_is_trained_as_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pilot, "SHORT_S", 0.0)
     t = training()

@@ -34,11 +34,11 @@ SHORT_S = 60.0  # below, nothing is measured
 BUDGET_S, BUDGET_SHARE = 5.0, 0.03  # what measuring may take, of what the training is expected to
 ROUNDS, MOST_STEPS = 5, 64  # of each candidate that is still in; steps of a round
 SLOWER = 1.25  # than the best so far: out after one round
+NO_TIME = "no time was left"
 WORTH, WORTH_ROUNDING = 1.03, 1.1  # gains below which nothing is changed, and products are not rounded
 CHECKED, TOLERANCE = 3, 0.02  # steps whose losses are compared with float32's, and how far apart they may lie, relatively
-# of a step; below, two threads took 0.76 to 1.01 of one thread's speed (AMD Zen 4), above 1.0 to 1.5; of dense layers in C; and
-# of one step of time of recurrent layers, of which an LSTM with 33 MFLOP was 1.5 times as fast alone
-ALONE_FLOPS, ALONE_FLOPS_IN_C, ALONE_FLOPS_IN_TIME = 4e8, 1e7, 1e8
+# of a step; below, two threads took 0.76 to 1.01 of one thread's speed (AMD Zen 4), above 1.0 to 1.5; and of dense layers in C
+ALONE_FLOPS, ALONE_FLOPS_IN_C = 4e8, 1e7
 SLOW_FLOPS, SLOW_STEP_S = 5e9, 2e-3  # of a core, and beside its arithmetic: what no training is slower than
 
 
@@ -150,12 +150,8 @@ def flops_of(training: Training) -> float:
 
 def _is_little(training: Training) -> bool:
     """Return whether a second thread is waited for longer than it helps."""
-    flops, form = flops_of(training), training.task.data.form
-    if training.dense is not None and training.dense.in_c is not None and not _has(training.model, HEAVY):
-        return flops < ALONE_FLOPS_IN_C
-    if form.is_sequence and _has(training.model, nn.RNNBase):  # which reads one step of time after the other
-        return flops / form.shape[0] < ALONE_FLOPS_IN_TIME
-    return flops < ALONE_FLOPS
+    in_c = training.dense is not None and training.dense.in_c is not None and not _has(training.model, HEAVY)
+    return flops_of(training) < (ALONE_FLOPS_IN_C if in_c else ALONE_FLOPS)
 
 
 def longest_s(training: Training, num_steps: int) -> float:
@@ -189,6 +185,8 @@ def measured(bench: Bench, num_steps: int, known: Plan, *, even_if_short: bool =
         return Choice(known, "default", tuple(timings[:1]), time.perf_counter() - began, budget_s)
     bench.steps = min(max(2, int(0.7 * budget_s / (ROUNDS * len(timings) * timings[0].step_s))), MOST_STEPS)
     bench.tournament(timings, began + 0.7 * budget_s)
+    if any(timing.plan == known and timing.out == NO_TIME for timing in timings):
+        return Choice(known, "default", tuple(timings), time.perf_counter() - began, budget_s)
     best = _best(timings, timings[0])
     fewer = [Timing(replace(best.plan, threads=threads)) for threads in threads_to_try(bench.training)]
     bench.tournament([best, *fewer], began + budget_s)
@@ -229,14 +227,17 @@ class Bench:
 
     def tournament(self, timings: Sequence[Timing], ends: float) -> None:
         """Run candidates in turns until the time is up; who is far behind the best after a round is out."""
-        for _ in range(ROUNDS):
+        for round_ in range(ROUNDS):
             for timing in timings:
-                if timing.out is None and time.perf_counter() < ends:
+                if timing.out or (timing.seconds and not round_):  # who was timed before waits for the others
+                    continue
+                step_s = timing.step_s if timing.seconds else timings[0].step_s
+                if time.perf_counter() + self.steps * step_s < ends:
                     self._try(timing, timings[0])
             best = min((timing.step_s for timing in timings if timing.out is None), default=math.inf)
             for timing in timings[1:]:
                 if timing.out is None and timing.step_s > SLOWER * best:
-                    timing.out = "slower" if timing.seconds else "no time was left"
+                    timing.out = "slower" if timing.seconds else NO_TIME
 
     def _try(self, timing: Timing, first: Timing) -> None:
         try:
