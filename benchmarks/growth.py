@@ -25,6 +25,7 @@ from benchmarks.peers.picture import TEXT, words
 TIMES, ROUNDS, LEAST_STEPS, COLUMNS = tuple(2**i for i in range(7)), 5, 400, 784
 BASE = {"width": 16, "batch": 16, "rows": 2_000}
 FIXED = {"width": 64, "batch": 128, "rows": 12_800}
+OCTAVES = 3  # of a panel at least, or noise would fill it
 PATH = Path(__file__).parents[1] / "docs" / "growth.svg"
 
 
@@ -59,7 +60,8 @@ def svg(series: Sequence[dict[str, Any]]) -> str:
         low, high = (math.log2(bound) for bound in (min(values) / 1.2, max(values) * 1.2))
 
         def at(times: int, value: float, left: float = left, low: float = low, high: float = high) -> tuple[float, float]:
-            return left + size * math.log2(times) / 6, top + size * (1 - (math.log2(value) - low) / max(high - low, 1))
+            spread = max(high - low, OCTAVES)
+            return left + size * math.log2(times) / 6, top + size * (0.5 - (math.log2(value) - (low + high) / 2) / spread)
 
         pieces += [words(left, top - 10, one["title"], bold=True)]
         pieces += [f'<path d="M{left} {top}V{top + size}H{left + size}" fill="none" stroke="{TEXT}"/>']
@@ -67,8 +69,8 @@ def svg(series: Sequence[dict[str, Any]]) -> str:
         line = "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
         pieces += [f'<path d="M{line}" fill="none" stroke="#1a7f37" stroke-width="2"/>']
         for (x, y), times, value in zip(points, TIMES, values, strict=True):
-            shown = f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
-            pieces += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="#1a7f37"/>', words(x - 8, y - 8, shown, small=True)]
+            shown = f"{value / 1000:.0f}k" if value >= 100 else f"{value:.2f}"
+            pieces += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="#1a7f37"/>', words(x - 8, y - 10, shown, small=True)]
             pieces += [words(x - 6, top + size + 16, f"x{times}", small=True)]
         pieces += [words(left, top + size + 36, one["axis"], small=True)]
     head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
@@ -95,7 +97,7 @@ def main() -> None:
         for what in BASE
     ]  # fmt: skip
     if not options.quick:
-        PATH.write_text(svg(series))
+        PATH.write_text(svg(series))  # docs/plans.md shows it
     raw = [
         {"what": what, "times": times, "rates": [r for r, _ in v], "step_ms": [m for _, m in v]}
         for (what, times), v in found.items()
