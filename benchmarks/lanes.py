@@ -24,6 +24,7 @@ from steepest.data.batches import batch_bounds, epoch_order
 from steepest.training.choosing import choose_lanes, difference
 from steepest.training.lanes import Lanes, apart, prepare_lanes
 from steepest.training.loop import StepEvent, steps
+from steepest.training.settings import KeptMemory
 from steepest.training.setup import Training
 
 LANES, ROUNDS = 16, 15
@@ -106,7 +107,8 @@ def row(case: Case, task: steepest.Task, *, shared: bool) -> dict[str, Any]:
     told = {"network": case.name, "lanes": "recipes" if shared else "seeds"}
     pair = recipes[:2], seeds[:2]
     reason = apart(prepare_lanes(task, recipes, seeds)) or difference(prepare_lanes(task, *pair), prepare_lanes(task, *pair))
-    measured = [] if reason else ratios(task, recipes, seeds)
+    with KeptMemory(torch.device("cpu")):
+        measured = [] if reason else ratios(task, recipes, seeds)
     choice = choose_lanes(task, recipes, seeds)
     return {**told, "ratios": measured, "chosen": choice.chosen, "reason": reason or choice.reason}
 

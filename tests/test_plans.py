@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def test_a_plan_is_read_back_from_what_it_prints() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("Plan(precision='half')", "precision must be 'float32', 'tf32' or 'bfloat16'"),
+        ("Plan(precision='half')", "precision must be 'float32', 'tf32', 'bfloat16' or 'float16'"),
         ("Plan(threads=0)", "threads must be a whole number from 1 to 1024"),
         ("Plan(threads=100000)", "threads must be a whole number from 1 to 1024"),
         ("bfloat16", r"expected calls such as Plan\(precision='bfloat16'\)"),
@@ -76,6 +77,7 @@ def test_a_wrong_plan_is_one_line(text: str, told: str) -> None:
         (Plan(channels_last=True), 1e-4),
         (Plan(micro_batch=7), 1e-4),
         (Plan("bfloat16"), 0.05),
+        (Plan("float16"), 0.05),
         (Plan("bfloat16", channels_last=True, threads=1, micro_batch=20), 0.05),
     ],
 )
@@ -99,6 +101,36 @@ def test_weights_and_gradients_stay_float32_under_bfloat16() -> None:
     assert result.outputs is not None
     assert {result.outputs.dtype, result.loss.dtype} == {torch.float32}
     assert {p.grad.dtype for p in t.model.parameters() if p.grad is not None} == {torch.float32}
+
+
+def test_float16_divides_by_its_factor_and_leaves_out_what_is_not_finite() -> None:
+    t = training()
+    t.follow(Plan("float16"))
+    batch = t.batch_at(torch.arange(8), 0)
+    t.step(plain, *batch)
+    factor = t.scaler.get_scale()  # pyright: ignore
+    exact = training()
+    exact.step(plain, *batch)
+    for mine, theirs in zip(t.model.parameters(), exact.model.parameters(), strict=True):
+        assert (mine.grad - theirs.grad).norm() <= 0.01 * theirs.grad.norm() + 1e-6  # pyright: ignore
+
+    def overflowing(context: StepContext) -> StepResult:
+        return plain(replace(context, loss=lambda outputs, targets: 1e38 * context.loss(outputs, targets)))
+
+    before = [p.detach().clone() for p in t.model.parameters()]
+    t.step(overflowing, *batch)
+    assert all(torch.equal(p, old) for p, old in zip(t.model.parameters(), before, strict=True))
+    assert t.scaler.get_scale() < factor  # pyright: ignore
+
+
+def test_a_gradient_function_that_scales_nothing_is_told_in_float16() -> None:
+    def own(context: StepContext) -> StepResult:
+        loss = context.loss(context.outputs(context.inputs), context.targets)
+        loss.backward()
+        return StepResult(loss.detach(), len(context.targets))
+
+    with pytest.raises(InputError, match=r"context.backward\(loss\)"):
+        steepest.fit("iris", RECIPE, gradient=own, plan=Plan("float16"), record=False)
 
 
 class Asking(nn.Module):
@@ -240,6 +272,7 @@ def long(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(pilot, "SHORT_S", 0.0)
     monkeypatch.setattr(pilot, "BUDGET_SHARE", 1e9)
     monkeypatch.setattr(pilot, "BUDGET_S", 2.0)
+    monkeypatch.setattr(pilot, "COMPILE_S", np.inf)
     monkeypatch.setenv("STEEPEST_CACHE", str(tmp_path))
 
 
@@ -320,8 +353,6 @@ def test_the_budget_is_kept() -> None:
             self.inner = nn.Linear(144, 3)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            import time
-
             time.sleep(0.05)
             return self.inner(x.flatten(1))
 
@@ -331,6 +362,35 @@ def test_the_budget_is_kept() -> None:
     assert choice.source == "measured"
     slack = 4 * max(timing.step_s for timing in choice.timings if timing.seconds)  # what had begun when the time was up
     assert choice.spent_s <= choice.budget_s + slack + 0.5
+
+
+@pytest.mark.parametrize(("steps", "told"), [(10**7, None), (10, "which its steps do not repay")])
+def test_compiling_is_tried_where_a_share_of_the_training_is_long_enough(
+    steps: int, told: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow(nn.Module):
+        """Takes a while, unless it is compiled."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.seconds = nn.Sequential(nn.Flatten(), nn.Linear(144, 3)), 0.02
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            time.sleep(self.seconds)
+            return self.inner(x)
+
+    def compiled(model: Slow) -> nn.Module:
+        time.sleep(0.5)
+        model.seconds = 0.0
+        return model
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    monkeypatch.setattr(pilot, "BUDGET_S", 2.0)
+    monkeypatch.setattr(pilot, "COMPILE_S", 0.0)
+    found = pilot.measured(pilot.Bench(training(model=Slow()), plain), steps, Plan(), even_if_short=True)
+    assert found.timings[-1].plan.compile
+    assert found.plan.compile == (told is None)
+    assert (told or "") in (found.timings[-1].out or "")
 
 
 def test_what_is_known_is_taken_where_no_time_is_left_to_measure_it(monkeypatch: pytest.MonkeyPatch) -> None:

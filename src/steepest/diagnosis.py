@@ -15,14 +15,14 @@ from .backpropagation import loss_and_gradient
 from .defaults import default_recipe
 from .errors import InputError, blaming
 from .gradient import StepContext, plain
-from .machine import Ceilings, ceilings, cpu_flags, has_bfloat16, memory_bytes, name_of_device
+from .machine import Ceilings, ceilings, cpu_flags, has_bfloat16, memory_bytes, name_of_device, wait_for
 from .plans import FLOAT32, TF32, Plan
 from .recipes import as_recipe
 from .tasks import Task, called, task
 from .training.loop import StepEvent, steps
 from .training.pilot import WORTH, Bench, Choice, default_plan, flops_of, measured
 from .training.randomness import RandomStream
-from .training.settings import Tf32, Threads
+from .training.settings import KeptMemory, Tf32, Threads
 from .training.setup import Training, choose_device, prepare
 from .values import si
 
@@ -150,12 +150,13 @@ def _cores() -> Any:
 def _of_task(machine: Machine, job: Task, recipe: Any, seed: int, device: torch.device) -> Diagnosis:
     recipe = as_recipe(recipe) or default_recipe(job.data.form, job.data.size("train"), job.model)
     training, apart = (prepare(job, recipe, seed=seed, device=device) for _ in range(2))
-    choice = measured(Bench(training, plain), training.total_steps, default_plan(training), even_if_short=True)
-    for each in (training, apart):
-        each.follow(choice.plan)
-    with Threads(choice.plan.threads):
-        phases = _phases(apart)
-    step_s = max(_loop_s(training), sum(phases.values()))
+    with KeptMemory(device):
+        choice = measured(Bench(training, plain), training.total_steps, default_plan(training), even_if_short=True)
+        for each in (training, apart):
+            each.follow(choice.plan)
+        with Threads(choice.plan.threads):
+            phases = _phases(apart)
+        step_s = max(_loop_s(training), sum(phases.values()))
     step_ms = {name: 1e3 * seconds for name, seconds in (phases | {"loop": step_s - sum(phases.values())}).items()}
     flops_s = None if training.cost is None else flops_of(training) / step_s
     first = choice.timings[0]
@@ -172,7 +173,7 @@ def _loop_s(training: Training) -> float:
             pass
         began = time.perf_counter()
         made = sum(1 for _ in islice(events, STEPS - 1))
-        _wait(training.device)
+        wait_for(training.device)
         return (time.perf_counter() - began) / max(1, made)
 
 
@@ -185,7 +186,7 @@ def _phases(t: Training) -> dict[str, float]:
         marks = [time.perf_counter()]
 
         def mark(marks: list[float] = marks) -> None:
-            _wait(t.device)
+            wait_for(t.device)
             marks.append(time.perf_counter())
 
         with RandomStream(t.seed, t.device):
@@ -195,7 +196,7 @@ def _phases(t: Training) -> dict[str, float]:
             mark()
             back()
             mark()
-            t.optimizer.step()
+            t.update()
             mark()
         for name, begin, end in zip(spent, marks, marks[1:], strict=False):
             spent[name] += end - begin if i >= WARM_UP else 0.0
@@ -213,7 +214,7 @@ def _forward(context: StepContext) -> Callable[[], Any]:
         p.grad = None
     with Tf32(context.precision == TF32):
         loss = context.loss(context.outputs(context.inputs), context.targets)
-    return loss.backward
+    return lambda: context.backward(loss)
 
 
 # -- of a function that makes a step ----------------------------------------------------------------------------------
@@ -249,7 +250,7 @@ def _step_s(step: Callable[[], Any], plan: Plan, device: torch.device) -> float:
     with Threads(plan.threads), half, blaming("your step"):
         began = time.perf_counter()
         step()
-        _wait(device)
+        wait_for(device)
         return time.perf_counter() - began
 
 
@@ -265,7 +266,7 @@ def _profiled(step: Callable[[], Any], device: torch.device) -> dict[str, float]
         for _ in range(WARM_UP):
             with blaming("your step"):
                 step()
-        _wait(device)
+        wait_for(device)
         whole = time.perf_counter() - began
     spent: dict[str, float] = dict.fromkeys(("data", "forward", "backward", "optimizer"), 0.0)
     for event in seen.key_averages():
@@ -279,8 +280,3 @@ def _profiled(step: Callable[[], Any], device: torch.device) -> dict[str, float]
 
 def _by_gain(gains: dict[str, float]) -> dict[str, float]:
     return dict(sorted(gains.items(), key=lambda item: -item[1]))
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

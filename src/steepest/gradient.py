@@ -6,8 +6,9 @@ further functions of the same shape; the loop never learns which one it calls.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+import math
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +16,30 @@ import torch
 from torch import Tensor, nn
 
 from .backpropagation import Dense, loss_and_gradient
-from .errors import positive, switch, whole
+from .errors import InputError, positive, switch, whole
+from .models.checkpoints import checkpointed
+from .models.modes import frozen_statistics
 from .models.products import AttentionByProducts
 from .objectives import LossFunction, Objective
-from .plans import BFLOAT16, FLOAT32
+from .plans import BFLOAT16, FLOAT16, FLOAT32
+
+
+class LossScaler(torch.amp.GradScaler):
+    """torch's factor for losses in float16, which knows whether it was asked since the last update."""
+
+    asked = False
+
+    def scale(self, outputs: Any) -> Any:
+        self.asked = True
+        return super().scale(outputs)
+
+    def update_with(self, optimizer: torch.optim.Optimizer) -> None:
+        """Divide the gradients by the factor and make an update, which is left out where one of them is not finite."""
+        if not self.asked:
+            raise InputError("a gradient function that is used in float16 calls context.backward(loss), not loss.backward()")
+        self.step(optimizer)
+        self.update()
+        self.asked = False
 
 
 @dataclass(slots=True)
@@ -36,14 +57,29 @@ class StepContext:
     weigh: Callable[[Tensor], Any] = len  # what the mean loss of some targets is divided by
     dense: Dense | None = None  # the layers whose gradient is written out
     by_products: bool = False  # whether torch's attention is computed as products
+    checkpointing: bool = False  # whether what lies inside the network's blocks is worked out again on the way back
+    scaler: LossScaler | None = None  # of losses in float16
 
     def outputs(self, inputs: Tensor) -> Tensor:
         """Return what the network gives for these rows, in the plan's precision; the loss then is computed in float32."""
-        if self.precision != BFLOAT16:
+        if not self.checkpointing:
+            return self._outputs(inputs)
+        with checkpointed(self.model, self._attention):
+            return self._outputs(inputs)
+
+    def _outputs(self, inputs: Tensor) -> Tensor:
+        if self.precision not in ROUNDED:
             return self.model(inputs)
-        attention = AttentionByProducts() if self.by_products else nullcontext()
-        with torch.autocast(inputs.device.type, torch.bfloat16), attention:
+        with torch.autocast(inputs.device.type, ROUNDED[self.precision]), self._attention():
             return self.model(inputs).float()
+
+    def _attention(self) -> AbstractContextManager[Any]:
+        """Return what passes through the network are made in."""
+        return AttentionByProducts() if self.by_products else nullcontext()
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradient of a loss to `.grad`: in float16 that of the loss times a factor, which the loop divides by."""
+        (loss if self.scaler is None else self.scaler.scale(loss)).backward()
 
 
 @dataclass(slots=True)
@@ -55,13 +91,15 @@ class StepResult:
     outputs: Tensor | None = None
 
 
+ROUNDED = {BFLOAT16: torch.bfloat16, FLOAT16: torch.float16}  # precisions that are torch's autocast
 GradientFunction = Callable[[StepContext], StepResult]
 
 
 def plain(context: StepContext) -> StepResult:
     """One forward and one backward pass over the whole batch, or over as many rows at once as the plan allows."""
     if context.micro_batch is not None and context.micro_batch < len(context.targets):
-        return _added(context, context.inputs.split(context.micro_batch), context.targets.split(context.micro_batch))
+        pieces = math.ceil(len(context.targets) / context.micro_batch)  # of equal size: none of a single row, if that can be
+        return _added(context, context.inputs.tensor_split(pieces), context.targets.tensor_split(pieces))
     if context.dense is not None and context.dense.serves(context.model, context.objective, context.loss):
         return _written_out(context, context.dense)
     for p in context.parameters:
@@ -70,7 +108,7 @@ def plain(context: StepContext) -> StepResult:
     loss = context.loss(outputs, context.targets)
     if context.objective.l1 or context.objective.l2:
         loss = loss + context.objective.penalty(context.model)
-    loss.backward()
+    context.backward(loss)
     return StepResult(loss.detach(), len(context.targets), outputs.detach())
 
 
@@ -124,12 +162,12 @@ def _added(context: StepContext, inputs: Sequence[Tensor], targets: Sequence[Ten
         if not weight:
             continue  # nothing there counts: the mean of the piece is 0 / 0
         loss = context.loss(context.outputs(rows), wanted) * (weight / everything)
-        loss.backward()
+        context.backward(loss)
         total += loss.detach()
     if context.objective.l1 or context.objective.l2:
         penalty = context.objective.penalty(context.model)
         if isinstance(penalty, Tensor):  # a network without matrices has none
-            penalty.backward()
+            context.backward(penalty)
             total += penalty.detach()
     return StepResult(total, len(context.targets))
 
@@ -175,7 +213,7 @@ class SharpnessAware:
             before = [p.clone() for p in moved]
             torch._foreach_add_(moved, steps)
         try:
-            with _frozen_statistics(context.model):
+            with frozen_statistics(context.model):
                 plain(context)
         finally:
             with torch.no_grad():
@@ -193,16 +231,3 @@ def _ascent(params: list[Tensor], rho: float, adaptive: bool) -> list[Tensor]:
     norm = torch.stack([g.norm() for g in scaled]).norm()
     factor = rho / (norm + 1e-12)
     return [(p.abs() * g if adaptive else g) * factor for p, g in zip(params, scaled, strict=True)]
-
-
-@contextmanager
-def _frozen_statistics(model: nn.Module) -> Iterator[None]:
-    """Keep batch normalisation from counting a second pass over the same rows."""
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
-    for m in norms:
-        m.track_running_stats = False
-    try:
-        yield
-    finally:
-        for m in norms:
-            m.track_running_stats = True

@@ -42,11 +42,13 @@ def cpu_flags() -> set[str]:
 
 
 def name_of_device(device: Any) -> str:
-    """Return what a device is called: a GPU's name, or `CPU` and the processor's."""
+    """Return what a device is called: a GPU's name, or `CPU` and the processor's; of other devices, their kind."""
     if device.type == "cuda":
         import torch
 
         return torch.cuda.get_device_name(device)
+    if device.type != "cpu":
+        return str(device)
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
@@ -72,6 +74,17 @@ def has_bfloat16(device: Any) -> bool:
     return device.type == "cpu" and not cpu_flags().isdisjoint(BFLOAT16_UNITS)
 
 
+def wait_for(device: Any) -> bool:
+    """Wait until a device has done what it was asked to; return whether it had to be waited for: a CPU does it at once."""
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type != "cpu":
+        torch.accelerator.synchronize(device)
+    return device.type != "cpu"
+
+
 def ceilings(device: Any = "cpu") -> Ceilings:
     """Measure the rates of a device: the best of three products of 1,024 x 1,024, and of three copies of 256 MiB.
 
@@ -94,13 +107,10 @@ def ceilings(device: Any = "cpu") -> Ceilings:
 
 def _best_s(work: Callable[[], Any], device: Any) -> float:
     """Return the seconds of the fastest of some repetitions, after one that warms up."""
-    import torch
-
     found = []
     for _ in range(REPEATS + 1):
         began = time.perf_counter()
         work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        wait_for(device)
         found.append(time.perf_counter() - began)
     return min(found[1:])

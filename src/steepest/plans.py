@@ -8,8 +8,8 @@ from typing import Any
 from .errors import InputError, one_of, switch, whole
 from .values import printed_call
 
-FLOAT32, TF32, BFLOAT16 = "float32", "tf32", "bfloat16"
-PRECISIONS = (FLOAT32, TF32, BFLOAT16)
+FLOAT32, TF32, BFLOAT16, FLOAT16 = "float32", "tf32", "bfloat16", "float16"
+PRECISIONS = (FLOAT32, TF32, BFLOAT16, FLOAT16)
 MOST_THREADS = 1024  # some thousands end the process, which cannot start them
 
 
@@ -20,17 +20,22 @@ class Plan:
     Args:
         precision: of the products in forward and backward pass. `"float32"`; `"bfloat16"`: under torch's autocast, which keeps
             weights, gradients, norms and losses in float32 (on a CPU, dense layers that are written out round large products
-            only); `"tf32"`: float32 whose products on a GPU keep 10 bits of mantissa.
+            only); `"tf32"`: float32 whose products on a GPU keep 10 bits of mantissa; `"float16"`: under autocast, the loss
+            times a factor that follows the gradients (Micikevicius et al., 2018, arXiv:1710.03740), for GPUs that know no
+            bfloat16; a step whose gradient then is not finite is left out.
         channels_last: lay images out with their channels innermost, as convolutions of CPUs and tensor cores read them.
         threads: of torch on the CPU, 1 to 1,024; None: as many as it has.
         micro_batch: rows that go through the network at once, >= 1; their gradients are added up to that of the whole batch;
             None: all of a batch.
         written_out: find the gradient of the dense layers that a network ends in by their formulas, where that can be, instead
             of recording what was done: in fewer calls the same numbers, in float32 to the last digit or two.
+        checkpointing: keep of the network's blocks what goes into them, and work the rest out again on the way back (Chen et
+            al., 2016, arXiv:1604.06174): less memory, about a third more arithmetic, the same gradient. Blocks are modules with
+            layers of their own in an `nn.Sequential` or `nn.ModuleList`, and the runs of single layers of an `nn.Sequential`.
         compile: hand the network to `torch.compile`, which takes 5 to 40 s before the first step.
 
     Raises:
-        InputError: a precision that is none of these, a number of threads or rows below 1.
+        InputError: a precision that is none of these, a number of threads or rows below 1; `checkpointing` with `compile`.
 
     >>> Plan(precision="bfloat16", channels_last=True)
     Plan(precision='bfloat16', channels_last=True)
@@ -41,13 +46,17 @@ class Plan:
     threads: int | None = None
     micro_batch: int | None = None
     written_out: bool = True
+    checkpointing: bool = False
     compile: bool = False
 
     def __post_init__(self) -> None:
         one_of("precision", self.precision, PRECISIONS)
         switch("channels_last", self.channels_last)
         switch("written_out", self.written_out)
+        switch("checkpointing", self.checkpointing)
         switch("compile", self.compile)
+        if self.checkpointing and self.compile:
+            raise InputError("a plan has checkpointing or compile, not both: torch.compile chooses itself what it keeps")
         if self.threads is not None:
             whole("threads", self.threads, 1, MOST_THREADS)
         if self.micro_batch is not None:
@@ -61,7 +70,9 @@ class Plan:
         told += ["channels last"] if self.channels_last else []
         told += [f"{self.threads} thread{'s' * (self.threads > 1)}"] if self.threads else []
         told += [f"{self.micro_batch} row{'s' * (self.micro_batch > 1)} at once"] if self.micro_batch else []
-        return ", ".join(told + (["compiled"] if self.compile else []))
+        told += ["checkpointing"] if self.checkpointing else []
+        told += ["compiled"] if self.compile else []
+        return ", ".join(told)
 
 
 AS_IT_STANDS = Plan()

@@ -175,7 +175,8 @@ def fit(
     chosen = chosen or default_recipe(job.data.form, job.data.size("train"), job.model)
     chosen = named(chosen, epochs=o.whole_where_it_is(epochs), batch=size, patience=patience, augment=changes)
     if find_lr:
-        print(search_lr(job, chosen, seed=seed), end="\n\n", file=sys.stderr if json else sys.stdout)
+        drawn = f"{search_lr(job, chosen, seed=seed)}\ntrained below with {chosen.rule}; another rate: --recipe"
+        print(drawn, end="\n\n", file=sys.stderr if json else sys.stdout)
     with saying_how_to_go_on():
         run = train(
             job, chosen, seed=seed, home=home, stop_at_target=stop_at_target, plan=carried_out,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .parts import Part
 
 CERTIFICATION = "certification"
+OF_ANY_ROW = ("array", "items")  # kinds whose preprocessing follows from the shape of a row
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,8 @@ class Data:
     def preprocessing(self) -> Preprocessing:
         """The value that turns cleaned rows into network inputs."""
         report = CleaningReport()
-        fitted = self.inputs.take(self.parts["train"]).fit(self.scaling, report)
+        looked_at = self.parts["train"][:1] if self.kind in OF_ANY_ROW else self.parts["train"]
+        fitted = self.inputs.take(looked_at).fit(self.scaling, report)
         self.learned.extend(report.findings)  # in place: copies share these lists, as they do what is fitted
         self.cleaning.findings.extend(report.findings)
         if isinstance(fitted, TextPreprocessing) and fitted.pieces is None and self.spelling is not None:

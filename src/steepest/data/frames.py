@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -109,9 +110,35 @@ def to_numbers(value: Any, what: str) -> np.ndarray:
         raise InputError(f"{what}: expected numbers in each row (got shape {array.shape})")
     if array.dtype.kind not in "biuf":
         raise InputError(f"{what}: expected numbers (got {array.dtype})")
-    if array.dtype.kind == "f" and (huge := np.abs(np.nan_to_num(array, posinf=np.inf)) > LARGEST).any():
-        place = [int(i) for i in np.argwhere(huge)[0]]
-        raise InputError(
-            f"{what} holds an infinite value, or one too large for float32, at {place}; correct or remove that row"
-        )
+    for begin, rows in in_pieces(array) if array.dtype.kind == "f" else ():
+        huge = np.abs(rows) > LARGEST  # NaN is not
+        if huge.any():
+            row, *place = (int(i) for i in np.argwhere(huge)[0])
+            raise InputError(
+                f"{what} holds an infinite value, or one too large for float32, at {[begin + row, *place]}; correct or remove "
+                "that row"
+            )
     return array
+
+
+NUMBERS_AT_ONCE = 2**17  # that are looked at: what is made of them stays in the cache of a core
+
+
+def in_pieces(array: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the rows of an array some at a time, and the place of the first: what is made of them is never as large as all."""
+    step = max(1, NUMBERS_AT_ONCE // max(1, math.prod(array.shape[1:])))
+    for begin in range(0, len(array), step):
+        yield begin, array[begin : begin + step]
+
+
+def count_missing(array: np.ndarray) -> int:
+    """Return how many numbers are NaN."""
+    return sum(int(np.isnan(rows).sum()) for _, rows in in_pieces(array)) if array.dtype.kind == "f" else 0
+
+
+def rows_of(array: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return some rows: the very same numbers, where they follow each other in memory that may be written to; else copies."""
+    begin = int(places[0]) if len(places) else 0
+    if len(places) and array.flags.writeable and np.array_equal(places, np.arange(begin, begin + len(places))):
+        return array[begin : begin + len(places)]
+    return array[places]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 
 from .columns import Reading
+from .frames import rows_of
 from .lines import Lines
 
 if TYPE_CHECKING:
@@ -40,6 +41,10 @@ class Inputs(Protocol):
         ...
 
 
+def _taken(values: np.ndarray | Lines, rows: np.ndarray) -> np.ndarray | Lines:
+    return values[rows] if isinstance(values, Lines) else rows_of(values, rows)
+
+
 @dataclass(frozen=True)
 class Images:
     """Images of shape (rows, channels, height, width), uint8 or numbers, in memory or on disk."""
@@ -51,7 +56,7 @@ class Images:
         return len(self.values)
 
     def take(self, rows: np.ndarray) -> Images:
-        return Images(self.values[rows])
+        return Images(_taken(self.values, rows))
 
     def describe(self) -> str:
         channels, *size = self.values.shape[1:]
@@ -77,7 +82,7 @@ class Arrays:
         return len(self.values)
 
     def take(self, rows: np.ndarray) -> Arrays:
-        return Arrays(self.values[rows], self.integers)
+        return Arrays(_taken(self.values, rows), self.integers)
 
     def describe(self) -> str:
         return f"{len(self):,} rows of shape {'x'.join(map(str, self.values.shape[1:]))}"

@@ -12,7 +12,7 @@ from .cache import stored_arrays, tell
 from .cleaning import CleaningReport
 from .core import Data
 from .encoding import channels_first
-from .frames import LARGEST, is_frame, to_numbers, to_numpy, to_polars
+from .frames import LARGEST, count_missing, is_frame, to_numbers, to_numpy, to_polars
 from .inputs import Arrays, Images, Inputs
 from .lines import Lines, in_chunks, lines_of
 from .splitting import SHARES, deal
@@ -76,7 +76,7 @@ def arrays(
     if on_disk and isinstance(values, np.ndarray):
         values = stored_arrays(values)
     inputs = _shaped(values, images, scaling, integers)
-    missing = int(np.isnan(values).sum()) if isinstance(values, np.ndarray) and values.dtype.kind == "f" else 0
+    missing = count_missing(values) if isinstance(values, np.ndarray) else 0
     if missing and inputs.kind != "table":
         raise InputError(f"X holds {missing} NaN values; only tables may have missing cells")
     report.add("missing cells", missing, "filled with the training median")

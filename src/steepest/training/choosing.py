@@ -24,6 +24,7 @@ from ..tasks import task
 from .lanes import Lanes, apart, check_pairs, prepare_lanes
 from .loop import steps
 from .randomness import RandomStream
+from .settings import KeptMemory
 from .setup import Training
 
 BUDGET_S = 0.5
@@ -87,7 +88,8 @@ def choose_lanes(
     trainings, ends = some(range(num_lanes)), (0, num_lanes - 1)  # whose seeds differ, where any do
     if reason := apart(trainings) or difference(some(ends), some(ends)):
         return LaneChoice(False, reason, num_lanes)
-    lanes_s, alone_s = _timed(trainings, some(range(min(SAMPLED, num_lanes))), budget_s)
+    with KeptMemory(trainings[0].device):
+        lanes_s, alone_s = _timed(trainings, some(range(min(SAMPLED, num_lanes))), budget_s)
     ratios = sorted(one / other for one, other in zip(lanes_s, alone_s, strict=True))
     if len(ratios) < LEAST_ROUNDS:
         return LaneChoice(False, "the recipes make too few steps for lanes to be measured", num_lanes)

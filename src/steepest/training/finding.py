@@ -105,8 +105,7 @@ def _sweep(t: Training, lrs: list[float]) -> list[float]:
             for group, share in zip(groups, shares, strict=True):
                 group["lr"] = lrs[step] * share
             inputs, targets = t.batch_at(order[begin:end], epoch)
-            loss = plain(t.context(inputs, targets)).loss.item()
-            t.optimizer.step()
+            loss = t.step(plain, inputs, targets).loss.item()
             mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
             smooth = mean / (1 - SMOOTHING ** (step + 1))
             if not math.isfinite(smooth) or (step > 10 and smooth > GIVE_UP * min(losses)):

@@ -321,6 +321,7 @@ def _finish(training: Training, facts: dict[str, Any], outcome: Follower, invoca
         "beside": _beside(job, part),
         "confusion": _confusion(predictions, job),
         "stages": stages,
+        "waits_for_device": training.waits,
         "weights_sha256": weights_sha256(training.model),
         "curve": outcome.curve,
         "data": job.data.to_dict(),

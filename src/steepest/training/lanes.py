@@ -23,6 +23,7 @@ from ..data.batches import batch_bounds, epoch_order
 from ..data.feeds import StreamPart
 from ..data.parts import pieces
 from ..errors import InputError, blaming, whole
+from ..machine import wait_for
 from ..plans import FLOAT32
 from ..recipes import Recipe, as_recipe
 from ..rules import Rule
@@ -31,6 +32,7 @@ from ..together import Together
 from .loop import EvaluationEvent, PlateauState, watched
 from .losses import losses_of
 from .randomness import RandomStream
+from .settings import KeptMemory
 from .setup import Training, prepare
 from .stacked import Stacked
 
@@ -92,6 +94,7 @@ class Lanes:
         self.clock = Clock("waiting")
         self.step = 0
         self._leaving: set[int] = set()
+        self._kept = KeptMemory(first.device)
         self._orders = torch.empty(len(trainings), 0, dtype=torch.int64)  # of this epoch's rows, lane by lane
         self._bounds = batch_bounds(len(first.train), first.batch)
         self._losses = losses_of(first.objective, first.loss)
@@ -111,9 +114,10 @@ class Lanes:
 
     def __iter__(self) -> Iterator[dict[int, EvaluationEvent]]:
         epoch = 0
-        while self.lanes:
-            yield from self._epoch(epoch)
-            epoch += 1
+        with self._kept:
+            while self.lanes:
+                yield from self._epoch(epoch)
+                epoch += 1
 
     def close(self) -> None:
         """Take all lanes out."""
@@ -172,10 +176,11 @@ class Lanes:
 
     def _evaluate(self, due: list[Lane], epoch: int) -> dict[int, EvaluationEvent]:
         """Measure the validation part for these lanes, and lower learning rates where a plateau asks for it."""
-        if self.first.device.type == "cuda":
-            self.clock.to("train")
-            torch.cuda.synchronize(self.first.device)
+        self.clock.to("train")
+        waited = wait_for(self.first.device)
         self.clock.to("evaluate")
+        for lane in self.lanes:
+            lane.training.waits += waited
         for lane in due:
             lane.training.optimizer.eval()
         measured = self._measured(due)
@@ -294,7 +299,7 @@ def apart(trainings: Sequence[Training]) -> str | None:
         return "what comes from a stream comes once, to one training"
     if any(t.optimizer.begun for t in trainings):
         return "one of them has begun"
-    if any((t.plan.precision, t.plan.micro_batch) != (FLOAT32, None) for t in trainings):
+    if any((t.plan.precision, t.plan.micro_batch, t.plan.checkpointing) != (FLOAT32, None, False) for t in trainings):
         return "a plan has one of them computed in another precision, or in pieces"
     return _unfit(first.model)
 

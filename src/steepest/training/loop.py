@@ -26,7 +26,7 @@ from ..tasks import Task
 from ..tasks import task as as_task
 from .pilot import default_plan
 from .randomness import RandomStream
-from .settings import Tf32, Threads
+from .settings import KeptMemory, Tf32, Threads
 from .setup import Training, prepare
 
 
@@ -168,8 +168,8 @@ def watched(task: Task, metrics: Sequence[Any] | None) -> tuple[Any, ...]:
 
 
 def _train(t: Training, names: tuple[Any, ...], every: int, last: int, gradient: GradientFunction) -> Events:
-    """Pass the events on; meanwhile rows that lie on disk are read before their step."""
-    with t.train.read_ahead(t.seed, t.batch):
+    """Pass the events on; meanwhile rows that lie on disk are read before their step, and memory is kept from step to step."""
+    with KeptMemory(t.device), t.train.read_ahead(t.seed, t.batch):
         yield from _epochs(t, names, every, last, gradient)
 
 
@@ -187,8 +187,7 @@ def _epochs(t: Training, names: tuple[Any, ...], every: int, last: int, gradient
             with threads, random, blaming("training"):
                 inputs, targets = t.batch_at(order[begin:end], epoch)
                 with tf32:
-                    result = gradient(t.context(inputs, targets))
-                optimizer.step()
+                    result = t.step(gradient, inputs, targets)
             clock.to("waiting")
             step += 1
             results.append((_kept(result.loss), result.weight))

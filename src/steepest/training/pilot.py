@@ -20,14 +20,15 @@ from torch import Tensor, nn
 
 from ..backpropagation import rounds
 from ..data.batches import batch_bounds, epoch_order
-from ..errors import cut, first_line
+from ..errors import InputError, cut, first_line
 from ..gradient import GradientFunction
 from ..machine import has_bfloat16
 from ..optimizer import Optimizer
-from ..plans import AS_IT_STANDS, BFLOAT16, FLOAT32, TF32, Plan
+from ..plans import BFLOAT16, FLOAT16, FLOAT32, TF32, Plan
+from .footprint import within_memory
 from .randomness import RandomStream
 from .remembered import keep, key_of, recall
-from .settings import Tf32, Threads
+from .settings import KeptMemory, Tf32, Threads
 from .setup import Training
 
 SHORT_S = 60.0  # below, nothing is measured
@@ -39,6 +40,7 @@ WORTH, WORTH_ROUNDING = 1.03, 1.1  # gains below which nothing is changed, and p
 CHECKED, TOLERANCE = 3, 0.02  # steps whose losses are compared with float32's, and how far apart they may lie, relatively
 # of a step; below, two threads took 0.76 to 1.01 of one thread's speed (AMD Zen 4), above 1.0 to 1.5; and of dense layers in C
 ALONE_FLOPS, ALONE_FLOPS_IN_C = 4e8, 1e7
+COMPILE_S = 40.0  # that torch.compile takes, at most, on the networks of docs/plans.md
 SLOW_FLOPS, SLOW_STEP_S = 5e9, 2e-3  # of a core, and beside its arithmetic: what no training is slower than
 
 
@@ -103,7 +105,8 @@ def choose(training: Training, plan: Plan | None, num_steps: int, gradient: Grad
         return Choice(before, "measured before")
     training.clock.to("pilot")
     try:
-        choice = measured(Bench(training, gradient), num_steps, known)
+        with KeptMemory(training.device):
+            choice = measured(Bench(training, gradient), num_steps, known)
     except Exception:  # a network of the caller's that cannot be copied, say; what fails in training is told there
         choice = Choice(known, "default")
     training.clock.to("data")
@@ -119,15 +122,15 @@ def default_plan(training: Training) -> Plan:
     images with their channels innermost. A step of little arithmetic is done by one thread: a second one is waited for longer
     than it helps. On GPUs that know tf32, products take it.
     """
-    device = training.device
+    device, fits = training.device, within_memory(training)
     if device.type == "cuda":
-        return Plan(precision=TF32 if torch.cuda.get_device_capability(device)[0] >= 8 else FLOAT32)
+        return replace(fits, precision=TF32 if torch.cuda.get_device_capability(device)[0] >= 8 else FLOAT32)
     if device.type != "cpu":
-        return AS_IT_STANDS
-    threads = 1 if torch.get_num_threads() > 1 and _is_little(training) else None
+        return fits
+    fits = replace(fits, threads=1 if torch.get_num_threads() > 1 and _is_little(training) else None)
     if has_bfloat16(device) and _is_heavy(training) and {p.dtype for p in training.parameters} == {torch.float32}:
-        return Plan(BFLOAT16, channels_last=_has(training.model, nn.Conv2d), threads=threads)
-    return Plan(threads=threads)
+        return replace(fits, precision=BFLOAT16, channels_last=_has(training.model, nn.Conv2d))
+    return fits
 
 
 HEAVY = (nn.Conv1d, nn.Conv2d, nn.RNNBase, nn.MultiheadAttention)
@@ -160,12 +163,18 @@ def longest_s(training: Training, num_steps: int) -> float:
 
 
 def candidates(training: Training, known: Plan) -> list[Plan]:
-    """Return what is worth timing for a network on a device: float32 as it stands, then the most promising first."""
+    """Return what is worth timing for a network on a device: float32 as it stands, then the most promising first.
+
+    All of them put as many rows through the network at once as what is `known` does: more do not fit into memory.
+    """
     device, numbers = training.device, {p.dtype for p in training.parameters}
-    precisions = ([BFLOAT16] if has_bfloat16(device) else []) + ([TF32] if device.type == "cuda" else [])
+    rounded = [BFLOAT16] if has_bfloat16(device) else [FLOAT16] if device.type == "cuda" else []
+    precisions = rounded + ([TF32] if device.type == "cuda" else [])
     layouts = (True, False) if _has(training.model, nn.Conv2d) else (False,)
     usable = [*precisions, FLOAT32] if numbers == {torch.float32} else [FLOAT32]
-    return list(dict.fromkeys([AS_IT_STANDS, known, *(Plan(one, layout) for one in usable for layout in layouts)]))
+    first = Plan(micro_batch=known.micro_batch, checkpointing=known.checkpointing)
+    others = (replace(first, precision=one, channels_last=layout) for one in usable for layout in layouts)
+    return list(dict.fromkeys([first, known, *others]))
 
 
 def threads_to_try(training: Training) -> list[int]:
@@ -191,7 +200,26 @@ def measured(bench: Bench, num_steps: int, known: Plan, *, even_if_short: bool =
     fewer = [Timing(replace(best.plan, threads=threads)) for threads in threads_to_try(bench.training)]
     bench.tournament([best, *fewer], began + budget_s)
     best = _best([best, *fewer], best)
-    return Choice(best.plan, "measured", (*timings, *fewer), time.perf_counter() - began, budget_s)
+    compiled = [timing for timing in (_compiled(bench, best, timings[0], num_steps),) if timing is not None]
+    best = _best([best, *compiled], best)
+    return Choice(best.plan, "measured", (*timings, *fewer, *compiled), time.perf_counter() - began, budget_s)
+
+
+def _compiled(bench: Bench, best: Timing, first: Timing, num_steps: int) -> Timing | None:
+    """Time the best plan compiled, where `BUDGET_SHARE` of the training is long enough for torch to compile; None where not.
+
+    It is out unless the steps to come repay what compiling took.
+    """
+    if BUDGET_SHARE * num_steps * best.step_s < COMPILE_S or best.plan.checkpointing:
+        return None
+    timing, began = Timing(replace(best.plan, compile=True)), time.perf_counter()
+    bench.attempt(timing, first)
+    if timing.out is None:
+        compiling_s = time.perf_counter() - began - bench.steps * timing.step_s
+        bench.tournament([best, timing], time.perf_counter() + BUDGET_S)
+        if timing.out is None and num_steps * (best.step_s - timing.step_s) < compiling_s:
+            timing.out = f"compiling took {compiling_s:.0f} s, which its steps do not repay"
+    return timing
 
 
 def _best(timings: Sequence[Timing], first: Timing) -> Timing:
@@ -213,7 +241,7 @@ class Bench:
         bounds = batch_bounds(len(training.train), training.batch)[:MOST_STEPS]
         self.batches = [order[begin:end] for begin, end in bounds]
         self.steps = CHECKED  # of a round, the first of which warms up
-        self.copies = {AS_IT_STANDS: self._copy(AS_IT_STANDS)}
+        self.copies: dict[Plan, Training] = {}
 
     def run(self, timing: Timing) -> None:
         """Make a few steps of a candidate, and count the seconds of each but the first, which warms up."""
@@ -233,16 +261,20 @@ class Bench:
                     continue
                 step_s = timing.step_s if timing.seconds else timings[0].step_s
                 if time.perf_counter() + self.steps * step_s < ends:
-                    self._try(timing, timings[0])
+                    self.attempt(timing, timings[0])
             best = min((timing.step_s for timing in timings if timing.out is None), default=math.inf)
             for timing in timings[1:]:
                 if timing.out is None and timing.step_s > SLOWER * best:
                     timing.out = "slower" if timing.seconds else NO_TIME
 
-    def _try(self, timing: Timing, first: Timing) -> None:
+    def attempt(self, timing: Timing, first: Timing) -> None:
+        """Run a candidate; who fails, or strays from the losses of the first, is out."""
         try:
             self.run(timing)
-        except RuntimeError as error:  # an operation that this precision, or this layout, lacks; too little memory
+        except (
+            RuntimeError,
+            InputError,
+        ) as error:  # what this precision, or layout, lacks; too little memory
             timing.out = cut(first_line(error))
             return
         timing.out = None if timing is first else _strays(timing, first)
@@ -260,8 +292,7 @@ class Bench:
         with RandomStream(t.seed, t.device):
             inputs, targets = t.batch_at(rows, 0)
             with Tf32(t.plan.precision == TF32):
-                loss = self.gradient(t.context(inputs, targets)).loss
-            t.optimizer.step()
+                loss = t.step(self.gradient, inputs, targets).loss
         value = loss.item()  # waits for a device
         return time.perf_counter() - began, value
 

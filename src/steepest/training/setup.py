@@ -20,13 +20,15 @@ from ..data.parts import Part
 from ..defaults import default_recipe
 from ..errors import InputError, blaming, check_seed
 from ..forms import PADDED, Form
-from ..gradient import StepContext
+from ..gradient import ROUNDED, GradientFunction, LossScaler, StepContext, StepResult
+from ..machine import wait_for
 from ..models import ModelSpec
+from ..models.checkpoints import can_be_checkpointed
 from ..models.cost import Cost, cost_of, example
 from ..models.modes import as_in_evaluation
 from ..objectives import LossFunction, Objective, OwnObjective, as_objective, default_objective
 from ..optimizer import Optimizer
-from ..plans import AS_IT_STANDS, BFLOAT16, Plan
+from ..plans import AS_IT_STANDS, BFLOAT16, FLOAT16, Plan
 from ..reach import check_kind
 from ..recipes import Recipe
 from ..tasks import Task
@@ -60,6 +62,8 @@ class Training:
     plan: Plan = AS_IT_STANDS
     network: Callable[..., Tensor] | None = None  # the model as torch has compiled it, where the plan says so
     dense: Dense | None = None  # the layers at its end whose gradient is written out
+    scaler: LossScaler | None = None  # of losses in float16
+    waits: int = 0  # how often a device was waited for
 
     @property
     def first_rows(self) -> Tensor:
@@ -113,18 +117,37 @@ class Training:
         """Return what a gradient function is given for a batch."""
         return StepContext(
             self.network or self.model, self.parameters, self.objective, self.loss, inputs, targets,  # type: ignore[arg-type]
-            self.plan.precision, self.plan.micro_batch, self.weigh, self.dense, self.by_products,
+            self.plan.precision, self.plan.micro_batch, self.weigh, self.dense, self.by_products, self.plan.checkpointing,
+            self.scaler,
         )  # fmt: skip
+
+    def step(self, gradient: GradientFunction, inputs: Tensor, targets: Tensor) -> StepResult:
+        """Find the gradient of a batch, and make one update."""
+        result = gradient(self.context(inputs, targets))
+        self.update()
+        return result
+
+    def update(self) -> None:
+        """Make one update with the gradient that was found."""
+        if self.scaler is None:
+            self.optimizer.step()
+        else:
+            self.scaler.update_with(self.optimizer)
+            self.waits += 1
 
     def follow(self, plan: Plan) -> None:
         """Have the training carried out as a plan says from now on."""
         self.plan = plan
         if plan.channels_last:
             self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        if plan.checkpointing and not can_be_checkpointed(self.model):
+            raise InputError(f"checkpointing needs blocks in an nn.Sequential or nn.ModuleList, which {_called(self)} lacks")
         self.network = torch.compile(self.model) if plan.compile else None
+        self.scaler = LossScaler(self.device.type) if plan.precision == FLOAT16 else None
         self.dense = None
-        half = plan.precision == BFLOAT16
-        if plan.written_out and not plan.compile and (not half or self.device.type == "cpu"):
+        half = plan.precision in ROUNDED
+        as_written = plan.compile or plan.checkpointing or plan.precision == FLOAT16
+        if plan.written_out and not as_written and (not half or self.device.type == "cpu"):
             with RandomStream(self.seed, self.device), as_in_evaluation(self.model):
                 rows = self.train.take(self.first_rows)[0]
                 self.dense = dense_end(self.model, rows, self.objective, self.loss, half=half)
@@ -132,9 +155,12 @@ class Training:
     def settle(self) -> None:
         """Wait until the device has done what it was asked to, and count that as training; then nothing is being done."""
         self.clock.to("train")
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+        self.waits += wait_for(self.device)
         self.clock.to("waiting")
+
+
+def _called(t: Training) -> str:
+    return type(t.model).__name__ if t.spec is None else repr(t.spec)
 
 
 def choose_device(device: str | torch.device | None = None) -> torch.device:

@@ -1,0 +1,66 @@
+"""What a step keeps in memory for its way back, counted on a few rows, and how many rows of it fit."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..data.archives import free_memory
+from ..forms import PADDED
+from ..models.checkpoints import can_be_checkpointed
+from ..models.cost import example
+from ..models.modes import as_in_evaluation
+from ..plans import Plan
+from .randomness import RandomStream
+from .setup import Training
+
+SHARE = 0.8  # of the free memory that a step may take
+BESIDE = 1.5  # times what is kept, for what lives only for a while: the gradients of what is kept
+
+
+def bytes_kept(training: Training) -> float:
+    """Return the bytes that a pass forward keeps for the way back, a row; 0 for a network that cannot be tried out."""
+    form, model = training.task.data.form, training.model
+    weights = {p.untyped_storage().data_ptr() for p in (*model.parameters(), *model.buffers())}
+    found: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            found[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    try:
+        rows = example(form, model) if form.kind in PADDED else training.train.take(training.first_rows)[0]
+        with (
+            RandomStream(training.seed, training.device),
+            as_in_evaluation(model),  # batch normalisation takes no single row in training
+            torch.enable_grad(),
+            torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        ):
+            held = model(rows)  # what it holds is not given to another tensor meanwhile
+        del held
+    except Exception:
+        return 0.0
+    return sum(found.values()) / len(rows)
+
+
+def room(device: torch.device) -> int:
+    """Return the bytes that are free on a device."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return free_memory()
+
+
+def within_memory(training: Training) -> Plan:
+    """Return the plan of a step that fits into the free memory: all rows at once where they do, else some, or checkpoints.
+
+    A network that normalises over the batch is another one in pieces: it is checkpointed, where it has blocks.
+    """
+    row, free = bytes_kept(training) * BESIDE, SHARE * room(training.device)
+    if row * training.batch <= free:
+        return Plan()
+    mixes = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in training.model.modules())
+    if mixes:
+        return Plan(checkpointing=can_be_checkpointed(training.model))
+    return Plan(micro_batch=1 << max(0, int(free // row).bit_length() - 1))

@@ -1,0 +1,210 @@
+"""What a training keeps in memory: checkpoints, rows that fit, and pages that stay with the process."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import steepest
+from steepest.errors import InputError
+from steepest.models.checkpoints import blocks, can_be_checkpointed, checkpointed, segments
+from steepest.plans import Plan
+from steepest.training import footprint
+from steepest.training.pilot import candidates, default_plan
+from steepest.training.settings import KeptMemory
+from steepest.training.setup import Training, prepare
+
+RECIPE = steepest.Recipe(steepest.adamw(0.01), batch=32, epochs=1)
+
+
+def plain_row() -> nn.Module:
+    layers = [layer for _ in range(4) for layer in (nn.Linear(12, 12), nn.Tanh(), nn.Dropout(0.3))]
+    return nn.Sequential(*layers, nn.Linear(12, 3))
+
+
+def with_norms() -> nn.Module:
+    def block() -> nn.Module:
+        return nn.Sequential(nn.Sequential(nn.Linear(12, 12), nn.BatchNorm1d(12), nn.ReLU()), nn.Dropout(0.2))
+
+    return nn.Sequential(block(), block(), block(), nn.Linear(12, 3))
+
+
+class Layers(nn.Module):
+    """A network of one's own with its blocks in a list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.TransformerEncoderLayer(12, 2, 24, batch_first=True) for _ in range(3))
+        self.answer = nn.Linear(12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x[:, None]
+        for layer in self.layers:
+            x = layer(x)
+        return self.answer(x[:, 0])
+
+
+NETWORKS: dict[str, Callable[[], Any]] = {
+    "a row of layers": plain_row,
+    "norms": with_norms,
+    "a list": Layers,
+    "transformer": lambda: steepest.transformer(width=16, layers=3, dropout=0.1),
+    "cnn": lambda: steepest.residual_cnn(8, 2, 1),
+}
+
+
+def training(model: Any, rows: int = 64) -> Training:
+    rng = np.random.default_rng(0)
+    if isinstance(model, steepest.models.ModelSpec) and "cnn" in repr(model):
+        data = steepest.arrays(rng.integers(0, 255, (rows, 12, 12), dtype=np.uint8), np.arange(rows) % 3, images=True)
+    elif isinstance(model, steepest.models.ModelSpec):
+        data = steepest.arrays(rng.normal(size=(rows, 10, 5)), np.arange(rows) % 3, images=False)
+    else:
+        data = steepest.arrays(rng.normal(size=(rows, 12)), np.arange(rows) % 3, scaling="none")
+    return prepare(steepest.Task(data, model=model), RECIPE)
+
+
+def saved_bytes(t: Training, inputs: Tensor, targets: Tensor) -> int:
+    """Return what a forward pass keeps for the way back."""
+    found: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        found[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    context = t.context(inputs, targets)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        context.outputs(inputs).sum()
+    weights = {p.untyped_storage().data_ptr() for p in t.model.parameters()}
+    return sum(size for place, size in found.items() if place not in weights)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_checkpointing_gives_the_same_gradient_and_keeps_less(name: str, precision: str) -> None:
+    results, kept = [], []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        t = training(NETWORKS[name]())
+        t.follow(Plan(precision, checkpointing=checkpointing, written_out=False))
+        t.model.train()
+        batch = t.batch_at(torch.arange(32), 0)
+        kept.append(saved_bytes(t, *batch))
+        torch.manual_seed(5)
+        loss = steepest.gradient.plain(t.context(*batch)).loss
+        grads = [p.grad for p in t.model.parameters() if p.grad is not None]
+        results.append((loss, grads, dict(t.model.named_buffers())))
+        assert not any("forward" in module.__dict__ for module in t.model.modules())
+    (loss, grads, buffers), (again, others, others_buffers) = results
+    assert torch.equal(loss, again)
+    assert all(torch.equal(a, b) for a, b in zip(grads, others, strict=True))
+    assert all(torch.equal(value, others_buffers[key]) for key, value in buffers.items())
+    assert kept[1] < 0.7 * kept[0], kept
+
+
+def test_blocks_are_the_innermost_rows() -> None:
+    assert len(blocks(Layers())) == 3
+    assert len(blocks(with_norms())) == 3
+    stages = nn.Sequential(nn.Sequential(with_norms(), with_norms()), nn.Linear(3, 3))
+    assert len(blocks(stages)) == 6
+    assert blocks(plain_row()) == []
+    assert can_be_checkpointed(plain_row())
+    assert not can_be_checkpointed(nn.Linear(3, 3))
+
+
+def test_a_row_is_blocks_and_the_runs_between_them() -> None:
+    row = plain_row()
+    assert isinstance(row, nn.Sequential)
+    assert [len(part) for part in segments(row) if isinstance(part, nn.Sequential)] == [4, 4, 4]
+    mixed = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), with_norms(), with_norms(), nn.ReLU())
+    assert [type(part).__name__ for part in segments(mixed)] == ["Sequential", "Sequential", "Sequential", "ReLU"]
+    assert segments(mixed)[1] is mixed[2]
+
+
+def test_a_forward_pass_of_ones_own_comes_back() -> None:
+    net = with_norms()
+    block = blocks(net)[0]
+    own = block.forward
+    block.forward = own  # type: ignore[method-assign]
+    with checkpointed(net):
+        assert block.forward is not own
+    assert block.__dict__["forward"] is own
+
+
+def test_a_network_without_blocks_is_told() -> None:
+    with pytest.raises(InputError, match=r"checkpointing needs blocks in .*, which Linear lacks"):
+        training(nn.Linear(12, 3)).follow(Plan(checkpointing=True))
+    with pytest.raises(InputError, match="checkpointing or compile, not both"):
+        Plan(checkpointing=True, compile=True)
+
+
+def test_a_training_with_checkpoints_is_the_training_without() -> None:
+    runs = [
+        steepest.fit("digits", "adamw(0.003)", epochs=1, plan=Plan(checkpointing=on, written_out=False), record=False)
+        for on in (False, True)
+    ]
+    assert runs[0].facts["weights_sha256"] == runs[1].facts["weights_sha256"]
+
+
+def test_rows_that_do_not_fit_go_through_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    t = training(Layers())
+    row = footprint.bytes_kept(t)
+    assert row > 3 * 12 * 4  # the inputs of its blocks at the least
+    assert default_plan(t).micro_batch is None
+    monkeypatch.setattr(footprint, "free_memory", lambda: int(9 * row * footprint.BESIDE / footprint.SHARE))
+    plan = default_plan(t)
+    assert plan.micro_batch == 8
+    assert {candidate.micro_batch for candidate in candidates(t, plan)} == {8}
+
+
+def test_a_network_that_mixes_rows_is_checkpointed_instead(monkeypatch: pytest.MonkeyPatch) -> None:
+    t = training(with_norms())
+    monkeypatch.setattr(footprint, "free_memory", lambda: 100)
+    assert default_plan(t).checkpointing
+    assert default_plan(t).micro_batch is None
+
+
+def test_pieces_are_of_equal_size() -> None:
+    t = training(with_norms())
+    t.follow(Plan(micro_batch=16))
+    seen: list[int] = []
+    t.model.register_forward_hook(lambda module, inputs, outputs: seen.append(len(outputs)))
+    t.model.train()
+    steepest.gradient.plain(t.context(*t.batch_at(torch.arange(17), 0)))  # sixteen and one would be a norm over one row
+    assert seen == [9, 8]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the memory of a process is glibc's on Linux")
+def test_what_a_step_frees_is_kept_for_the_next_and_given_back_afterwards() -> None:
+    def step() -> None:
+        pieces = [torch.ones(2**21) for _ in range(8)]  # of 8 MiB
+        del pieces
+
+    def pages() -> int:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+    def resident() -> int:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1])
+
+    kept = KeptMemory(torch.device("cpu"))
+    if kept.libc is None:
+        pytest.skip("this system's C library is not glibc")
+    with kept, KeptMemory(torch.device("cpu")):
+        for _ in range(3):
+            step()
+        before = pages()
+        for _ in range(5):
+            step()
+        made, held = pages() - before, resident()
+    assert made < 1000  # of 80,000 that were used
+    assert resident() < held - 10_000
+    with KeptMemory(torch.device("cuda")):  # whose memory torch keeps itself
+        pass
