@@ -277,7 +277,7 @@ def test_a_network_that_cannot_be_counted_trains_all_the_same() -> None:
 
         def forward(self, x: Tensor) -> Tensor:
             self.seen += 1
-            if self.seen == 2:
+            if self.seen in (2, 3):  # when its arithmetic and its memory are counted
                 raise RuntimeError("only once")
             return super().forward(x)
 
