@@ -1,4 +1,4 @@
-"""Networks as in evaluation, for a while."""
+"""What a network is switched to for a while: evaluation; statistics that stand still."""
 
 from __future__ import annotations
 

@@ -6,9 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data.archives import free_memory
-from ..forms import PADDED
 from ..models.checkpoints import can_be_checkpointed
-from ..models.cost import example
 from ..models.modes import as_in_evaluation
 from ..plans import Plan
 from .randomness import RandomStream
@@ -20,7 +18,7 @@ BESIDE = 1.5  # times what is kept, for what lives only for a while: the gradien
 
 def bytes_kept(training: Training) -> float:
     """Return the bytes that a pass forward keeps for the way back, a row; 0 for a network that cannot be tried out."""
-    form, model = training.task.data.form, training.model
+    model = training.model
     weights = {p.untyped_storage().data_ptr() for p in (*model.parameters(), *model.buffers())}
     found: dict[int, int] = {}
 
@@ -31,7 +29,7 @@ def bytes_kept(training: Training) -> float:
         return tensor
 
     try:
-        rows = example(form, model) if form.kind in PADDED else training.train.take(training.first_rows)[0]
+        rows = training.longest_rows()
         with (
             RandomStream(training.seed, training.device),
             as_in_evaluation(model),  # batch normalisation takes no single row in training

@@ -200,18 +200,18 @@ def measured(bench: Bench, num_steps: int, known: Plan, *, even_if_short: bool =
     fewer = [Timing(replace(best.plan, threads=threads)) for threads in threads_to_try(bench.training)]
     bench.tournament([best, *fewer], began + budget_s)
     best = _best([best, *fewer], best)
-    compiled = [timing for timing in (_compiled(bench, best, timings[0], num_steps),) if timing is not None]
+    compiled = _compiled(bench, best, timings[0], num_steps)
     best = _best([best, *compiled], best)
     return Choice(best.plan, "measured", (*timings, *fewer, *compiled), time.perf_counter() - began, budget_s)
 
 
-def _compiled(bench: Bench, best: Timing, first: Timing, num_steps: int) -> Timing | None:
-    """Time the best plan compiled, where `BUDGET_SHARE` of the training is long enough for torch to compile; None where not.
+def _compiled(bench: Bench, best: Timing, first: Timing, num_steps: int) -> list[Timing]:
+    """Time the best plan compiled, where `BUDGET_SHARE` of the training is long enough for torch to compile; else nothing.
 
     It is out unless the steps to come repay what compiling took.
     """
     if BUDGET_SHARE * num_steps * best.step_s < COMPILE_S or best.plan.checkpointing:
-        return None
+        return []
     timing, began = Timing(replace(best.plan, compile=True)), time.perf_counter()
     bench.attempt(timing, first)
     if timing.out is None:
@@ -219,7 +219,7 @@ def _compiled(bench: Bench, best: Timing, first: Timing, num_steps: int) -> Timi
         bench.tournament([best, timing], time.perf_counter() + BUDGET_S)
         if timing.out is None and num_steps * (best.step_s - timing.step_s) < compiling_s:
             timing.out = f"compiling took {compiling_s:.0f} s, which its steps do not repay"
-    return timing
+    return [timing]
 
 
 def _best(timings: Sequence[Timing], first: Timing) -> Timing:

@@ -70,6 +70,11 @@ class Training:
         """The places of the rows that a network is tried out with."""
         return _first_rows(self.train)
 
+    def longest_rows(self) -> Tensor:
+        """Return a row or two of inputs, as long as rows get."""
+        form = self.task.data.form
+        return example(form, self.model) if form.kind in PADDED else self.train.take(self.first_rows)[0]
+
     @cached_property
     def parameters(self) -> list[Tensor]:
         return [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -89,12 +94,10 @@ class Training:
     @cached_property
     def cost(self) -> Cost | None:
         """What the network costs, None for one of the caller's own that cannot be counted; found once, before it is trained."""
-        form, model = self.task.data.form, self.model
-        plain_model = getattr(model, "_orig_mod", model)  # of one that torch compiles, what was written
-        rows = example(form, model) if form.kind in PADDED else self.train.take(self.first_rows)[0]
+        plain_model = getattr(self.model, "_orig_mod", self.model)  # of one that torch compiles, what was written
         try:
             with RandomStream(self.seed, self.device):
-                return cost_of(plain_model, rows)
+                return cost_of(plain_model, self.longest_rows())
         except Exception:
             return None
 
