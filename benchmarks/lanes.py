@@ -2,7 +2,8 @@
 
 A round is one step of all lanes and one step of each training alone, in processor seconds of the thread (what else runs on
 the machine then weighs less); the figure is the median over rounds of the ratio, with the lowest and the highest. "Seeds":
-each lane has its own order of batches. "Recipes": all lanes share it, as in a race. "Chosen" is what `choose_lanes` says.
+each lane has its own order of batches. "Recipes": all lanes share it, as in a race. "Alone" is `fit`, which writes the way
+back through dense layers out; beside it, the same where autograd finds the way back. "Chosen" is what `choose_lanes` says.
 Run: OMP_NUM_THREADS=1 python -m benchmarks.lanes
 """
 
@@ -21,9 +22,10 @@ import torch
 import steepest
 from benchmarks import common
 from steepest.data.batches import batch_bounds, epoch_order
+from steepest.plans import Plan
 from steepest.training.choosing import choose_lanes, difference
 from steepest.training.lanes import Lanes, apart, prepare_lanes
-from steepest.training.loop import StepEvent, steps
+from steepest.training.loop import Events, StepEvent, steps
 from steepest.training.settings import KeptMemory
 from steepest.training.setup import Training
 
@@ -77,22 +79,30 @@ def made(case: Case, task: steepest.Task, *, shared: bool) -> tuple[list[steepes
     return recipes, [0] * LANES if shared else list(range(LANES))
 
 
-def ratios(task: steepest.Task, recipes: Sequence[steepest.Recipe], seeds: Sequence[int]) -> list[float]:
-    """Return the cost of a step of all lanes over that of their steps one by one, round by round."""
-    together, alone = prepare_lanes(task, recipes, seeds), prepare_lanes(task, recipes, seeds)
-    loops = [steps(task, training=t, evaluate_every=2**60) for t in alone]
+def ratios(task: steepest.Task, recipes: Sequence[steepest.Recipe], seeds: Sequence[int]) -> dict[str, list[float]]:
+    """Return the cost of a step of all lanes over that of their steps one by one, round by round: by `fit`, and by autograd."""
+    together = prepare_lanes(task, recipes, seeds)
+    loops = {"fit": _alone(task, recipes, seeds, Plan()), "autograd": _alone(task, recipes, seeds, Plan(written_out=False))}
     batches, lanes = _batches(together), Lanes(together)
-    found = []
+    found: dict[str, list[float]] = {name: [] for name in loops}
     for round_ in range(ROUNDS + 2):
         rows = next(batches)
-        times = [time.thread_time()]
+        began = time.thread_time()
         lanes.make_step(rows, 0)
-        times.append(time.thread_time())
-        assert all(isinstance(next(loop), StepEvent) for loop in loops)
-        times.append(time.thread_time())
-        if round_ > 1:  # the first compile, and settle what lies where
-            found.append((times[1] - times[0]) / (times[2] - times[1]))
+        spent = time.thread_time() - began
+        for name, alone in loops.items():
+            began = time.thread_time()
+            assert all(isinstance(next(loop), StepEvent) for loop in alone)
+            if round_ > 1:  # the first compile, and settle what lies where
+                found[name].append(spent / (time.thread_time() - began))
     return found
+
+
+def _alone(task: steepest.Task, recipes: Sequence[steepest.Recipe], seeds: Sequence[int], plan: Plan) -> list[Events]:
+    trainings = prepare_lanes(task, recipes, seeds)
+    for t in trainings:
+        t.follow(plan)
+    return [steps(task, training=t, evaluate_every=2**60) for t in trainings]
 
 
 def _batches(trainings: Sequence[Training]) -> Iterator[torch.Tensor]:
@@ -108,7 +118,7 @@ def row(case: Case, task: steepest.Task, *, shared: bool) -> dict[str, Any]:
     pair = recipes[:2], seeds[:2]
     reason = apart(prepare_lanes(task, recipes, seeds)) or difference(prepare_lanes(task, *pair), prepare_lanes(task, *pair))
     with KeptMemory(torch.device("cpu")):
-        measured = [] if reason else ratios(task, recipes, seeds)
+        measured = {} if reason else ratios(task, recipes, seeds)
     choice = choose_lanes(task, recipes, seeds)
     return {**told, "ratios": measured, "chosen": choice.chosen, "reason": reason or choice.reason}
 
@@ -127,10 +137,10 @@ def main() -> None:
         for shared in (False, True):
             rows.append(row(case, task, shared=shared))
             print({name: value for name, value in rows[-1].items() if name != "ratios"}, flush=True)
-    shown = [
-        (r["network"], r["lanes"], common.spread(r["ratios"]) if r["ratios"] else "-", r["chosen"], r["reason"]) for r in rows
-    ]
-    common.show(("network", "lanes differ in", "16 lanes / 16 alone", "chosen", "why"), shown)
+    ways = ("fit", "autograd")
+    spreads = [[common.spread(r["ratios"][way]) if r["ratios"] else "-" for way in ways] for r in rows]
+    shown = [(r["network"], r["lanes"], *spread, r["chosen"], r["reason"]) for r, spread in zip(rows, spreads, strict=True)]
+    common.show(("network", "lanes differ in", "16 lanes / 16 alone", "by autograd", "chosen", "why"), shown)
     common.write("lanes", options, rows=rows, rounds=ROUNDS)
 
 

@@ -17,7 +17,7 @@ import steepest
 from steepest.errors import InputError
 from steepest.gradient import StepContext, StepResult, accumulated, plain, sharpness_aware
 from steepest.models import products
-from steepest.models.products import AttentionByProducts, attention
+from steepest.models.products import attention
 from steepest.plans import Plan, as_plan
 from steepest.training import pilot, remembered
 from steepest.training.settings import Tf32
@@ -175,35 +175,6 @@ def test_a_network_without_attention_asks_nothing() -> None:
     t.follow(Plan("bfloat16"))
     assert not t.attends
     assert not t.by_products
-
-
-@pytest.mark.parametrize(
-    "how",
-    [
-        {},
-        {"is_causal": True},
-        {"scale": 0.3},
-        {"attn_mask": torch.rand(2, 1, 5, 7) > 0.4},
-        {"attn_mask": torch.zeros(5, 7, dtype=torch.bool)},
-        {"attn_mask": torch.randn(5, 7)},
-        {"enable_gqa": True},
-    ],
-)
-def test_attention_as_products_is_torchs(how: dict[str, Any]) -> None:
-    torch.manual_seed(0)
-    q, (k, v) = torch.randn(2, 4, 5, 6), torch.randn(2, 2, 2 if how.get("enable_gqa") else 4, 7, 6)
-    expected = nn.functional.scaled_dot_product_attention(q, k, v, **how)
-    with AttentionByProducts():
-        found = nn.functional.scaled_dot_product_attention(q, k, v, **how)
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
-
-
-def test_dropout_of_attention_as_products_keeps_the_mean() -> None:
-    torch.manual_seed(0)
-    q, v = torch.zeros(1, 1, 400, 4), torch.ones(1, 1, 400, 4)
-    found = attention(q, q, v, dropout_p=0.5)
-    assert found.mean() == pytest.approx(1.0, abs=0.02)
-    assert found.std() > 0.01
 
 
 # -- accumulation -----------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from . import evaluation
 from .data.splitting import folds as make_folds
 from .data.splitting import split_rows
 from .defaults import default_recipe
-from .errors import InputError, check_seed, whole
+from .errors import InputError, check_seed, switch, whole
 from .forms import MEASURED
 from .metrics import Predictions, calibration_error, confusion, measure
 from .own import as_metrics
@@ -21,7 +21,8 @@ from .progress import Progress
 from .recipes import Recipe, as_recipe
 from .rules import Rule
 from .tasks import Task, task
-from .training.fitting import fit
+from .training.choosing import LaneChoice
+from .training.folds import measure_folds
 from .training.run import Run, load_run
 
 
@@ -124,9 +125,10 @@ def _assess(job: Task, part: str, predictions: Predictions) -> Evaluation:
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """Metrics of each fold, with mean and deviation over folds. `str` is a table."""
+    """Metrics of each fold, with mean and deviation over folds, and whether lanes trained them. `str` is a table."""
 
     folds: tuple[dict[str, float], ...]
+    lanes: LaneChoice
 
     @property
     def mean(self) -> dict[str, float]:
@@ -138,7 +140,7 @@ class CrossValidation:
         return {name: float(np.std([fold[name] for fold in self.folds], ddof=1)) for name in self.folds[0]}
 
     def to_dict(self) -> dict[str, Any]:
-        return {"folds": list(self.folds), "mean": self.mean, "deviation": self.deviation}
+        return {"folds": list(self.folds), "mean": self.mean, "deviation": self.deviation, "lanes": self.lanes.to_dict()}
 
     def __str__(self) -> str:
         width = max(len(name) for name in self.mean)
@@ -156,6 +158,7 @@ def cross_validate(
     folds: int = 5,
     seed: int = 0,
     device: Any = None,
+    lanes: bool = True,
     progress: bool | None = None,
 ) -> CrossValidation:
     """Train on all folds but one and measure on that one, for each in turn.
@@ -170,6 +173,8 @@ def cross_validate(
         folds: how many, from 2 to the size of the smallest class.
         seed: deals the rows into folds; also the seed of the trainings.
         device: where; None: CUDA when there is one.
+        lanes: train the folds as one batched computation (`docs/lanes.md`), where that is measured to be faster; with False,
+            the same seed gives the same numbers bit for bit.
         progress: show a bar; None: where somebody watches.
 
     >>> cross_validate("iris", folds=3).mean["accuracy"] > 0.8
@@ -181,24 +186,27 @@ def cross_validate(
     rows = np.concatenate([job.data.parts[name] for name in names])
     codes = job.data.targets.codes
     groups = job.data.groups
-    found = []
     whole("folds", folds, 2)
     check_seed(seed)
+    switch("lanes", lanes)
     if job.data.in_time:
         raise InputError(f"{job.name}: its parts follow each other in time, which folds would undo; evaluate on its test part")
+    dealt = make_folds(rows, _of(codes, rows), folds, seed, _of(groups, rows))
     with Progress(folds, f"cross-validate {job.name}", progress) as bar:
-        for i, held_out in enumerate(make_folds(rows, _of(codes, rows), folds, seed, _of(groups, rows))):
-            rest = np.setdiff1d(rows, held_out)
-            first = recipe or default_recipe(job.data.form, len(rest), job.model)
-            stop = (0.8, 0.2) if first.patience or first.plateau else (1.0,)  # what stops early learns from fewer rows
-            parts = split_rows(rest, _of(codes, rest), stop, seed, _of(groups, rest))
-            parts += [np.empty(0, dtype=np.int64)] * (2 - len(parts))
-            chosen = recipe or default_recipe(job.data.form, len(parts[0]), job.model)
-            data = job.data.with_parts({"train": parts[0], "validation": parts[1], "test": held_out})
-            run = fit(job.with_data(data), recipe=chosen, seed=seed, device=device, record=False, progress=False)
-            found.append({name: run.metrics[name] for name in job.metric_names})
-            bar.update(i + 1)
-    return CrossValidation(tuple(found))
+        made = [_fold(job, recipe, np.setdiff1d(rows, held_out), held_out, seed) for held_out in dealt]
+        found, choice = measure_folds(made, bar, seed=seed, device=device, lanes=lanes)
+    return CrossValidation(tuple({name: fold[name] for name in job.metric_names} for fold in found), choice)
+
+
+def _fold(job: Task, recipe: Recipe | None, rest: np.ndarray, held_out: np.ndarray, seed: int) -> tuple[Task, Recipe]:
+    """Return the task of learning from all rows but those held out, and how."""
+    codes, groups = job.data.targets.codes, job.data.groups
+    first = recipe or default_recipe(job.data.form, len(rest), job.model)
+    stop = (0.8, 0.2) if first.patience or first.plateau else (1.0,)  # what stops early learns from fewer rows
+    parts = split_rows(rest, _of(codes, rest), stop, seed, _of(groups, rest))
+    parts += [np.empty(0, dtype=np.int64)] * (2 - len(parts))
+    data = job.data.with_parts({"train": parts[0], "validation": parts[1], "test": held_out})
+    return job.with_data(data), recipe or default_recipe(job.data.form, len(parts[0]), job.model)
 
 
 def _of(values: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:

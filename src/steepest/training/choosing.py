@@ -27,6 +27,8 @@ from .randomness import RandomStream
 from .settings import KeptMemory
 from .setup import Training
 
+Maker = Callable[[Sequence[int]], list[Training]]  # places among the lanes to their trainings, none of them begun
+
 BUDGET_S = 0.5
 LARGEST = 2**20  # numbers of a network
 WORTH = 0.9  # of the time one by one: what must be saved at least
@@ -76,11 +78,16 @@ def choose_lanes(
     8
     """
     check_pairs(recipes, seeds)
-    job, num_lanes = task(subject), len(recipes)
+    job = task(subject)
 
     def some(places: Sequence[int]) -> list[Training]:
         return prepare_lanes(job, [recipes[i] for i in places], [seeds[i] for i in places], device=device)
 
+    return choose_among(some, len(recipes), budget_s)
+
+
+def choose_among(some: Maker, num_lanes: int, budget_s: float = BUDGET_S) -> LaneChoice:
+    """As `choose_lanes`, of the trainings that `some(places)` sets up, each time it is called anew."""
     if num_lanes < 2:
         return LaneChoice(False, "one training has nothing to share", num_lanes)
     if reason := _too_large(some([0])[0], num_lanes, budget_s):
@@ -186,8 +193,9 @@ def _slow_is_an_error() -> Iterator[None]:
 def _timed(trainings: Sequence[Training], some: Sequence[Training], budget_s: float) -> tuple[list[float], list[float]]:
     """Return the seconds of one step of all trainings, round by round: as lanes, and one by one (of `some`, for all)."""
     first, clock, cost = trainings[0], time.perf_counter, _clock(trainings[0])
-    bounds = itertools.cycle(batch_bounds(len(first.train), first.batch))
-    orders = torch.stack([epoch_order(len(t.train), t.seed, 0) for t in trainings]).to(first.device)
+    rows = min(len(t.train) for t in trainings)
+    bounds = itertools.cycle(batch_bounds(rows, first.batch))
+    orders = torch.stack([epoch_order(len(t.train), t.seed, 0)[:rows] for t in trainings]).to(first.device)
     loops = [steps(t.task, training=t, evaluate_every=2**60, max_steps=t.total_steps) for t in some]
     lanes = Lanes(trainings)
     found: list[tuple[float, float]] = []

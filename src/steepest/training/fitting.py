@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-import math
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from .. import evaluation, metrics
@@ -25,45 +22,15 @@ from ..models.heads import LastValue
 from ..plans import Plan, as_plan
 from ..progress import Progress
 from ..recipes import Recipe, as_recipe, is_torch_optimizer, named
-from ..records import FROM_PYTHON, Invocation, Record, create
+from ..records import FROM_PYTHON, Invocation, create
 from ..rules import Rule
 from ..tasks import Task, task
-from .loop import EvaluationEvent, Events, Hits, steps
+from .following import INTERRUPTED, Follower
+from .loop import Events, steps
 from .pilot import Choice, choose
 from .run import Interface, Run, save_weights, versions, weights_sha256
+from .settings import KeptMemory
 from .setup import Training, prepare
-
-log = logging.getLogger("steepest")
-
-FINISHED, TARGET, EARLY, DIVERGED, INTERRUPTED, FAILED = (
-    "finished",
-    "target reached",
-    "stopped early",
-    "diverged",
-    "interrupted",
-    "failed",
-)
-
-
-@dataclass
-class Best:
-    """Early stopping: the weights of the lowest validation loss so far, and how long ago that was."""
-
-    patience: int
-    loss: float = math.inf
-    step: int = 0
-    waited: int = 0
-    weights: dict[str, torch.Tensor] | None = None
-
-    def see(self, event: EvaluationEvent) -> bool:
-        """Take one evaluation; return whether it is time to stop."""
-        now = event.metrics.get("loss", event.train_loss)
-        if now < self.loss:
-            self.loss, self.step, self.waited = now, event.step, 0
-            self.weights = {name: value.detach().clone() for name, value in event.training.model.state_dict().items()}
-            return False
-        self.waited += 1
-        return self.waited >= self.patience
 
 
 def as_task(subject: Any, X: Any = None, y: Any = None) -> Task:
@@ -149,20 +116,25 @@ def fit(
         raise InputError("stop_at_target needs a target (reach=) and a validation part to see it reached")
     training = prepare(job, recipe, seed=seed, device=device, in_place=isinstance(subject, nn.Module))
     if invocation.command is None:  # the command line prints them itself
-        for note in training.notes:
-            warnings.warn(note, stacklevel=2)
-    job = training.task
+        warn_of(training)
     total = min(max_steps or training.total_steps, training.total_steps)
-    choice = choose(training, given, total, gradient)
-    training.follow(choice.plan)
-    loop = steps(job, evaluate_every=evaluate_every, max_steps=max_steps, gradient=gradient, training=training)
-    book = create("run", home) if record else None
+    with KeptMemory(training.device):
+        choice = choose(training, given, total, gradient)
+        training.follow(choice.plan)
+        loop = steps(training.task, evaluate_every=evaluate_every, max_steps=max_steps, gradient=gradient, training=training)
+        follower = Follower(training, create("run", home) if record else None, stop_at_target)
+        bar = Progress(total, f"fit {job.name}", progress, lines=invocation.lines)
+        return _followed(follower, loop, choice, bar, invocation)
+
+
+def _followed(follower: Follower, loop: Events, choice: Choice, bar: Progress, invocation: Invocation) -> Run:
+    """Follow a training to its end, and return the Run."""
+    training, book = follower.training, follower.book
     facts = _start_facts(training, choice, invocation.command)
     if book is not None:
         book.append("start", **facts, interface=Interface.of(training).to_dict(), **_origin(training))
-    follower = Follower(training, book, stop_at_target)
     try:
-        with Progress(total, f"fit {job.name}", progress, lines=invocation.lines) as bar:
+        with bar:
             follower.follow(loop, bar)
         run = _finish(training, facts, follower, invocation)
     except Exception as error:
@@ -172,86 +144,6 @@ def fit(
         kept = f"; kept as run {run.id}: steepest evaluate {run.id}" if run.id else ""
         raise Interrupted(f"stopped after {follower.step} steps{kept}")
     return run
-
-
-@dataclass
-class Follower:
-    """Reads the events of one training: keeps the curve, watches target, early stopping and divergence."""
-
-    training: Training
-    book: Record | None
-    stop_at_target: bool
-    status: str = FINISHED
-    step: int = 0
-    rows: int = 0
-    reached_at: int | None = None
-    curve: list[dict[str, Any]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        goal, patience = self.training.task.goal, self.training.recipe.patience
-        self.hits = Hits(goal) if goal is not None and self.training.validation is not None else None
-        self.best = Best(patience) if patience else None
-
-    def follow(self, loop: Events, bar: Progress) -> None:
-        """Pull events until the end, the target, early stopping, divergence or Ctrl-C."""
-        try:
-            for event in loop:
-                self.step = event.step
-                if isinstance(event, EvaluationEvent):
-                    self._keep(event)
-                    bar.update(event.step, _glance(event))
-                    if self._is_over(event):
-                        break
-                else:
-                    self.rows += event.result.weight
-                    bar.update(event.step)
-        except KeyboardInterrupt:
-            self.status = INTERRUPTED
-        finally:
-            loop.close()
-        if self.best is not None and self.best.weights is not None and self.status in (FINISHED, EARLY):
-            self.training.model.load_state_dict(self.best.weights)
-
-    def give_up(self, error: Exception) -> None:
-        """Close the record of a training that failed: nothing is left of one that never began."""
-        if self.book is not None and self.curve:
-            self.book.append("end", status=FAILED, error=str(error), steps=self.step)
-        elif self.book is not None:
-            self.book.delete()
-
-    def _keep(self, event: EvaluationEvent) -> None:
-        point = {"step": event.step, "epoch": event.epoch, "train_loss": event.train_loss, **event.metrics}
-        if self.training.recipe.plateau is not None:
-            point["lr_factor"] = event.lr_factor
-        self.curve.append(point)
-        if self.book is not None:
-            self.book.append("evaluation", **point)
-
-    def _is_over(self, event: EvaluationEvent) -> bool:
-        """Settle the status that this evaluation brings, and return whether training ends with it."""
-        if not math.isfinite(event.train_loss):
-            self.status = DIVERGED
-            log.warning("diverged at step %d: the loss is not finite; try a lower learning rate", event.step)
-        elif self._reaches(event) and self.stop_at_target:
-            self.status = TARGET
-        elif self.best is not None and self.best.see(event):
-            self.status = EARLY
-        return self.status != FINISHED
-
-    def _reaches(self, event: EvaluationEvent) -> bool:
-        """Return whether the target is reached at this evaluation for the first time."""
-        if self.hits is None or self.reached_at is not None:
-            return False
-        if not self.hits.see(event.step, event.metrics[self.hits.reach.metric]):
-            return False
-        self.reached_at = self.hits.first
-        return True
-
-
-def _glance(event: EvaluationEvent) -> str:
-    shown = [f"loss {event.train_loss:.4g}"]
-    shown += [f"{name} {value:.4g}" for name, value in list(event.metrics.items())[:1]]
-    return "  ".join(shown)
 
 
 def _start_facts(training: Training, choice: Choice, command: str | None) -> dict[str, Any]:
@@ -291,17 +183,39 @@ def _origin(training: Training) -> dict[str, Any]:
     return {"model": model, "origin": data.origin, "metrics": named}
 
 
-def _finish(training: Training, facts: dict[str, Any], outcome: Follower, invocation: Invocation) -> Run:
-    """Measure the held-out part, write weights and the last line of the record, and return the Run."""
-    job, clock, book = training.task, training.clock, outcome.book
+def warn_of(training: Training) -> None:
+    """Warn the caller of `fit`, or of what else trains, of what is worth telling."""
+    for note in training.notes:
+        warnings.warn(note, stacklevel=3)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What a network that has been trained gives for the rows that are held out."""
+
+    name: str  # of the part
+    part: Part
+    predictions: metrics.Predictions
+    measured: dict[str, float]
+
+
+def held_out(training: Training) -> HeldOut:
+    """Measure the test part, or else the validation part, or else what was learned from."""
+    job = training.task
     training.optimizer.eval()
     training.model.eval()
-    clock.to("evaluate")
-    held_out = next((name for name in ("test", "validation") if job.data.size(name)), "train")
-    part = job.data.part(held_out, by="final evaluation", device=training.device)
+    training.clock.to("evaluate")
+    name = next((name for name in ("test", "validation") if job.data.size(name)), "train")
+    part = job.data.part(name, by="final evaluation", device=training.device)
     predictions = evaluation.predict(training.model, part, job.data, training.loss, training.objective)
     measured = metrics.measure(job.measures((*job.metric_names, "loss")), predictions)
-    clock.to("waiting")
+    training.clock.to("waiting")
+    return HeldOut(name, part, predictions, measured)
+
+
+def _finish(training: Training, facts: dict[str, Any], outcome: Follower, invocation: Invocation) -> Run:
+    """Measure the held-out part, write weights and the last line of the record, and return the Run."""
+    job, clock, book, found = training.task, training.clock, outcome.book, held_out(training)
     if book is not None:
         save_weights(training.model, book)
     stages = clock.stop()
@@ -316,10 +230,10 @@ def _finish(training: Training, facts: dict[str, Any], outcome: Follower, invoca
         "steps": outcome.step,
         "seconds": sum(stages.values()),
         "samples_per_second": outcome.rows / stages["train"] if stages.get("train") else 0.0,
-        "metrics": measured,
-        "measured_on": {"part": held_out, "rows": len(predictions.truth), "unit": MEASURED.get(job.data.kind, "rows")},
-        "beside": _beside(job, part),
-        "confusion": _confusion(predictions, job),
+        "metrics": found.measured,
+        "measured_on": {"part": found.name, "rows": len(found.predictions.truth), "unit": MEASURED.get(job.data.kind, "rows")},
+        "beside": _beside(job, found.part),
+        "confusion": _confusion(found.predictions, job),
         "stages": stages,
         "waits_for_device": training.waits,
         "weights_sha256": weights_sha256(training.model),
@@ -327,7 +241,7 @@ def _finish(training: Training, facts: dict[str, Any], outcome: Follower, invoca
         "data": job.data.to_dict(),
     }
     if book is not None:
-        book.append("end", **document, result=_result(measured))
+        book.append("end", **document, result=_result(found.measured))
     return Run(book.id if book else None, document, training.model, Interface.of(training), job)
 
 

@@ -8,7 +8,7 @@ them. Each lane keeps its own recipe, schedule, state, order of batches and init
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from ..data.batches import batch_bounds, epoch_order
 from ..data.feeds import StreamPart
 from ..data.parts import pieces
 from ..errors import InputError, blaming, whole
+from ..gradient import plain
 from ..machine import wait_for
 from ..plans import FLOAT32
 from ..recipes import Recipe, as_recipe
@@ -31,7 +32,7 @@ from ..tasks import task
 from ..together import Together
 from .loop import EvaluationEvent, PlateauState, watched
 from .losses import losses_of
-from .randomness import RandomStream
+from .randomness import RandomStream, drawing_from
 from .settings import KeptMemory
 from .setup import Training, prepare
 from .stacked import Stacked
@@ -95,11 +96,10 @@ class Lanes:
         self.step = 0
         self._leaving: set[int] = set()
         self._kept = KeptMemory(first.device)
-        self._orders = torch.empty(len(trainings), 0, dtype=torch.int64)  # of this epoch's rows, lane by lane
-        self._bounds = batch_bounds(len(first.train), first.batch)
+        self._orders: list[Tensor] = []  # of this epoch's rows, lane by lane
         self._losses = losses_of(first.objective, first.loss)
         self._random = RandomStream(first.seed, first.device)  # for what does not draw lane by lane
-        self._since: list[tuple[Tensor, int]] = []  # each lane's loss, and the rows of the step, since the last evaluation
+        self._since: list[tuple[Tensor, np.ndarray]] = []  # each lane's loss and rows, step by step since the last evaluation
         for t in trainings:
             t.model.train()
             t.clock.count("waiting", 0.0)
@@ -136,6 +136,18 @@ class Lanes:
             self._together.step()
         return losses.detach()
 
+    def _step_alone(self, rows: Sequence[Tensor], epoch: int) -> tuple[Tensor, np.ndarray]:
+        """Make an update of one lane after the other, from so many rows as each has left; return losses and numbers of rows."""
+        losses = []
+        for lane, generator, mine in zip(self.lanes, self._stacked.generators, rows, strict=True):
+            t = lane.training
+            with blaming("training"), drawing_from(generator):
+                result = plain(replace(t.context(*t.batch_at(mine, epoch)), dense=None))
+                t.update()
+            losses.append(result.loss)
+        self._stacked.forget_gradients()
+        return torch.stack(losses), np.array([len(mine) for mine in rows])
+
     def evaluated(self, rows_NB: Tensor) -> Tensor:
         """Return what each lane's network gives for these rows of the training part, as in evaluation."""
         inputs, _ = self._batch(rows_NB, 0)
@@ -147,15 +159,19 @@ class Lanes:
         return self.lanes[0].training
 
     def _epoch(self, epoch: int) -> Iterator[dict[int, EvaluationEvent]]:
-        rows = len(self.first.train)
-        orders = [epoch_order(rows, lane.training.seed, epoch) for lane in self.lanes]
-        self._orders = torch.stack(orders).to(self.first.device)
-        for begin, end in self._bounds:
+        trainings = [lane.training for lane in self.lanes]
+        self._orders = [epoch_order(len(t.train), t.seed, epoch).to(self.first.device) for t in trainings]
+        self._deal()
+        for begin, end in batch_bounds(len(self.first.train), self.first.batch):
             self.clock.to("train")
-            with self._random:
-                losses = self.make_step(self._orders[:, begin:end], epoch)
+            if end <= self._rows_NR.shape[1]:
+                with self._random:
+                    losses = self.make_step(self._rows_NR[:, begin:end], epoch)
+                rows = np.full(len(self.lanes), end - begin)
+            else:
+                losses, rows = self._step_alone([order[begin:] for order in self._orders], epoch)
             self.clock.to("waiting")
-            self._since.append((losses, end - begin))
+            self._since.append((losses, rows))
             self.step += 1
             due = [lane for lane in self.lanes if self.step == lane.last or self.step % self.every == 0]
             if due:
@@ -185,7 +201,7 @@ class Lanes:
             lane.training.optimizer.eval()
         measured = self._measured(due)
         losses = torch.stack([losses for losses, _ in self._since]).double().cpu().numpy()
-        means = np.average(losses, axis=0, weights=[rows for _, rows in self._since])
+        means = np.average(losses, axis=0, weights=np.stack([rows for _, rows in self._since]))
         if self.step % self.every == 0:
             self._since = []
         events = {}
@@ -240,9 +256,10 @@ class Lanes:
             return
         self._stacked.keep(on)
         self.lanes = [self.lanes[i] for i in on]
-        self._orders = self._orders[on]
-        self._since = [(losses[on], rows) for losses, rows in self._since]
+        self._orders = [self._orders[i] for i in on]
+        self._since = [(losses[on], rows[on]) for losses, rows in self._since]
         self._begin()
+        self._deal()
 
     def _begin(self) -> None:
         """Settle what follows from which lanes are on."""
@@ -251,6 +268,12 @@ class Lanes:
         self._share = ""
         if trainings and all(t.train is trainings[0].train and not t.recipe.changes for t in trainings):
             self._share = ROWS if len({t.seed for t in trainings}) == 1 else PART
+
+    def _deal(self) -> None:
+        """Lay the rows of this epoch together that are in batches of one size in all lanes; folds differ in the last one."""
+        sizes = {len(order) for order in self._orders}
+        even = min(sizes, default=0) if len(sizes) < 2 else batch_bounds(min(sizes), self.first.batch)[-1][0]
+        self._rows_NR = torch.stack([order[:even] for order in self._orders]) if self._orders else torch.empty(0, 0)
 
 
 def prepare_lanes(
@@ -304,13 +327,13 @@ def apart(trainings: Sequence[Training]) -> str | None:
     return _unfit(first.model)
 
 
-SHARED = ("the device", "the rows of the training part", "the batch", "the objective", "the kind of label", "the network")
+SHARED = ("the device", "the batch", "the steps of an epoch", "the objective", "the kind of label", "the network")
 
 
 def _shared(t: Training) -> tuple[Any, ...]:
     tensors = [(name, tuple(x.shape), x.dtype) for name, x in (*t.model.named_parameters(), *t.model.named_buffers())]
     objective = (repr(t.objective), t.validation is None)
-    return t.device, len(t.train), t.batch, objective, t.task.kind, (repr(t.spec), str(t.model), tensors)
+    return t.device, t.batch, t.steps_per_epoch, objective, t.task.kind, (repr(t.spec), str(t.model), tensors)
 
 
 def _unfit(model: nn.Module) -> str | None:

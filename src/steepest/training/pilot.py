@@ -106,13 +106,25 @@ def choose(training: Training, plan: Plan | None, num_steps: int, gradient: Grad
     training.clock.to("pilot")
     try:
         with KeptMemory(training.device):
-            choice = measured(Bench(training, gradient), num_steps, known)
+            choice = _looked_at(Bench(training, gradient), num_steps, known)
     except Exception:  # a network of the caller's that cannot be copied, say; what fails in training is told there
         choice = Choice(known, "default")
     training.clock.to("data")
     if choice.source == "measured":
         keep(key, choice.to_dict())
     return choice
+
+
+def _looked_at(bench: Bench, num_steps: int, known: Plan) -> Choice:
+    """Return what is known, if one step shows that all of them take less than a minute, else what is measured.
+
+    The first step is a training's slowest: it makes room in memory that the others find made.
+    """
+    began, first = time.perf_counter(), Timing(known)
+    bench.attempt(first, first, 1)
+    if first.out is None and num_steps * first.step_s < SHORT_S:
+        return Choice(known, "default", spent_s=time.perf_counter() - began)
+    return measured(bench, num_steps, known)
 
 
 def default_plan(training: Training) -> Plan:
@@ -243,13 +255,13 @@ class Bench:
         self.steps = CHECKED  # of a round, the first of which warms up
         self.copies: dict[Plan, Training] = {}
 
-    def run(self, timing: Timing) -> None:
+    def run(self, timing: Timing, steps: int | None = None) -> None:
         """Make a few steps of a candidate, and count the seconds of each but the first, which warms up."""
         if timing.plan not in self.copies:
             self.copies[timing.plan] = self._copy(timing.plan)
         t = self.copies[timing.plan]
         with Threads(timing.plan.threads):
-            made = [self._step(t, rows) for rows in islice(cycle(self.batches), self.steps)]
+            made = [self._step(t, rows) for rows in islice(cycle(self.batches), steps or self.steps)]
         timing.seconds += [seconds for seconds, _ in made[1:] or made]
         timing.losses = timing.losses or [loss for _, loss in made[:CHECKED]]
 
@@ -267,14 +279,11 @@ class Bench:
                 if timing.out is None and timing.step_s > SLOWER * best:
                     timing.out = "slower" if timing.seconds else NO_TIME
 
-    def attempt(self, timing: Timing, first: Timing) -> None:
+    def attempt(self, timing: Timing, first: Timing, steps: int | None = None) -> None:
         """Run a candidate; who fails, or strays from the losses of the first, is out."""
         try:
-            self.run(timing)
-        except (
-            RuntimeError,
-            InputError,
-        ) as error:  # what this precision, or layout, lacks; too little memory
+            self.run(timing, steps)
+        except (RuntimeError, InputError) as error:  # what this precision, or layout, lacks; too little memory
             timing.out = cut(first_line(error))
             return
         timing.out = None if timing is first else _strays(timing, first)

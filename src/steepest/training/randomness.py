@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -23,8 +25,7 @@ class RandomStream:
     def __init__(self, seed: int, device: torch.device) -> None:
         self._generators = [torch.default_generator]
         if device.type == "cuda":
-            torch.cuda.init()
-            self._generators.append(torch.cuda.default_generators[device.index or 0])
+            self._generators.append(_default_of(device))
         outside = self._states()
         for generator in self._generators:
             generator.manual_seed(seed)
@@ -45,3 +46,24 @@ class RandomStream:
     def __exit__(self, *error: Any) -> None:
         self._inside = self._states()
         self._set(self._outside)
+
+
+@contextmanager
+def drawing_from(generator: torch.Generator) -> Iterator[None]:
+    """What torch draws on the generator's device inside is drawn from it, as if it were torch's own there."""
+    default = _default_of(generator.device)
+    outside = default.get_state()
+    default.set_state(generator.get_state())
+    try:
+        yield
+    finally:
+        generator.set_state(default.get_state())
+        default.set_state(outside)
+
+
+def _default_of(device: torch.device) -> torch.Generator:
+    """Return torch's own generator of a device."""
+    if device.type != "cuda":
+        return torch.default_generator
+    torch.cuda.init()
+    return torch.cuda.default_generators[device.index or 0]

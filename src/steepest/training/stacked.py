@@ -63,6 +63,10 @@ class Stacked:
         if kept:
             torch._foreach_copy_(kept, new)
 
+    def forget_gradients(self) -> None:
+        """Take notice that each network's gradients lie in memories of their own now."""
+        self._grads = [None] * len(self._leaves)
+
     def keep(self, lanes: Sequence[int]) -> None:
         """Go on with these lanes only; the others' networks get memories of their own, with what they hold now."""
         for lane, model in enumerate(self.models):
