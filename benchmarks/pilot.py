@@ -22,7 +22,7 @@ from benchmarks.peers.measuring import RIVALS_FOLDER
 from benchmarks.peers.works import WORKS, Work, at_hand
 from steepest.gradient import plain
 from steepest.plans import Plan
-from steepest.training.pilot import SHORT_S, Bench, Timing, candidates, default_plan, measured, threads_to_try
+from steepest.training.pilot import SHORT_S, Bench, Timing, candidates, default_plan, measured, variants
 from steepest.training.setup import Training
 from steepest.training.setup import prepare as prepare_training
 
@@ -41,11 +41,10 @@ def training_of(arrays: Path) -> Training:
 
 
 def exhaustively(training: Training, known: Plan, repetitions: int) -> list[Timing]:
-    """Return the timings of every candidate with every number of threads, taken in turns."""
-    layouts = dict.fromkeys(replace(plan, threads=None) for plan in candidates(training, known))
-    threads = (None, *threads_to_try(training))
-    timings = [Timing(replace(plan, threads=number)) for plan in layouts for number in threads]
+    """Return the timings of every candidate and its variants - numbers of threads, or graphs - taken in turns."""
     bench = Bench(training, plain)
+    layouts = dict.fromkeys(replace(plan, threads=None) for plan in candidates(training, known))
+    timings = [Timing(plan) for layout in layouts for plan in (layout, *variants(bench, layout))]
     bench.run(timings[0])
     bench.steps = max(3, int(REPETITION_S / timings[0].step_s))
     timings[0].seconds.clear()

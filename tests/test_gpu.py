@@ -253,6 +253,37 @@ def test_fit_uses_the_gpu_and_learns_as_on_the_cpu(name: str) -> None:
     assert steepest.evaluate(runs[0]).rows == steepest.evaluate(runs[1]).rows
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("model", ["mlp((32, 16), dropout=0.2)", "mlp((32, 16), norm='batch')"])
+def test_passes_replayed_from_graphs_are_the_networks(model: str, precision: str) -> None:
+    recipe = steepest.Recipe(steepest.adamw(0.01), batch=100, epochs=3, model=model)  # whose last batch is smaller
+    plans = [steepest.Plan(precision, graphs=graphs, written_out=False) for graphs in (True, False)]
+    curves = [steepest.fit("digits", recipe, plan=plan, device="cuda", record=False).facts["curve"] for plan in plans]
+    for mine, theirs in zip(*curves, strict=True):
+        assert mine["train_loss"] == pytest.approx(theirs["train_loss"], rel=1e-3 if precision == "float32" else 0.05)
+        assert mine["loss"] == pytest.approx(theirs["loss"], rel=1e-3 if precision == "float32" else 0.05)
+
+
+def test_gradients_of_graphs_are_not_added_up() -> None:
+    with pytest.raises(steepest.InputError, match="cannot be added up"):
+        steepest.fit(
+            "digits", "sgd(0.1)", plan="Plan(graphs=True)", gradient=steepest.accumulated(2), device="cuda", record=False
+        )
+
+
+def test_the_pilot_tries_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    from steepest.gradient import plain
+    from steepest.training import pilot
+    from steepest.training.setup import prepare
+
+    monkeypatch.setattr(pilot, "BUDGET_SHARE", 1e9)
+    t = prepare(steepest.task("digits"), steepest.Recipe("adamw(0.01)", model="mlp((32,))"), device="cuda")
+    choice = pilot.measured(pilot.Bench(t, plain), 10**4, steepest.Plan(), even_if_short=True)
+    (graphs,) = (timing for timing in choice.timings if timing.plan.graphs)
+    assert graphs.seconds
+    assert "float32 has" not in (graphs.out or "")
+
+
 def test_a_run_from_the_gpu_comes_back_on_the_cpu() -> None:
     run = steepest.fit("iris", device="cuda")
     assert steepest.load_run(str(run.id)).metrics == run.metrics

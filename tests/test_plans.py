@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 from dataclasses import replace
@@ -17,6 +18,7 @@ import steepest
 from steepest.errors import InputError
 from steepest.gradient import StepContext, StepResult, accumulated, plain, sharpness_aware
 from steepest.models import products
+from steepest.models.graphs import Graphed
 from steepest.models.products import attention
 from steepest.plans import Plan, as_plan
 from steepest.training import pilot, remembered
@@ -177,6 +179,85 @@ def test_a_network_without_attention_asks_nothing() -> None:
     assert not t.by_products
 
 
+# -- CUDA graphs, as far as they can be looked at without a device --------------------------------------------------------
+
+
+class Recorder:
+    """Stands for torch's recording of graphs: makes the passes of a warm-up, and replays by calling."""
+
+    def __init__(self) -> None:
+        self.replays = 0
+
+    def __call__(self, module: nn.Module, example: tuple[torch.Tensor], **how: Any) -> Any:
+        assert how == {"allow_unused_input": True}
+        for _ in range(3):
+            torch.autograd.grad(module(*example).sum(), list(module.parameters()))
+
+        def replayed(x: torch.Tensor) -> torch.Tensor:
+            self.replays += 1
+            return module(x)
+
+        return replayed
+
+
+@pytest.fixture
+def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    made = Recorder()
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", made)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda _: torch.get_rng_state())
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, _: torch.set_rng_state(state))
+    return made
+
+
+def test_graphs_serve_batches_like_the_first_and_recording_leaves_no_trace(recorder: Recorder) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 2))
+    plain_net, graphed = copy.deepcopy(net), Graphed(net)
+    for rows in (6, 6, 3, 6):
+        x = torch.randn(rows, 4)
+        found = []
+        for network in (plain_net, graphed):
+            torch.manual_seed(rows)
+            found.append(network(x))
+        assert torch.equal(*found)
+    assert recorder.replays == 3
+    for a, b in zip(plain_net.state_dict().values(), net.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+    with torch.no_grad():
+        graphed(torch.randn(6, 4))
+    net.eval()
+    graphed(torch.randn(6, 4))
+    assert recorder.replays == 3
+
+
+def test_a_step_with_graphs_is_the_step_without(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = gradients(training(), plain, 32)
+    t = training()
+    adding, whole = pilot.Bench(t, accumulated(4)), pilot.Bench(t, plain)
+    with monkeypatch.context() as patched:
+        patched.setattr(t, "device", torch.device("cuda"))
+        t.follow(Plan(graphs=True))
+        assert not pilot.variants(adding, Plan())
+        assert pilot.variants(whole, Plan("bfloat16")) == [Plan("bfloat16", graphs=True)]
+    for mine, theirs in zip(gradients(t, plain, 32), expected, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
+    assert recorder.replays == 1
+    with pytest.raises(steepest.InputError, match="cannot be added up"):
+        gradients(t, accumulated(4), 32)
+
+
+def test_where_graphs_cannot_be() -> None:
+    t = training()
+    with pytest.raises(steepest.InputError, match=r"CUDA graphs need a CUDA device \(this is a cpu\)"):
+        t.follow(Plan(graphs=True))
+    with pytest.raises(steepest.InputError, match="graphs replay the network's passes as they stand"):
+        Plan(graphs=True, micro_batch=4)
+    t.model.register_forward_hook(lambda *_: None)
+    t.device = torch.device("cuda")
+    with pytest.raises(steepest.InputError, match="CUDA graphs need modules without hooks"):
+        t.follow(Plan(graphs=True))
+
+
 # -- accumulation -----------------------------------------------------------------------------------------------------
 
 
@@ -235,6 +316,36 @@ def test_a_short_training_is_not_measured() -> None:
     assert choice.source == "default"
     assert not choice.timings
     assert "pilot" not in t.clock.stop()
+
+
+def test_one_step_tells_a_short_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pilot, "SLOW_FLOPS", 1.0)
+    t = training()
+    before = {name: value.clone() for name, value in t.model.state_dict().items()}
+    choice = pilot.choose(t, None, 10, plain)
+    assert (choice.source, choice.timings) == ("default", ())
+    assert choice.spent_s > 0
+    assert t.clock.stop()["pilot"] > 0
+    assert not t.optimizer.begun
+    assert all(bool((value == before[name]).all()) for name, value in t.model.state_dict().items())
+
+
+@pytest.mark.usefixtures("long")
+def test_what_is_known_is_measured_where_its_first_step_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pilot, "SHORT_S", 60.0)
+    monkeypatch.setattr(pilot, "SLOW_FLOPS", 1.0)
+    monkeypatch.setattr(pilot, "default_plan", lambda _: Plan("float16", threads=1))
+    failing = pilot.Bench.run
+
+    def run(bench: pilot.Bench, timing: pilot.Timing, steps: int | None = None) -> None:
+        if timing.plan.precision == "float16":
+            raise RuntimeError("no such operation in float16")
+        failing(bench, timing, steps)
+
+    monkeypatch.setattr(pilot.Bench, "run", run)
+    choice = pilot.choose(training(), None, 10**6, plain)
+    assert choice.source == "measured"
+    assert choice.plan.precision != "float16"
 
 
 @pytest.fixture

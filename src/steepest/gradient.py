@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from .backpropagation import Dense, loss_and_gradient
 from .errors import InputError, positive, switch, whole
 from .models.checkpoints import checkpointed
+from .models.graphs import Graphed
 from .models.modes import frozen_statistics
 from .models.products import AttentionByProducts
 from .objectives import LossFunction, Objective
@@ -70,7 +71,8 @@ class StepContext:
     def _outputs(self, inputs: Tensor) -> Tensor:
         if self.precision not in ROUNDED:
             return self.model(inputs)
-        with torch.autocast(inputs.device.type, ROUNDED[self.precision]), self._attention():
+        kept = not isinstance(self.model, Graphed)  # what a graph has rounded cannot be kept outside of it
+        with torch.autocast(inputs.device.type, ROUNDED[self.precision], cache_enabled=kept), self._attention():
             return self.model(inputs).float()
 
     def _attention(self) -> AbstractContextManager[Any]:
@@ -154,6 +156,8 @@ class Accumulated:
 
 def _added(context: StepContext, inputs: Sequence[Tensor], targets: Sequence[Tensor]) -> StepResult:
     """Add up the gradients of the pieces of a batch: a mean over all is the means of the pieces, by what each is divided by."""
+    if isinstance(context.model, Graphed):
+        raise InputError("with CUDA graphs gradients cannot be added up; take a plan without graphs")
     for p in context.parameters:
         p.grad = None
     weights = [context.weigh(piece) for piece in targets]

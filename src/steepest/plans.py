@@ -33,9 +33,12 @@ class Plan:
             al., 2016, arXiv:1604.06174): less memory, about a third more arithmetic, the same gradient. Blocks are modules with
             layers of their own in an `nn.Sequential` or `nn.ModuleList`, and the runs of single layers of an `nn.Sequential`.
         compile: hand the network to `torch.compile`, which takes 5 to 40 s before the first step.
+        graphs: on a CUDA device, record the network's forward and backward pass once, as CUDA graphs, and replay them: for
+            small networks, whose steps are mostly launches. Batches of another size go through the network as it stands.
 
     Raises:
-        InputError: a precision that is none of these, a number of threads or rows below 1; `checkpointing` with `compile`.
+        InputError: a precision that is none of these, a number of threads or rows below 1; two of `checkpointing`, `compile`
+            and `graphs`; `graphs` with `micro_batch`.
 
     >>> Plan(precision="bfloat16", channels_last=True)
     Plan(precision='bfloat16', channels_last=True)
@@ -48,6 +51,7 @@ class Plan:
     written_out: bool = True
     checkpointing: bool = False
     compile: bool = False
+    graphs: bool = False
 
     def __post_init__(self) -> None:
         one_of("precision", self.precision, PRECISIONS)
@@ -55,8 +59,11 @@ class Plan:
         switch("written_out", self.written_out)
         switch("checkpointing", self.checkpointing)
         switch("compile", self.compile)
+        switch("graphs", self.graphs)
         if self.checkpointing and self.compile:
             raise InputError("a plan has checkpointing or compile, not both: torch.compile chooses itself what it keeps")
+        if self.graphs and (self.checkpointing or self.compile or self.micro_batch is not None):
+            raise InputError("graphs replay the network's passes as they stand: without checkpointing, compile and micro_batch")
         if self.threads is not None:
             whole("threads", self.threads, 1, MOST_THREADS)
         if self.micro_batch is not None:
@@ -72,6 +79,7 @@ class Plan:
         told += [f"{self.micro_batch} row{'s' * (self.micro_batch > 1)} at once"] if self.micro_batch else []
         told += ["checkpointing"] if self.checkpointing else []
         told += ["compiled"] if self.compile else []
+        told += ["CUDA graphs"] if self.graphs else []
         return ", ".join(told)
 
 

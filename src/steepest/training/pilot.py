@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from ..backpropagation import rounds
 from ..data.batches import batch_bounds, epoch_order
 from ..errors import InputError, cut, first_line
-from ..gradient import GradientFunction
+from ..gradient import GradientFunction, plain
 from ..machine import has_bfloat16
 from ..optimizer import Optimizer
 from ..plans import BFLOAT16, FLOAT16, FLOAT32, TF32, Plan
@@ -189,10 +189,13 @@ def candidates(training: Training, known: Plan) -> list[Plan]:
     return list(dict.fromkeys([first, known, *others]))
 
 
-def threads_to_try(training: Training) -> list[int]:
-    """Return numbers of threads below torch's own that are worth timing."""
-    have = torch.get_num_threads()
-    return sorted({1, have // 2} - {0, have}, reverse=True) if training.device.type == "cpu" else []
+def variants(bench: Bench, best: Plan) -> list[Plan]:
+    """Return what else is worth timing of the best plan: on a CPU fewer threads, on a CUDA device its passes as graphs."""
+    if bench.training.device.type == "cpu":
+        have = torch.get_num_threads()
+        return [replace(best, threads=threads) for threads in sorted({1, have // 2} - {0, have}, reverse=True)]
+    in_pieces = best.micro_batch is not None or best.checkpointing or bench.gradient is not plain
+    return [replace(best, graphs=True)] if bench.training.device.type == "cuda" and not in_pieces else []
 
 
 def measured(bench: Bench, num_steps: int, known: Plan, *, even_if_short: bool = False) -> Choice:
@@ -209,12 +212,12 @@ def measured(bench: Bench, num_steps: int, known: Plan, *, even_if_short: bool =
     if any(timing.plan == known and timing.out == NO_TIME for timing in timings):
         return Choice(known, "default", tuple(timings), time.perf_counter() - began, budget_s)
     best = _best(timings, timings[0])
-    fewer = [Timing(replace(best.plan, threads=threads)) for threads in threads_to_try(bench.training)]
-    bench.tournament([best, *fewer], began + budget_s)
-    best = _best([best, *fewer], best)
+    others = [Timing(plan) for plan in variants(bench, best.plan)]
+    bench.tournament([best, *others], began + budget_s)
+    best = _best([best, *others], best)
     compiled = _compiled(bench, best, timings[0], num_steps)
     best = _best([best, *compiled], best)
-    return Choice(best.plan, "measured", (*timings, *fewer, *compiled), time.perf_counter() - began, budget_s)
+    return Choice(best.plan, "measured", (*timings, *others, *compiled), time.perf_counter() - began, budget_s)
 
 
 def _compiled(bench: Bench, best: Timing, first: Timing, num_steps: int) -> list[Timing]:
@@ -224,7 +227,7 @@ def _compiled(bench: Bench, best: Timing, first: Timing, num_steps: int) -> list
     """
     if BUDGET_SHARE * num_steps * best.step_s < COMPILE_S or best.plan.checkpointing:
         return []
-    timing, began = Timing(replace(best.plan, compile=True)), time.perf_counter()
+    timing, began = Timing(replace(best.plan, compile=True, graphs=False)), time.perf_counter()
     bench.attempt(timing, first)
     if timing.out is None:
         compiling_s = time.perf_counter() - began - bench.steps * timing.step_s

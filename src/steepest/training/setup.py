@@ -25,6 +25,7 @@ from ..machine import wait_for
 from ..models import ModelSpec
 from ..models.checkpoints import can_be_checkpointed
 from ..models.cost import Cost, cost_of, example
+from ..models.graphs import Graphed, is_listened_to
 from ..models.modes import as_in_evaluation
 from ..objectives import LossFunction, Objective, OwnObjective, as_objective, default_objective
 from ..optimizer import Optimizer
@@ -60,7 +61,7 @@ class Training:
     clock: Clock
     notes: tuple[str, ...] = ()  # what is worth telling before it begins
     plan: Plan = AS_IT_STANDS
-    network: Callable[..., Tensor] | None = None  # the model as torch has compiled it, where the plan says so
+    network: Callable[..., Tensor] | None = None  # the model as torch has compiled or recorded it, where the plan says so
     dense: Dense | None = None  # the layers at its end whose gradient is written out
     scaler: LossScaler | None = None  # of losses in float16
     waits: int = 0  # how often a device was waited for
@@ -145,11 +146,14 @@ class Training:
             self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         if plan.checkpointing and not can_be_checkpointed(self.model):
             raise InputError(f"checkpointing needs blocks in an nn.Sequential or nn.ModuleList, which {_called(self)} lacks")
-        self.network = torch.compile(self.model) if plan.compile else None
+        if plan.graphs and (self.device.type != "cuda" or is_listened_to(self.model)):
+            why = "modules without hooks" if self.device.type == "cuda" else f"a CUDA device (this is a {self.device.type})"
+            raise InputError(f"CUDA graphs need {why}; take a plan without graphs")
+        self.network = torch.compile(self.model) if plan.compile else Graphed(self.model) if plan.graphs else None
         self.scaler = LossScaler(self.device.type) if plan.precision == FLOAT16 else None
         self.dense = None
         half = plan.precision in ROUNDED
-        as_written = plan.compile or plan.checkpointing or plan.precision == FLOAT16
+        as_written = plan.compile or plan.graphs or plan.checkpointing or plan.precision == FLOAT16
         if plan.written_out and not as_written and (not half or self.device.type == "cpu"):
             with RandomStream(self.seed, self.device), as_in_evaluation(self.model):
                 rows = self.train.take(self.first_rows)[0]
