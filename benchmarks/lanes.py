@@ -24,10 +24,11 @@ from benchmarks import common
 from steepest.data.batches import batch_bounds, epoch_order
 from steepest.plans import Plan
 from steepest.training.choosing import choose_lanes, difference
-from steepest.training.lanes import Lanes, apart, prepare_lanes
+from steepest.training.lanes import Lanes, prepare_lanes
 from steepest.training.loop import Events, StepEvent, steps
 from steepest.training.settings import KeptMemory
 from steepest.training.setup import Training
+from steepest.training.sharing import apart
 
 LANES, ROUNDS = 16, 15
 

@@ -28,6 +28,9 @@ from steepest.data.cache import MANIFEST, ROWS, stored_arrays
 from steepest.data.gathering import Mapped, Pixels
 from steepest.data.lines import Lines, lines_of
 from steepest.data.scaling import chunked_numbers, counted_numbers
+from steepest.gradient import plain
+from steepest.training import pilot
+from steepest.training.setup import prepare
 
 RNG = np.random.default_rng(0)
 X = RNG.integers(0, 256, (90, 7, 6, 3), dtype=np.uint8)
@@ -116,6 +119,28 @@ def test_weights_are_those_of_rows_in_memory_bit_for_bit(monkeypatch: pytest.Mon
     asked.clear()
     assert weights(steepest.arrays(X, Y, on_disk=True), augment=augment) == expected
     assert not asked
+
+
+def test_a_plan_may_leave_reading_ahead_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+    take = ReadAhead.take
+    monkeypatch.setattr(ReadAhead, "take", lambda *args: asked.append((found := take(*args)) is not None) or found)
+    recipe = steepest.Recipe(steepest.adam(0.01), batch=16, epochs=3)
+    plan = steepest.Plan(prefetch=False)
+    resident = steepest.fit(steepest.arrays(X, Y), recipe, plan=steepest.Plan(), record=False)
+    run = steepest.fit(steepest.arrays(X, Y, on_disk=True), recipe, plan=plan, record=False)
+    assert run.facts["weights_sha256"] == resident.facts["weights_sha256"]
+    assert run.facts["plan"]["told"] == "plan: float32, no prefetch (given)"
+    assert not any(asked)
+    bench = pilot.Bench(prepare(steepest.task(steepest.arrays(X, Y, on_disk=True)), recipe), plain)
+    assert plan in pilot.variants(bench, steepest.Plan())
+    for each in (steepest.Plan(), plan):
+        timing = pilot.Timing(each)
+        bench.run(timing)
+        assert timing.seconds
+    assert any(asked)
+    monkeypatch.setattr(pilot, "free_memory", lambda: 1000)
+    assert plan not in pilot.variants(bench, steepest.Plan())
 
 
 def test_arrays_and_numbers_other_than_8_bits() -> None:

@@ -13,9 +13,10 @@ import steepest
 from steepest.data.parts import Part
 from steepest.training import folds as folding
 from steepest.training.choosing import LaneChoice
-from steepest.training.lanes import Lanes, apart
+from steepest.training.lanes import Lanes
 from steepest.training.loop import EvaluationEvent, steps
 from steepest.training.setup import Training, prepare
+from steepest.training.sharing import apart
 
 RULES = (
     "adamw(0.01)",
@@ -69,6 +70,20 @@ def test_lanes_whose_last_batches_differ_are_their_trainings_alone(model: str, b
         assert max(float((a.double() - b.double()).abs().max()) for a, b in pairs) < 1e-9
 
 
+def test_the_first_lane_may_leave_in_the_middle_of_an_epoch() -> None:
+    sizes = (100, 110, 110)
+    cases = [(n, RULES[0], "mlp((16,))", seed) for seed, n in enumerate(sizes)]
+    lanes = [fold(*case) for case in cases]
+    for _ in Lanes(lanes, evaluate_every=1, max_steps=[1, 6, 6]):
+        pass
+    for case, lane in zip(cases[1:], lanes[1:], strict=True):
+        one = fold(*case)
+        for _ in steps(one.task, training=one, evaluate_every=6, max_steps=6):
+            pass
+        pairs = zip(lane.model.state_dict().values(), one.model.state_dict().values(), strict=True)
+        assert max(float((a - b).abs().max()) for a, b in pairs) < 1e-9
+
+
 def test_folds_with_another_number_of_steps_are_apart() -> None:
     trainings = [fold(n, RULES[0], "mlp((8,))", 0) for n in (96, 130)]
     assert apart(trainings) == "they differ in the steps of an epoch"
@@ -78,7 +93,7 @@ def test_folds_with_another_number_of_steps_are_apart() -> None:
 def pays(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have lanes count as worth it."""
 
-    def chosen(_: Any, num_lanes: int) -> LaneChoice:
+    def chosen(_: Any, num_lanes: int, **how: Any) -> LaneChoice:
         return LaneChoice(True, "said so", num_lanes)
 
     monkeypatch.setattr(folding, "choose_among", chosen)
@@ -118,11 +133,12 @@ def test_a_fold_that_diverges_leaves_the_others_alone(monkeypatch: pytest.Monkey
     assert same.count(True) >= 2
 
 
-def test_what_is_better_trained_in_less_than_float32_is_trained_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folding, "default_plan", lambda _: steepest.Plan(precision="bfloat16"))
+@pytest.mark.parametrize("plan", [steepest.Plan(precision="bfloat16"), steepest.Plan(micro_batch=8)])
+def test_what_is_better_trained_otherwise_is_trained_alone(plan: steepest.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folding, "default_plan", lambda _: plan)
     choice = folding._choice(lambda places: [prepare(steepest.task("iris"), steepest.Recipe("sgd(0.1)"))], 3)
     assert not choice.chosen
-    assert "less than float32" in choice.reason
+    assert choice.reason == f"alone they are trained otherwise ({plan})"
 
 
 def test_lanes_are_true_or_false() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import steepest
+from steepest.data import archives
 from steepest.errors import InputError
 from steepest.models.checkpoints import blocks, can_be_checkpointed, checkpointed, segments
 from steepest.plans import Plan
@@ -36,6 +40,26 @@ def with_norms() -> nn.Module:
     return nn.Sequential(block(), block(), block(), nn.Linear(12, 3))
 
 
+def with_spectral_norms() -> nn.Module:
+    def block() -> nn.Module:
+        linear = nn.utils.parametrizations.spectral_norm(nn.Linear(12, 12))
+        norm = nn.InstanceNorm1d(3, track_running_stats=True)
+        return nn.Sequential(nn.Sequential(linear, nn.Unflatten(1, (3, 4)), norm, nn.Flatten(), nn.Tanh()), nn.Dropout(0.2))
+
+    return nn.Sequential(block(), block(), block(), nn.Linear(12, 3))
+
+
+class Named(nn.Module):
+    """A block that is called by the name of what it takes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(12, 24), nn.GELU(), nn.Dropout(0.3), nn.Linear(24, 12))
+
+    def forward(self, *, states: Tensor) -> Tensor:
+        return states + self.layers(states)
+
+
 class Layers(nn.Module):
     """A network of one's own with its blocks in a list."""
 
@@ -51,10 +75,23 @@ class Layers(nn.Module):
         return self.answer(x[:, 0])
 
 
+class OfNamed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers, self.answer = nn.ModuleList(Named() for _ in range(3)), nn.Linear(12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(states=x)
+        return self.answer(x)
+
+
 NETWORKS: dict[str, Callable[[], Any]] = {
     "a row of layers": plain_row,
     "norms": with_norms,
+    "spectral and instance norms": with_spectral_norms,
     "a list": Layers,
+    "called by name": OfNamed,
     "transformer": lambda: steepest.transformer(width=16, layers=3, dropout=0.1),
     "cnn": lambda: steepest.residual_cnn(8, 2, 1),
 }
@@ -164,6 +201,35 @@ def test_rows_that_do_not_fit_go_through_in_pieces(monkeypatch: pytest.MonkeyPat
     assert {candidate.micro_batch for candidate in candidates(t, plan)} == {8}
 
 
+def test_a_loss_of_ones_own_is_not_put_into_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    def contrast(outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs @ outputs.T).logsumexp(1).mean() + 0 * targets.sum()
+
+    data = steepest.arrays(np.random.default_rng(0).normal(size=(64, 12)), np.arange(64) % 3, scaling="none")
+    t = prepare(steepest.Task(data, model=plain_row, objective=contrast), RECIPE)
+    monkeypatch.setattr(footprint, "free_memory", lambda: 100)
+    assert default_plan(t).micro_batch is None
+
+
+def test_a_pass_that_memory_does_not_hold_goes_row_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    t = training(Layers())
+
+    def too_much(*_: Any) -> int:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(footprint, "_kept_by", too_much)
+    assert default_plan(t).micro_batch == 1
+
+
+def test_a_container_leaves_what_its_limit_leaves(tmp_path: Path) -> None:
+    for name, value in {"memory.max": "1000", "memory.current": "700", "memory.stat": "anon 600\ninactive_file 50\n"}.items():
+        (tmp_path / name).write_text(value)
+    assert archives._left_in(tmp_path) == 350
+    (tmp_path / "memory.max").write_text("max")
+    assert archives._left_in(tmp_path) == math.inf
+    assert archives._left_in(tmp_path / "nothing") == math.inf
+
+
 def test_a_network_that_mixes_rows_is_checkpointed_instead(monkeypatch: pytest.MonkeyPatch) -> None:
     t = training(with_norms())
     monkeypatch.setattr(footprint, "free_memory", lambda: 100)
@@ -216,6 +282,15 @@ def test_what_a_step_frees_is_kept_for_the_next_and_given_back_afterwards() -> N
     made, given_back = map(int, told[1:])
     assert made < 1000  # of 80,000 that were used
     assert given_back > 10_000
+
+
+@pytest.mark.parametrize("name", ["MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES"])
+def test_thresholds_set_from_outside_stay(name: str) -> None:
+    value = "glibc.malloc.trim_threshold=1000000" if name == "GLIBC_TUNABLES" else "1000000"
+    told = subprocess.run(
+        [sys.executable, "-c", FRESH], capture_output=True, text=True, check=True, env={**os.environ, name: value}
+    ).stdout
+    assert told.startswith("False")
 
 
 def test_memory_of_other_devices_is_left_to_torch() -> None:

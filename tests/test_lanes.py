@@ -18,10 +18,11 @@ from steepest.racing import bundles, runner
 from steepest.racing.plan import FINALS
 from steepest.together import Together
 from steepest.training.choosing import LaneChoice, choose_lanes, difference
-from steepest.training.lanes import Lanes, apart, prepare_lanes
+from steepest.training.lanes import Lanes, prepare_lanes
 from steepest.training.loop import EvaluationEvent, steps
 from steepest.training.losses import losses_of
 from steepest.training.setup import Training, prepare
+from steepest.training.sharing import apart
 from steepest.training.stacked import Stacked
 
 DIGITS = steepest.task("digits")

@@ -190,12 +190,28 @@ class Recorder:
 
     def __call__(self, module: nn.Module, example: tuple[torch.Tensor], **how: Any) -> Any:
         assert how == {"allow_unused_input": True}
+        params = list(module.parameters())
         for _ in range(3):
-            torch.autograd.grad(module(*example).sum(), list(module.parameters()))
+            torch.autograd.grad(module(*example).sum(), params)
+        memory = [torch.empty_like(p) for p in params]  # of the gradients, at every replay
+
+        class Replay(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx: Any, x: torch.Tensor, *_: torch.Tensor) -> torch.Tensor:
+                with torch.enable_grad():
+                    ctx.outputs = module(x)
+                return ctx.outputs.detach()
+
+            @staticmethod
+            def backward(ctx: Any, *grads: torch.Tensor) -> Any:
+                found = torch.autograd.grad(ctx.outputs, params, grads[0])
+                for place, g in zip(memory, found, strict=True):
+                    place.copy_(g)
+                return None, *(place.detach() for place in memory)
 
         def replayed(x: torch.Tensor) -> torch.Tensor:
             self.replays += 1
-            return module(x)
+            return Replay.apply(x, *params)  # type: ignore[return-value]
 
         return replayed
 
@@ -206,6 +222,8 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     monkeypatch.setattr(torch.cuda, "make_graphed_callables", made)
     monkeypatch.setattr(torch.cuda, "get_rng_state", lambda _: torch.get_rng_state())
     monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, _: torch.set_rng_state(state))
+    monkeypatch.setattr(torch.cuda, "get_sync_debug_mode", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", lambda _: None)
     return made
 
 
@@ -242,8 +260,38 @@ def test_a_step_with_graphs_is_the_step_without(recorder: Recorder, monkeypatch:
     for mine, theirs in zip(gradients(t, plain, 32), expected, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
     assert recorder.replays == 1
-    with pytest.raises(steepest.InputError, match="cannot be added up"):
-        gradients(t, accumulated(4), 32)
+    for other in (accumulated(4), sharpness_aware()):  # gradients of two replays are in one memory
+        with pytest.raises(steepest.InputError, match="CUDA graphs replay one pass a step"):
+            t.step(other, *t.batch_at(torch.arange(8), 0))
+
+
+def test_a_recording_that_fails_is_told_and_leaves_no_trace(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    net = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.5))
+    x = torch.randn(6, 4)
+    before, random = copy.deepcopy(net.state_dict()), torch.get_rng_state()
+
+    def failing(module: nn.Module, *args: Any, **how: Any) -> None:
+        recorder(module, *args, **how)
+        raise AssertionError("in a graph only parameters learn")
+
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", failing)
+    with pytest.raises(steepest.InputError, match=r"cannot be recorded as CUDA graphs \(in a graph only parameters learn\)"):
+        Graphed(net)(x)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert all(torch.equal(a, b) for a, b in zip(before.values(), net.state_dict().values(), strict=True))
+
+
+def test_a_plan_that_cannot_be_followed_changes_nothing() -> None:
+    layers = (nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3), nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(36, 3))
+    t = training(model=lambda: nn.Sequential(*layers))
+    t.follow(Plan("bfloat16", channels_last=True))
+    with pytest.raises(steepest.InputError, match="CUDA graphs need a CUDA device"):
+        t.follow(Plan(graphs=True))
+    assert t.plan == Plan("bfloat16", channels_last=True)
+    weight = next(p for p in t.model.parameters() if p.ndim == 4 and p.shape[1] > 1)
+    assert not weight.is_contiguous()
+    t.follow(Plan())
+    assert weight.is_contiguous()
 
 
 def test_where_graphs_cannot_be() -> None:
@@ -346,6 +394,30 @@ def test_what_is_known_is_measured_where_its_first_step_fails(monkeypatch: pytes
     choice = pilot.choose(training(), None, 10**6, plain)
     assert choice.source == "measured"
     assert choice.plan.precision != "float16"
+
+
+@pytest.mark.usefixtures("long")
+def test_all_candidates_begin_with_the_same_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pilot, "candidates", lambda *_: [Plan(), Plan(channels_last=True)])
+    monkeypatch.setattr(pilot, "default_plan", lambda _: Plan(channels_last=True))
+    monkeypatch.setattr(pilot, "SLOW_FLOPS", 1.0)
+    choice = pilot.choose(training(), None, 1000, plain)
+    first, second = choice.timings[:2]
+    assert first.losses[0] == pytest.approx(second.losses[0], rel=1e-5)
+    assert choice.spent_s > 0
+
+
+@pytest.mark.usefixtures("long")
+def test_what_is_kept_is_taken_as_far_as_it_suits_another_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    t = training()
+    key = remembered.key_of(t, plain)
+    remembered.keep(key, {"plan": repr(Plan(compile=True))}, 1000)
+    assert remembered.recall(key, 999) is None
+    assert remembered.recall(key, 1000) == Plan(compile=True)
+    remembered.keep(key, {"plan": repr(Plan("bfloat16", micro_batch=64))}, 1000)
+    monkeypatch.setattr(pilot, "default_plan", lambda _: Plan(micro_batch=8))
+    choice = pilot.choose(t, None, 10, plain)
+    assert (choice.plan, choice.source) == (Plan("bfloat16", micro_batch=8), "measured before")
 
 
 @pytest.fixture
@@ -475,6 +547,24 @@ def test_compiling_is_tried_where_a_share_of_the_training_is_long_enough(
     assert (told or "") in (found.timings[-1].out or "")
 
 
+def test_a_compiled_network_need_not_have_a_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Compiled(nn.Module):
+        def __init__(self, model: nn.Module) -> None:
+            super().__init__()
+            self._orig_mod = model
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self._orig_mod(x)
+
+        def __len__(self) -> int:
+            raise TypeError(f"{type(self._orig_mod).__name__} does not support len()")
+
+    monkeypatch.setattr(torch, "compile", Compiled)
+    t = asking(Asking)
+    t.follow(Plan(compile=True))
+    assert t.step(plain, *t.batch_at(torch.arange(8), 0)).loss.isfinite()
+
+
 def test_what_is_known_is_taken_where_no_time_is_left_to_measure_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pilot, "candidates", lambda *_: [Plan(), Plan(channels_last=True)])
     monkeypatch.setattr(pilot, "BUDGET_S", 0.0)
@@ -560,5 +650,5 @@ def test_plans_are_kept_by_what_gradients_are_called() -> None:
     assert len(set(keys)) == 4
     nameless = remembered.key_of(t, lambda context: plain(replace(context, micro_batch=2)))
     assert nameless is None
-    remembered.keep(nameless, {"plan": "Plan(threads=1)"})
-    assert remembered.recall(nameless) is None
+    remembered.keep(nameless, {"plan": "Plan(threads=1)"}, 10)
+    assert remembered.recall(nameless, 10) is None

@@ -73,6 +73,12 @@ def test_the_gradient_of_a_mask_that_learns() -> None:
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
+def test_a_mask_beside_is_causal_is_refused_as_torch_does() -> None:
+    x = torch.randn(2, 5, 6)
+    with pytest.raises(RuntimeError, match="not both"):
+        attention(x, x, x, attn_mask=torch.ones(5, 5, dtype=torch.bool), is_causal=True)
+
+
 def test_shapes_without_heads_and_with_shared_keys() -> None:
     x = torch.randn(5, 6, dtype=torch.float64)
     torch.testing.assert_close(attention(x, x, x), F.scaled_dot_product_attention(x, x, x))

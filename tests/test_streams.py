@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import steepest
-from steepest.training.lanes import apart, prepare_lanes
+from steepest.training.lanes import prepare_lanes
+from steepest.training.sharing import apart
 
 CENTRES = np.array([[2.0, 0, 0], [0, 2, 0], [0, 0, 2]])
 

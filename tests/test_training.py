@@ -208,6 +208,16 @@ def test_lists_of_numbers_are_predicted_where_arrays_were_learned_from() -> None
             run.predict(wrong)
 
 
+def test_a_network_that_writes_into_what_it_is_given_changes_no_data() -> None:
+    X = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+    before = X.copy()
+    data = steepest.arrays(X, np.arange(60) % 3, scaling="none", parts=(1, 0, 0, 0))
+    net = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(4, 3))
+    run = steepest.fit(steepest.Task(data, model=net), "sgd(0.1)", epochs=2, record=False)
+    assert np.array_equal(X, before)
+    assert steepest.evaluate(run, part="train").metrics["accuracy"] == pytest.approx(run.metrics["accuracy"])
+
+
 def test_an_own_network_is_trained_in_place_on_arrays_as_they_are() -> None:
     torch.manual_seed(0)
     X, y = np.random.default_rng(0).random((200, 3, 4)).astype(np.float32), np.arange(200) % 4

@@ -22,7 +22,7 @@ from .recipes import Recipe, as_recipe
 from .rules import Rule
 from .tasks import Task, task
 from .training.choosing import LaneChoice
-from .training.folds import measure_folds
+from .training.folds import Fold, measure_folds
 from .training.run import Run, load_run
 
 
@@ -193,12 +193,15 @@ def cross_validate(
         raise InputError(f"{job.name}: its parts follow each other in time, which folds would undo; evaluate on its test part")
     dealt = make_folds(rows, _of(codes, rows), folds, seed, _of(groups, rows))
     with Progress(folds, f"cross-validate {job.name}", progress) as bar:
-        made = [_fold(job, recipe, np.setdiff1d(rows, held_out), held_out, seed) for held_out in dealt]
-        found, choice = measure_folds(made, bar, seed=seed, device=device, lanes=lanes)
+
+        def make(i: int) -> Fold:
+            return _fold(job, recipe, np.setdiff1d(rows, dealt[i]), dealt[i], seed)
+
+        found, choice = measure_folds(make, len(dealt), bar, seed=seed, device=device, lanes=lanes)
     return CrossValidation(tuple({name: fold[name] for name in job.metric_names} for fold in found), choice)
 
 
-def _fold(job: Task, recipe: Recipe | None, rest: np.ndarray, held_out: np.ndarray, seed: int) -> tuple[Task, Recipe]:
+def _fold(job: Task, recipe: Recipe | None, rest: np.ndarray, held_out: np.ndarray, seed: int) -> Fold:
     """Return the task of learning from all rows but those held out, and how."""
     codes, groups = job.data.targets.codes, job.data.groups
     first = recipe or default_recipe(job.data.form, len(rest), job.model)

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from .kernels import DenseInC, cross_entropy
+from .models.modes import HOOKS
 from .objectives import CrossEntropy, LossFunction, Objective
 
 BACK = torch.ops.aten
@@ -34,7 +35,6 @@ ACTIVATIONS: dict[type[nn.Module], tuple[Callable[..., Tensor], Callable[..., Te
 }
 HALF = torch.bfloat16
 HALF_PAYS = 20_000_000  # multiplications of a product, rows x inputs x outputs; of fewer, C in float32 was faster (AMD Zen 4)
-HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -178,9 +179,11 @@ def _loop_s(training: Training) -> float:
 
 
 def _phases(t: Training) -> dict[str, float]:
-    """Return the mean seconds of each phase of a step, each waited for."""
+    """Return the mean seconds of each phase of a step, each waited for; of a step in pieces, of one times their number."""
     spent = dict.fromkeys(PHASES[:-1], 0.0)
-    rows = torch.arange(min(t.batch, len(t.train)), device=t.device)
+    size = min(t.batch, len(t.train))
+    piece = min(size, t.plan.micro_batch or size)
+    rows, pieces = torch.arange(piece, device=t.device), math.ceil(size / piece)
     t.model.train()
     for i in range(WARM_UP + STEPS):
         marks = [time.perf_counter()]
@@ -199,12 +202,12 @@ def _phases(t: Training) -> dict[str, float]:
             t.update()
             mark()
         for name, begin, end in zip(spent, marks, marks[1:], strict=False):
-            spent[name] += end - begin if i >= WARM_UP else 0.0
+            spent[name] += (end - begin) * (1 if name == "optimizer" else pieces) if i >= WARM_UP else 0.0
     return {name: seconds / STEPS for name, seconds in spent.items()}
 
 
 def _forward(context: StepContext) -> Callable[[], Any]:
-    """Do the forward pass and the loss of a step as `plain` does, and return its backward pass."""
+    """Do the forward pass and the loss of a step as `plain` does, all rows at once, and return its backward pass."""
     dense = context.dense
     if dense is not None and dense.serves(context.model, context.objective, context.loss):
         outputs = dense.outputs(context.inputs)
@@ -214,6 +217,8 @@ def _forward(context: StepContext) -> Callable[[], Any]:
         p.grad = None
     with Tf32(context.precision == TF32):
         loss = context.loss(context.outputs(context.inputs), context.targets)
+        if context.objective.l1 or context.objective.l2:
+            loss = loss + context.objective.penalty(context.model)
     return lambda: context.backward(loss)
 
 

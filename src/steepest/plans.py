@@ -35,6 +35,7 @@ class Plan:
         compile: hand the network to `torch.compile`, which takes 5 to 40 s before the first step.
         graphs: on a CUDA device, record the network's forward and backward pass once, as CUDA graphs, and replay them: for
             small networks, whose steps are mostly launches. Batches of another size go through the network as it stands.
+        prefetch: have a thread read rows that lie on disk before the step that asks for them; rows in memory are there already.
 
     Raises:
         InputError: a precision that is none of these, a number of threads or rows below 1; two of `checkpointing`, `compile`
@@ -52,6 +53,7 @@ class Plan:
     checkpointing: bool = False
     compile: bool = False
     graphs: bool = False
+    prefetch: bool = True
 
     def __post_init__(self) -> None:
         one_of("precision", self.precision, PRECISIONS)
@@ -60,6 +62,7 @@ class Plan:
         switch("checkpointing", self.checkpointing)
         switch("compile", self.compile)
         switch("graphs", self.graphs)
+        switch("prefetch", self.prefetch)
         if self.checkpointing and self.compile:
             raise InputError("a plan has checkpointing or compile, not both: torch.compile chooses itself what it keeps")
         if self.graphs and (self.checkpointing or self.compile or self.micro_batch is not None):
@@ -80,6 +83,7 @@ class Plan:
         told += ["checkpointing"] if self.checkpointing else []
         told += ["compiled"] if self.compile else []
         told += ["CUDA graphs"] if self.graphs else []
+        told += [] if self.prefetch else ["no prefetch"]
         return ", ".join(told)
 
 

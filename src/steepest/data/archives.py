@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import zipfile
 import zlib
@@ -24,12 +25,26 @@ MOST_PACKED = 200  # times; beyond, an archive that does not fit into memory is 
 
 
 def free_memory() -> int:
-    """Return how many bytes of memory are free, about."""
+    """Return how many bytes of memory are free, about; in a container, what its limit leaves."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
-        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+        free = 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
     except (OSError, StopIteration):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return int(min(free, _left_in(CONTAINER)))
+
+
+CONTAINER = Path("/sys/fs/cgroup")
+
+
+def _left_in(container: Path) -> float:
+    """Return the bytes that a container's limit leaves, with what it can let go of files; infinite without a limit."""
+    try:
+        most, taken = (int((container / name).read_text()) for name in ("memory.max", "memory.current"))
+        stat = dict(line.split() for line in (container / "memory.stat").read_text().splitlines())
+        return max(0, most - taken + int(stat.get("inactive_file", 0)))
+    except (OSError, ValueError):  # another system, or "max": no limit
+        return math.inf
 
 
 def too_large(nbytes: int, on_disk: bool | None) -> bool:

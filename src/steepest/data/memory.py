@@ -40,6 +40,7 @@ def arrays(
     Args:
         X: array, tensor, list or frame; first dimension: rows. A frame's columns may be numbers or categories. An array mapped
             from a file (`np.memmap`) that would take more than half of the free memory is left there, and read batch by batch.
+            Numbers that are taken as they are (float32, not scaled) are not copied: leave them alone while they are in use.
         y: labels, shape (rows,); for regression also (rows, targets).
         test: inputs and labels of a test part given apart; else a share of the rows is held out.
         images: whether X holds images (rows, height, width[, channels]); None: yes for uint8 of 3 or any 4 dimensions.

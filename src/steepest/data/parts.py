@@ -50,9 +50,9 @@ class Part:
 
 
 def pieces(rows: Rows, size: int) -> Iterator[Tensor]:
-    """Yield rows in their order, so many at a time."""
+    """Yield copies of rows in their order, so many at a time: a network may write into what it is given."""
     if isinstance(rows, Tensor):
-        yield from (rows[begin : begin + size] for begin in range(0, len(rows), size))
+        yield from (rows[begin : begin + size].clone() for begin in range(0, len(rows), size))
         return
     places = list(torch.arange(len(rows), device=rows.device).split(size))
     with reading_ahead(rows, places if len(places) > 1 else ()):

@@ -1,8 +1,9 @@
 """Activation checkpointing: what lies inside the blocks of a network is not kept for the way back, but worked out again there.
 
 Of a network of n blocks the memory of one block and n inputs is needed instead of that of n blocks, for one more pass forward:
-about a third more arithmetic. The gradient is the same to the last digit: dropout draws the same numbers again, and
-batch normalisation does not count the same rows twice.
+about a third more arithmetic. The gradient is the same to the last digit: dropout draws the same numbers again, and buffers
+(running statistics, the vectors of a spectral norm) are for the second pass what they were at the first, and afterwards what
+they have become since: no row is counted twice.
 
 Source: Chen, Xu, Zhang, Guestrin, Training deep nets with sublinear memory cost, 2016, arXiv:1604.06174
 """
@@ -10,13 +11,11 @@ Source: Chen, Xu, Zhang, Guestrin, Training deep nets with sublinear memory cost
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 from torch import Tensor, nn
-
-from .modes import frozen_statistics
 
 LISTS = (nn.Sequential, nn.ModuleList)
 FEWEST = 4  # layers of a row that is cut into segments
@@ -93,15 +92,37 @@ def _lean(run: Forward, module: nn.Module, around: Around) -> Forward:
     """Return the forward pass of a module so that it keeps what goes in alone."""
     from torch.utils.checkpoint import checkpoint
 
-    @contextmanager
-    def again() -> Iterator[None]:
-        with frozen_statistics(module), around():
-            yield
-
     def forward(*args: Any, **named: Any) -> Any:
-        return checkpoint(run, *args, use_reentrant=False, context_fn=lambda: (nullcontext(), again()), **named)
+        before = [buffer.detach().clone() for buffer in module.buffers()]
+
+        @contextmanager
+        def again() -> Iterator[None]:
+            with _buffers_as(module, before), around():
+                yield
+
+        def once(*values: Any) -> Any:  # torch looks among what has a place for the devices whose random numbers it keeps
+            return run(*values[: len(args)], **dict(zip(named, values[len(args) :], strict=True)))
+
+        return checkpoint(once, *args, *named.values(), use_reentrant=False, context_fn=lambda: (nullcontext(), again()))
 
     return forward
+
+
+@contextmanager
+def _buffers_as(module: nn.Module, values: Sequence[Tensor]) -> Iterator[None]:
+    """Have a module's buffers hold these values for a while, unseen by autograd's count of changes."""
+    buffers = list(module.buffers())
+    now = [buffer.detach().clone() for buffer in buffers]
+
+    def hold(held: Sequence[Tensor]) -> None:
+        for buffer, value in zip(buffers, held, strict=True):
+            buffer.data.copy_(value)
+
+    hold(values)
+    try:
+        yield
+    finally:
+        hold(now)
 
 
 def _in_segments(row: nn.Sequential, around: Around) -> Forward:

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-
-
-def is_listened_to(model: nn.Module) -> bool:
-    """Return whether a module of a network has hooks: a graph would call them once, when it is recorded, and never again."""
-    return any(getattr(module, name) for module in model.modules() for name in HOOKS)
+from ..errors import InputError, first_line
 
 
 class Graphed(nn.Module):
     """A network whose forward and backward pass in training are replayed from CUDA graphs, for batches like the first one.
 
     Graphs are recorded at the first batch, on a few passes that leave no trace in running statistics and random numbers.
-    Batches of another shape, and evaluation, go through the network itself. What goes back lies where the last step's did:
-    gradients are to be used, or copied, before the next step, and cannot be added up over several.
+    Batches of any other shape, and evaluation, go through the network itself. `.grad` is the same memory at every step, which
+    the next replay writes over: gradients cannot be added up over several passes, and what a step changes in the network
+    itself (a momentum, say) is not seen. Hooks would be called once, when the graph is recorded, and never again.
 
     Source: `torch.cuda.make_graphed_callables`, https://docs.pytorch.org/docs/stable/generated/torch.cuda.make_graphed_callables.html
 
@@ -46,13 +43,30 @@ class Graphed(nn.Module):
     def _record(self, x: Tensor) -> Callable[[Tensor], Tensor]:
         random, buffers = torch.cuda.get_rng_state(x.device), list(self.model.buffers())
         before = [buffer.clone() for buffer in buffers]
-        example = torch.empty_like(x).copy_(x)
-        replay: Any = torch.cuda.make_graphed_callables(_Whole(self.model), (example,), allow_unused_input=True)
-        with torch.no_grad():
-            for buffer, value in zip(buffers, before, strict=True):
-                buffer.copy_(value)
-        torch.cuda.set_rng_state(random, x.device)
+        try:
+            with _waiting_is_an_error():
+                torch.autograd.grad(self.model(x).sum(), list(self.model.parameters()), allow_unused=True)
+            example = torch.empty_like(x).copy_(x)
+            replay: Any = torch.cuda.make_graphed_callables(_Whole(self.model), (example,), allow_unused_input=True)
+        except (RuntimeError, AssertionError) as error:
+            raise InputError(f"this network cannot be recorded as CUDA graphs ({first_line(error)})") from error
+        finally:
+            with torch.no_grad():
+                for buffer, value in zip(buffers, before, strict=True):
+                    buffer.copy_(value)
+            torch.cuda.set_rng_state(random, x.device)
         return replay
+
+
+@contextmanager
+def _waiting_is_an_error() -> Iterator[None]:
+    """Have torch refuse what waits for the device: recording it breaks off, and leaves the device's random numbers locked."""
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
 
 
 class _Whole(nn.Module):

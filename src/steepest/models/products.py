@@ -51,6 +51,8 @@ def attention(
 
     A step that may look nowhere gets zeros. Shapes: (..., S, K), (..., T, K) and (..., T, V) to (..., S, V).
     """
+    if is_causal and attn_mask is not None:
+        raise RuntimeError("attention takes a mask or is_causal, not both")
     if enable_gqa:
         key, value = (each.repeat_interleave(query.shape[-3] // each.shape[-3], -3) for each in (key, value))
     if torch.is_autocast_enabled(query.device.type):
@@ -100,18 +102,18 @@ class Attention(torch.autograd.Function):
         if can_be_nowhere and bias is not None and bool((nowhere := (bias == -torch.inf).all(dim=-1, keepdim=True)).any()):
             shares_NST = shares_NST.masked_fill(nowhere, 0.0)
         used_NST, kept = torch.native_dropout(shares_NST, dropout, True) if dropout else (shares_NST, None)
-        ctx.save_for_backward(q, k, v, shares_NST, used_NST, kept, bias)
-        ctx.factor, ctx.dropout = factor, dropout
+        ctx.save_for_backward(q, k, v, shares_NST, used_NST, kept)
+        ctx.factor, ctx.dropout, ctx.of_bias = factor, dropout, None if bias is None else bias.shape
         return torch.bmm(used_NST, v)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        (back,), (q, k, v, shares_NST, used_NST, kept, bias) = grads, ctx.saved_tensors
+        (back,), (q, k, v, shares_NST, used_NST, kept) = grads, ctx.saved_tensors
         into_shares_NST = torch.bmm(back, v.mT)
         if kept is not None:
             into_shares_NST *= kept * (1 / (1 - ctx.dropout) if ctx.dropout < 1 else 0.0)
         into_scores_NST = torch.ops.aten._softmax_backward_data(into_shares_NST, shares_NST, -1, shares_NST.dtype)
         into_q, into_k = torch.bmm(into_scores_NST, k).mul_(ctx.factor), torch.bmm(into_scores_NST.mT, q).mul_(ctx.factor)
-        into_bias = into_scores_NST.sum_to_size(bias.shape) if ctx.needs_input_grad[3] else None
+        into_bias = into_scores_NST.sum_to_size(ctx.of_bias) if ctx.needs_input_grad[3] else None
         return into_q, into_k, torch.bmm(used_NST.mT, back), into_bias, None, None, None

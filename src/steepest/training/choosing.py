@@ -18,14 +18,16 @@ from .. import evaluation
 from ..data.batches import batch_bounds, epoch_order
 from ..errors import first_line
 from ..gradient import plain
+from ..plans import AS_IT_STANDS, Plan
 from ..recipes import Recipe
 from ..rules import Rule
 from ..tasks import task
-from .lanes import Lanes, apart, check_pairs, prepare_lanes
+from .lanes import Lanes, check_pairs, prepare_lanes
 from .loop import steps
 from .randomness import RandomStream
 from .settings import KeptMemory
 from .setup import Training
+from .sharing import apart
 
 Maker = Callable[[Sequence[int]], list[Training]]  # places among the lanes to their trainings, none of them begun
 
@@ -86,8 +88,8 @@ def choose_lanes(
     return choose_among(some, len(recipes), budget_s)
 
 
-def choose_among(some: Maker, num_lanes: int, budget_s: float = BUDGET_S) -> LaneChoice:
-    """As `choose_lanes`, of the trainings that `some(places)` sets up, each time it is called anew."""
+def choose_among(some: Maker, num_lanes: int, budget_s: float = BUDGET_S, *, alone: Plan = AS_IT_STANDS) -> LaneChoice:
+    """As `choose_lanes`, of the trainings that `some(places)` sets up, anew at each call; alone by that plan."""
     if num_lanes < 2:
         return LaneChoice(False, "one training has nothing to share", num_lanes)
     if reason := _too_large(some([0])[0], num_lanes, budget_s):
@@ -96,7 +98,10 @@ def choose_among(some: Maker, num_lanes: int, budget_s: float = BUDGET_S) -> Lan
     if reason := apart(trainings) or difference(some(ends), some(ends)):
         return LaneChoice(False, reason, num_lanes)
     with KeptMemory(trainings[0].device):
-        lanes_s, alone_s = _timed(trainings, some(range(min(SAMPLED, num_lanes))), budget_s)
+        sample = some(range(min(SAMPLED, num_lanes)))
+        for t in sample:
+            t.follow(alone)
+        lanes_s, alone_s = _timed(trainings, sample, budget_s)
     ratios = sorted(one / other for one, other in zip(lanes_s, alone_s, strict=True))
     if len(ratios) < LEAST_ROUNDS:
         return LaneChoice(False, "the recipes make too few steps for lanes to be measured", num_lanes)

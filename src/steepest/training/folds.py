@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
-from ..plans import FLOAT32
+from ..plans import AS_IT_STANDS
 from ..progress import Progress
 from ..recipes import Recipe
 from ..tasks import Task
-from .choosing import LaneChoice, choose_among
+from .choosing import LaneChoice, Maker, choose_among
 from .fitting import fit, held_out, warn_of
 from .following import Follower
 from .lanes import Lanes
@@ -20,28 +21,32 @@ Fold = tuple[Task, Recipe]  # what is learned, on which rows, and how
 
 
 def measure_folds(
-    folds: Sequence[Fold], bar: Progress, *, seed: int, device: Any = None, lanes: bool = True
+    make: Callable[[int], Fold], num_folds: int, bar: Progress, *, seed: int, device: Any = None, lanes: bool = True
 ) -> tuple[list[dict[str, float]], LaneChoice]:
-    """Train on each fold as `fit` does, and return what was measured on the rows it held out, and whether lanes did it."""
+    """Train on each fold as `fit` does, and return what was measured on the rows it held out, and whether lanes did it.
+
+    `make` makes the fold of a number anew each time: one after another, the rows of one fold are in memory.
+    """
 
     def some(places: Sequence[int]) -> list[Training]:
-        return [prepare(*folds[i], seed=seed, device=device) for i in places]
+        return [prepare(*make(i), seed=seed, device=device) for i in places]
 
-    choice = _choice(some, len(folds)) if lanes else LaneChoice(False, "they were not wanted", len(folds))
+    choice = _choice(some, num_folds) if lanes else LaneChoice(False, "they were not wanted", num_folds)
     if choice.chosen:
-        return _as_lanes(some(range(len(folds))), bar), choice
+        return _as_lanes(some(range(num_folds)), bar), choice
     found = []
-    for i, (job, recipe) in enumerate(folds):
-        found.append(fit(job, recipe, seed=seed, device=device, record=False, progress=False).metrics)
+    for i in range(num_folds):
+        found.append(fit(*make(i), seed=seed, device=device, record=False, progress=False).metrics)
         bar.update(i + 1)
     return found, choice
 
 
-def _choice(some: Any, num_folds: int) -> LaneChoice:
-    """Return whether lanes pay; they work in float32, so not where a network is better trained in less."""
-    if default_plan(some([0])[0]).precision != FLOAT32:
-        return LaneChoice(False, "alone they are trained in less than float32, which is faster", num_folds)
-    return choose_among(some, num_folds)
+def _choice(some: Maker, num_folds: int) -> LaneChoice:
+    """Return whether lanes pay, which carry everything out as it stands: not where a network is better trained otherwise."""
+    alone = default_plan(some([0])[0])
+    if replace(alone, threads=None) != AS_IT_STANDS:
+        return LaneChoice(False, f"alone they are trained otherwise ({alone})", num_folds)
+    return choose_among(some, num_folds, alone=alone)
 
 
 def _as_lanes(trainings: Sequence[Training], bar: Progress) -> list[dict[str, float]]:

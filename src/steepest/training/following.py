@@ -90,7 +90,7 @@ class Follower:
         return self._is_over(event)
 
     def end(self) -> None:
-        """Give the network its best weights, where it waited for better ones, and have it evaluated from now on."""
+        """Give the network its best weights, where it waited for better ones."""
         if self.best is not None and self.best.weights is not None and self.status in (FINISHED, EARLY):
             self.training.model.load_state_dict(self.best.weights)
 

@@ -13,19 +13,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .. import evaluation
 from .. import metrics as measures
-from ..averages import Watch
 from ..clock import Clock
 from ..data.batches import batch_bounds, epoch_order
-from ..data.feeds import StreamPart
 from ..data.parts import pieces
 from ..errors import InputError, blaming, whole
 from ..gradient import plain
 from ..machine import wait_for
-from ..plans import FLOAT32
 from ..recipes import Recipe, as_recipe
 from ..rules import Rule
 from ..tasks import task
@@ -35,6 +32,7 @@ from .losses import losses_of
 from .randomness import RandomStream, drawing_from
 from .settings import KeptMemory
 from .setup import Training, prepare
+from .sharing import apart
 from .stacked import Stacked
 
 ROWS, PART = "rows", "part"  # what lanes share: the very rows of each step, or the part that these are taken from
@@ -136,8 +134,8 @@ class Lanes:
             self._together.step()
         return losses.detach()
 
-    def _step_alone(self, rows: Sequence[Tensor], epoch: int) -> tuple[Tensor, np.ndarray]:
-        """Make an update of one lane after the other, from so many rows as each has left; return losses and numbers of rows."""
+    def _step_alone(self, rows: Sequence[Tensor], epoch: int) -> Tensor:
+        """Make an update of one lane after the other, from rows of which each has another number; return each one's loss."""
         losses = []
         for lane, generator, mine in zip(self.lanes, self._stacked.generators, rows, strict=True):
             t = lane.training
@@ -146,7 +144,7 @@ class Lanes:
                 t.update()
             losses.append(result.loss)
         self._stacked.forget_gradients()
-        return torch.stack(losses), np.array([len(mine) for mine in rows])
+        return torch.stack(losses)
 
     def evaluated(self, rows_NB: Tensor) -> Tensor:
         """Return what each lane's network gives for these rows of the training part, as in evaluation."""
@@ -162,14 +160,15 @@ class Lanes:
         trainings = [lane.training for lane in self.lanes]
         self._orders = [epoch_order(len(t.train), t.seed, epoch).to(self.first.device) for t in trainings]
         self._deal()
-        for begin, end in batch_bounds(len(self.first.train), self.first.batch):
+        begins = [begin for begin, _ in batch_bounds(len(self.first.train), self.first.batch)]
+        for begin, end in zip(begins, [*begins[1:], None], strict=True):  # the last batch is what is left, in each lane
             self.clock.to("train")
-            if end <= self._rows_NR.shape[1]:
-                with self._random:
+            rows = np.array([len(order[begin:end]) for order in self._orders])
+            with self._random:
+                if rows.min() == rows.max():
                     losses = self.make_step(self._rows_NR[:, begin:end], epoch)
-                rows = np.full(len(self.lanes), end - begin)
-            else:
-                losses, rows = self._step_alone([order[begin:] for order in self._orders], epoch)
+                else:
+                    losses = self._step_alone([order[begin:end] for order in self._orders], epoch)
             self.clock.to("waiting")
             self._since.append((losses, rows))
             self.step += 1
@@ -270,10 +269,9 @@ class Lanes:
             self._share = ROWS if len({t.seed for t in trainings}) == 1 else PART
 
     def _deal(self) -> None:
-        """Lay the rows of this epoch together that are in batches of one size in all lanes; folds differ in the last one."""
-        sizes = {len(order) for order in self._orders}
-        even = min(sizes, default=0) if len(sizes) < 2 else batch_bounds(min(sizes), self.first.batch)[-1][0]
-        self._rows_NR = torch.stack([order[:even] for order in self._orders]) if self._orders else torch.empty(0, 0)
+        """Lay the rows of this epoch together, as many as the shortest order holds; folds differ in the last batch."""
+        shortest = min(map(len, self._orders), default=0)
+        self._rows_NR = torch.stack([order[:shortest] for order in self._orders]) if self._orders else torch.empty(0, 0)
 
 
 def prepare_lanes(
@@ -304,50 +302,6 @@ def check_pairs(recipes: Any, seeds: Any) -> None:
             raise InputError(f"{name} is a list, with one for each lane (got {value!r})")
     if len(recipes) != len(seeds):
         raise InputError(f"lanes take one seed a recipe (got {len(recipes)} recipes and {len(seeds)} seeds)")
-
-
-def apart(trainings: Sequence[Training]) -> str | None:
-    """Return what keeps these trainings from being lanes of one computation, or None where nothing does."""
-    if not trainings:
-        return "there are none"
-    first = trainings[0]
-    for t in trainings[1:]:
-        for what, one, other in zip(SHARED, _shared(first), _shared(t), strict=True):
-            if one != other:
-                return f"they differ in {what}"
-        weighted = getattr(t.objective, "class_weights", None) is not None
-        if t.task.data is not first.task.data and weighted:
-            return "their classes are weighted by different data"
-    if any(isinstance(t.train, StreamPart) for t in trainings):
-        return "what comes from a stream comes once, to one training"
-    if any(t.optimizer.begun for t in trainings):
-        return "one of them has begun"
-    if any((t.plan.precision, t.plan.micro_batch, t.plan.checkpointing) != (FLOAT32, None, False) for t in trainings):
-        return "a plan has one of them computed in another precision, or in pieces"
-    return _unfit(first.model)
-
-
-SHARED = ("the device", "the batch", "the steps of an epoch", "the objective", "the kind of label", "the network")
-
-
-def _shared(t: Training) -> tuple[Any, ...]:
-    tensors = [(name, tuple(x.shape), x.dtype) for name, x in (*t.model.named_parameters(), *t.model.named_buffers())]
-    objective = (repr(t.objective), t.validation is None)
-    return t.device, t.batch, t.steps_per_epoch, objective, t.task.kind, (repr(t.spec), str(t.model), tensors)
-
-
-def _unfit(model: nn.Module) -> str | None:
-    """Return which module of a network cannot be one of many, where that can be seen from outside."""
-    for name, module in model.named_modules():
-        where = f"{type(module).__name__}{f' ({name})' if name else ''}"
-        if isinstance(module, nn.RNNBase):
-            return f"{where} reads its steps in a call of its own, which takes one network at a time"
-        if hasattr(module, "_orig_mod"):
-            return f"{where} is compiled by torch"
-        hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values(), *module._backward_hooks.values()]
-        if any(not isinstance(hook, Watch) for hook in hooks):
-            return f"{where} has hooks of its own"
-    return None
 
 
 def _plateau(t: Training) -> PlateauState | None:

@@ -6,6 +6,7 @@ A user whose loop differs copies it: it is forty lines over the same public func
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -169,7 +170,8 @@ def watched(task: Task, metrics: Sequence[Any] | None) -> tuple[Any, ...]:
 
 def _train(t: Training, names: tuple[Any, ...], every: int, last: int, gradient: GradientFunction) -> Events:
     """Pass the events on; meanwhile rows that lie on disk are read before their step, and memory is kept from step to step."""
-    with KeptMemory(t.device), t.train.read_ahead(t.seed, t.batch):
+    ahead = t.train.read_ahead(t.seed, t.batch) if t.plan.prefetch else nullcontext()
+    with KeptMemory(t.device), ahead:
         yield from _epochs(t, names, every, last, gradient)
 
 

@@ -19,7 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from ..backpropagation import rounds
+from ..data.archives import free_memory
 from ..data.batches import batch_bounds, epoch_order
+from ..data.gathering import Mapped, reading_ahead
 from ..errors import InputError, cut, first_line
 from ..gradient import GradientFunction, plain
 from ..machine import has_bfloat16
@@ -28,7 +30,7 @@ from ..plans import BFLOAT16, FLOAT16, FLOAT32, TF32, Plan
 from .footprint import within_memory
 from .randomness import RandomStream
 from .remembered import keep, key_of, recall
-from .settings import KeptMemory, Tf32, Threads
+from .settings import Tf32, Threads
 from .setup import Training
 
 SHORT_S = 60.0  # below, nothing is measured
@@ -101,17 +103,16 @@ def choose(training: Training, plan: Plan | None, num_steps: int, gradient: Grad
     if longest_s(training, num_steps) < SHORT_S:
         return Choice(known, "default")
     key = key_of(training, gradient)
-    if (before := recall(key)) is not None:
-        return Choice(before, "measured before")
+    if (before := recall(key, num_steps)) is not None:
+        return Choice(replace(before, micro_batch=known.micro_batch, checkpointing=known.checkpointing), "measured before")
     training.clock.to("pilot")
     try:
-        with KeptMemory(training.device):
-            choice = _looked_at(Bench(training, gradient), num_steps, known)
+        choice = _looked_at(Bench(training, gradient), num_steps, known)
     except Exception:  # a network of the caller's that cannot be copied, say; what fails in training is told there
         choice = Choice(known, "default")
     training.clock.to("data")
     if choice.source == "measured":
-        keep(key, choice.to_dict())
+        keep(key, choice.to_dict(), num_steps)
     return choice
 
 
@@ -122,9 +123,12 @@ def _looked_at(bench: Bench, num_steps: int, known: Plan) -> Choice:
     """
     began, first = time.perf_counter(), Timing(known)
     bench.attempt(first, first, 1)
+    bench.copies.clear()  # all candidates begin with the same weights
+    spent_s = time.perf_counter() - began
     if first.out is None and num_steps * first.step_s < SHORT_S:
-        return Choice(known, "default", spent_s=time.perf_counter() - began)
-    return measured(bench, num_steps, known)
+        return Choice(known, "default", spent_s=spent_s)
+    choice = measured(bench, num_steps, known)
+    return replace(choice, spent_s=choice.spent_s + spent_s)
 
 
 def default_plan(training: Training) -> Plan:
@@ -190,12 +194,22 @@ def candidates(training: Training, known: Plan) -> list[Plan]:
 
 
 def variants(bench: Bench, best: Plan) -> list[Plan]:
-    """Return what else is worth timing of the best plan: on a CPU fewer threads, on a CUDA device its passes as graphs."""
-    if bench.training.device.type == "cpu":
+    """Return what else is worth timing of the best plan: fewer threads on a CPU, CUDA graphs, rows on disk not read ahead.
+
+    Rows are read ahead in any case where memory does not hold the file: the steps that are timed would not show it.
+    """
+    where, rows, found = bench.training.device.type, bench.training.train.inputs, []
+    if where == "cpu":
         have = torch.get_num_threads()
-        return [replace(best, threads=threads) for threads in sorted({1, have // 2} - {0, have}, reverse=True)]
-    in_pieces = best.micro_batch is not None or best.checkpointing or bench.gradient is not plain
-    return [replace(best, graphs=True)] if bench.training.device.type == "cuda" and not in_pieces else []
+        found += [replace(best, threads=threads) for threads in sorted({1, have // 2} - {0, have}, reverse=True)]
+    elif where == "cuda" and best.micro_batch is None and not best.checkpointing and bench.gradient is plain:
+        found += [replace(best, graphs=True)]
+    if isinstance(rows, Mapped) and rows.lines.nbytes < HELD_SHARE * free_memory():
+        found += [replace(best, prefetch=False)]
+    return found
+
+
+HELD_SHARE = 0.5  # of the free memory: so large a file the system holds
 
 
 def measured(bench: Bench, num_steps: int, known: Plan, *, even_if_short: bool = False) -> Choice:
@@ -263,8 +277,9 @@ class Bench:
         if timing.plan not in self.copies:
             self.copies[timing.plan] = self._copy(timing.plan)
         t = self.copies[timing.plan]
-        with Threads(timing.plan.threads):
-            made = [self._step(t, rows) for rows in islice(cycle(self.batches), steps or self.steps)]
+        batches = list(islice(cycle(self.batches), steps or self.steps))
+        with Threads(timing.plan.threads), reading_ahead(t.train.inputs, batches if timing.plan.prefetch else ()):
+            made = [self._step(t, rows) for rows in batches]
         timing.seconds += [seconds for seconds, _ in made[1:] or made]
         timing.losses = timing.losses or [loss for _, loss in made[:CHECKED]]
 

@@ -44,15 +44,17 @@ def _told(gradient: GradientFunction) -> str:
     return getattr(gradient, "__qualname__", None) or repr(gradient)
 
 
-def recall(key: str | None) -> Plan | None:
-    """Return the plan kept under a key, or None: a file that cannot be read is as none."""
+def recall(key: str | None, num_steps: int) -> Plan | None:
+    """Return the plan kept under a key, or None: a file that cannot be read is as none, as is compiling for fewer steps."""
     try:
-        return as_plan(json.loads((_folder() / f"{key}.json").read_text())["plan"])
+        kept = json.loads((_folder() / f"{key}.json").read_text())
+        plan, steps = as_plan(kept["plan"]), int(kept["num_steps"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError, InputError):
         return None
+    return None if plan is not None and plan.compile and num_steps < steps else plan
 
 
-def keep(key: str | None, choice: dict[str, Any]) -> None:
+def keep(key: str | None, choice: dict[str, Any], num_steps: int) -> None:
     """Keep a choice under its key, all at once; where nothing can be written, or there is no key, nothing is kept."""
     if key is None:
         return
@@ -61,7 +63,7 @@ def keep(key: str | None, choice: dict[str, Any]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=folder, suffix=".part", delete=False) as file:
             try:
-                json.dump(jsonable(choice | {"torch": torch.__version__}), file, indent=1)
+                json.dump(jsonable(choice | {"torch": torch.__version__, "num_steps": num_steps}), file, indent=1)
                 file.close()
                 os.replace(file.name, folder / f"{key}.json")
             except OSError:  # a full disk

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
 from typing import Any
 
 import torch
@@ -46,11 +47,14 @@ class Tf32:
 
 
 class KeptMemory:
-    """`with kept:` what a step on a CPU frees stays with the process for the next step; afterwards it goes back to the system.
+    """`with kept:` what a step on a CPU frees stays with the process for the next step; afterwards what is free goes back.
 
     glibc hands free memory at the end of its heap back, and has large pieces mapped anew each time. Either way the system makes
     and zeroes every page again when it is first touched: in a step of a transformer (4 x 128, 32 rows of 128) 11,000 pages, a
-    tenth of the step. Where there is no glibc nothing is done. Blocks may overlap; the last one to end gives back.
+    tenth of the step. Pieces of 32 MiB and more are mapped anew all the same: glibc allows no more. Afterwards its two
+    thresholds stay where glibc itself brings them in time, and no longer move. Where there is no glibc, or its thresholds are
+    set from outside (`MALLOC_TRIM_THRESHOLD_`, `GLIBC_TUNABLES`), nothing is done. Blocks may overlap; the last one to end
+    gives back.
 
     Source: mallopt(3), malloc_trim(3) of the Linux manual pages, https://man7.org/linux/man-pages/man3/mallopt.3.html
     """
@@ -75,6 +79,7 @@ class KeptMemory:
 
 
 TRIM_THRESHOLD, MAPPED_FROM = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
+SET_OUTSIDE = {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_", "MALLOC_MMAP_MAX_"}
 KEPT, MOST_MAPPED_FROM = 2**31 - 1, 2**25  # bytes; the most that glibc allows
 
 
@@ -84,4 +89,5 @@ def _glibc() -> ctypes.CDLL | None:
         library = ctypes.CDLL(None)
     except (OSError, TypeError):  # Windows
         return None
-    return library if hasattr(library, "gnu_get_libc_version") else None
+    theirs = SET_OUTSIDE & set(os.environ) or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "")
+    return library if hasattr(library, "gnu_get_libc_version") and not theirs else None

@@ -20,13 +20,13 @@ from ..data.parts import Part
 from ..defaults import default_recipe
 from ..errors import InputError, blaming, check_seed
 from ..forms import PADDED, Form
-from ..gradient import ROUNDED, GradientFunction, LossScaler, StepContext, StepResult
+from ..gradient import ROUNDED, GradientFunction, LossScaler, StepContext, StepResult, plain
 from ..machine import wait_for
 from ..models import ModelSpec
 from ..models.checkpoints import can_be_checkpointed
 from ..models.cost import Cost, cost_of, example
-from ..models.graphs import Graphed, is_listened_to
-from ..models.modes import as_in_evaluation
+from ..models.graphs import Graphed
+from ..models.modes import as_in_evaluation, is_listened_to
 from ..objectives import LossFunction, Objective, OwnObjective, as_objective, default_objective
 from ..optimizer import Optimizer
 from ..plans import AS_IT_STANDS, BFLOAT16, FLOAT16, Plan
@@ -120,13 +120,25 @@ class Training:
     def context(self, inputs: Tensor, targets: Tensor) -> StepContext:
         """Return what a gradient function is given for a batch."""
         return StepContext(
-            self.network or self.model, self.parameters, self.objective, self.loss, inputs, targets,  # type: ignore[arg-type]
-            self.plan.precision, self.plan.micro_batch, self.weigh, self.dense, self.by_products, self.plan.checkpointing,
-            self.scaler,
-        )  # fmt: skip
+            model=self.model if self.network is None else self.network,  # type: ignore[arg-type]
+            parameters=self.parameters,
+            objective=self.objective,
+            loss=self.loss,
+            inputs=inputs,
+            targets=targets,
+            precision=self.plan.precision,
+            micro_batch=self.plan.micro_batch,
+            weigh=self.weigh,
+            dense=self.dense,
+            by_products=self.by_products,
+            checkpointing=self.plan.checkpointing,
+            scaler=self.scaler,
+        )
 
     def step(self, gradient: GradientFunction, inputs: Tensor, targets: Tensor) -> StepResult:
         """Find the gradient of a batch, and make one update."""
+        if self.plan.graphs and gradient is not plain:
+            raise InputError("CUDA graphs replay one pass a step, and no other gradient function; take a plan without graphs")
         result = gradient(self.context(inputs, targets))
         self.update()
         return result
@@ -137,27 +149,31 @@ class Training:
             self.optimizer.step()
         else:
             self.scaler.update_with(self.optimizer)
-            self.waits += 1
 
     def follow(self, plan: Plan) -> None:
-        """Have the training carried out as a plan says from now on."""
+        """Have the training carried out as a plan says from now on; one that cannot be followed changes nothing."""
+        self._check(plan)
+        if plan.channels_last != self.plan.channels_last:
+            layout = torch.channels_last if plan.channels_last else torch.contiguous_format
+            self.model.to(memory_format=layout)  # pyright: ignore[reportCallIssue]
         self.plan = plan
-        if plan.channels_last:
-            self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.network = torch.compile(self.model) if plan.compile else Graphed(self.model) if plan.graphs else None
+        self.scaler = LossScaler(self.device.type) if plan.precision == FLOAT16 else None
+        self.dense = None
+        half = plan.precision in ROUNDED
+        by_autograd = plan.compile or plan.graphs or plan.checkpointing or plan.precision == FLOAT16
+        if plan.written_out and not by_autograd and (not half or self.device.type == "cpu"):
+            with RandomStream(self.seed, self.device), as_in_evaluation(self.model):
+                rows = self.train.take(self.first_rows)[0]
+                self.dense = dense_end(self.model, rows, self.objective, self.loss, half=half)
+
+    def _check(self, plan: Plan) -> None:
+        """Raise where this training cannot be carried out as a plan says."""
         if plan.checkpointing and not can_be_checkpointed(self.model):
             raise InputError(f"checkpointing needs blocks in an nn.Sequential or nn.ModuleList, which {_called(self)} lacks")
         if plan.graphs and (self.device.type != "cuda" or is_listened_to(self.model)):
             why = "modules without hooks" if self.device.type == "cuda" else f"a CUDA device (this is a {self.device.type})"
             raise InputError(f"CUDA graphs need {why}; take a plan without graphs")
-        self.network = torch.compile(self.model) if plan.compile else Graphed(self.model) if plan.graphs else None
-        self.scaler = LossScaler(self.device.type) if plan.precision == FLOAT16 else None
-        self.dense = None
-        half = plan.precision in ROUNDED
-        as_written = plan.compile or plan.graphs or plan.checkpointing or plan.precision == FLOAT16
-        if plan.written_out and not as_written and (not half or self.device.type == "cpu"):
-            with RandomStream(self.seed, self.device), as_in_evaluation(self.model):
-                rows = self.train.take(self.first_rows)[0]
-                self.dense = dense_end(self.model, rows, self.objective, self.loss, half=half)
 
     def settle(self) -> None:
         """Wait until the device has done what it was asked to, and count that as training; then nothing is being done."""
