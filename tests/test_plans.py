@@ -418,6 +418,12 @@ def test_what_is_kept_is_taken_as_far_as_it_suits_another_training(monkeypatch: 
     monkeypatch.setattr(pilot, "default_plan", lambda _: Plan(micro_batch=8))
     choice = pilot.choose(t, None, 10, plain)
     assert (choice.plan, choice.source) == (Plan("bfloat16", micro_batch=8), "measured before")
+    for kept, known, expected in (
+        (Plan(compile=True), Plan(checkpointing=True), Plan(checkpointing=True)),
+        (Plan(compile=True), Plan(micro_batch=8), Plan(micro_batch=8, compile=True)),
+        (Plan(graphs=True), Plan(micro_batch=8), Plan(micro_batch=8)),
+    ):
+        assert pilot._within(known, kept) == expected
 
 
 @pytest.fixture

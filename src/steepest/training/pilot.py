@@ -104,7 +104,7 @@ def choose(training: Training, plan: Plan | None, num_steps: int, gradient: Grad
         return Choice(known, "default")
     key = key_of(training, gradient)
     if (before := recall(key, num_steps)) is not None:
-        return Choice(replace(before, micro_batch=known.micro_batch, checkpointing=known.checkpointing), "measured before")
+        return Choice(_within(known, before), "measured before")
     training.clock.to("pilot")
     try:
         choice = _looked_at(Bench(training, gradient), num_steps, known)
@@ -114,6 +114,14 @@ def choose(training: Training, plan: Plan | None, num_steps: int, gradient: Grad
     if choice.source == "measured":
         keep(key, choice.to_dict(), num_steps)
     return choice
+
+
+def _within(known: Plan, kept: Plan) -> Plan:
+    """Return a plan kept from another time with what fits into memory now; what does not go with that is left out."""
+    in_pieces = known.micro_batch is not None or known.checkpointing
+    compiles, graphs = kept.compile and not known.checkpointing, kept.graphs and not in_pieces
+    fits = {"micro_batch": known.micro_batch, "checkpointing": known.checkpointing}
+    return replace(kept, **fits, compile=compiles, graphs=graphs)
 
 
 def _looked_at(bench: Bench, num_steps: int, known: Plan) -> Choice:
