@@ -22,7 +22,8 @@ from benchmarks.peers.measuring import RIVALS_FOLDER
 from benchmarks.peers.works import WORKS, Work, at_hand
 from steepest.gradient import plain
 from steepest.plans import Plan
-from steepest.training.pilot import SHORT_S, Bench, Timing, candidates, default_plan, measured, variants
+from steepest.training.known import default_plan
+from steepest.training.pilot import SHORT_S, Bench, Timing, candidates, measured, variants
 from steepest.training.setup import Training
 from steepest.training.setup import prepare as prepare_training
 

@@ -41,7 +41,7 @@ def test_gradients_are_those_of_autograd(name: str, train: bool) -> None:
     torch.manual_seed(0)
     net = nn.Sequential(*NETWORKS[name]).train(train)
     x, targets = torch.randn(20, 12), torch.randint(0, 3, (20,))
-    dense = dense_end(net, x[:2], *LOSS)
+    dense = dense_end(net, (x[:2], torch.zeros(2, dtype=torch.int64)), *LOSS)
     assert dense is not None
     assert dense.free
     for _ in range(2):  # the second time into the memory of the first
@@ -78,7 +78,7 @@ def rectified(rows: int = 40) -> tuple[nn.Sequential, Tensor, Tensor]:
 def test_batches_of_any_size_in_c_and_without(on: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     in_c(monkeypatch, on)
     net, x, targets = rectified()
-    dense = dense_end(net, x[:2], *LOSS)
+    dense = dense_end(net, (x[:2], torch.zeros(2, dtype=torch.int64)), *LOSS)
     assert dense is not None
     assert (dense.in_c is not None) == on
     for rows in (40, 7, 1, 40):
@@ -99,7 +99,7 @@ def test_batches_of_any_size_in_c_and_without(on: bool, monkeypatch: pytest.Monk
 def test_a_copy_in_c_has_memory_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     in_c(monkeypatch, True)
     net, x, targets = rectified()
-    dense = dense_end(net, x[:2], *LOSS)
+    dense = dense_end(net, (x[:2], torch.zeros(2, dtype=torch.int64)), *LOSS)
     assert dense is not None
     outputs = dense.outputs(x)
     twin = copy.deepcopy(dense)
@@ -116,7 +116,7 @@ def test_nan_goes_through_in_c(monkeypatch: pytest.MonkeyPatch) -> None:
     in_c(monkeypatch, True)
     net, x, _ = rectified()
     x[3, 4] = torch.nan
-    dense = dense_end(net, x[:2], *LOSS)
+    dense = dense_end(net, (x[:2], torch.zeros(2, dtype=torch.int64)), *LOSS)
     assert dense is not None
     outputs = dense.outputs(x)
     assert outputs.isnan().any(dim=1).tolist() == [i == 3 for i in range(40)]
@@ -127,7 +127,7 @@ def test_nan_goes_through_in_c(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_rows_of_another_width_are_not_read_in_c(monkeypatch: pytest.MonkeyPatch) -> None:
     in_c(monkeypatch, True)
     net, x, _ = rectified()
-    dense = dense_end(net, x[:2], *LOSS)
+    dense = dense_end(net, (x[:2], torch.zeros(2, dtype=torch.int64)), *LOSS)
     assert dense is not None
     assert dense.in_c is not None
     for other in (torch.randn(4, 11), torch.randn(4, 3, 12), torch.randn(0, 12), x.double(), torch.randn(12, 4).t()):
@@ -168,7 +168,7 @@ def test_in_bfloat16_only_large_products_are_rounded() -> None:
     x, back = torch.randn(64, wide), torch.randn(64, 3) / 64
     found = {}
     for half in (False, True):
-        dense = dense_end(net, x[:2], *LOSS, half=half)
+        dense = dense_end(net, (x[:2], torch.zeros(2, dtype=torch.int64)), *LOSS, half=half)
         assert dense is not None
         outputs = dense.outputs(x)
         assert dense.rounds(64) == half
@@ -187,8 +187,8 @@ def test_in_bfloat16_only_large_products_are_rounded() -> None:
 
 def test_in_bfloat16_what_learns_before_is_left_to_autocast() -> None:
     net = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 3))
-    assert dense_end(net, torch.randn(2, 1, 8, 8), *LOSS) is not None
-    assert dense_end(net, torch.randn(2, 1, 8, 8), *LOSS, half=True) is None
+    assert dense_end(net, (torch.randn(2, 1, 8, 8), torch.zeros(2, dtype=torch.int64)), *LOSS) is not None
+    assert dense_end(net, (torch.randn(2, 1, 8, 8), torch.zeros(2, dtype=torch.int64)), *LOSS, half=True) is None
 
 
 @pytest.mark.parametrize(
@@ -240,12 +240,12 @@ def test_other_networks_are_left_to_autograd(net: nn.Module) -> None:
 
 
 def test_rows_of_steps_are_left_to_autograd() -> None:
-    assert dense_end(nn.Sequential(nn.Linear(12, 3)), torch.randn(2, 5, 12), *LOSS) is None
+    assert dense_end(nn.Sequential(nn.Linear(12, 3)), (torch.randn(2, 5, 12), torch.zeros(2, dtype=torch.int64)), *LOSS) is None
 
 
 def test_another_loss_is_not_served() -> None:
     net = nn.Sequential(nn.Linear(12, 8), nn.ReLU(), nn.Linear(8, 3))
-    dense = dense_end(net, torch.randn(2, 12), *LOSS)
+    dense = dense_end(net, (torch.randn(2, 12), torch.zeros(2, dtype=torch.int64)), *LOSS)
     assert dense is not None
     assert dense.serves(net, *LOSS)
     assert not dense.serves(net, LOSS[0], nn.functional.multi_margin_loss)
@@ -254,7 +254,7 @@ def test_another_loss_is_not_served() -> None:
 
 def test_who_listens_or_freezes_is_heard() -> None:
     net = nn.Sequential(nn.Linear(12, 8), nn.ReLU(), nn.Linear(8, 3))
-    dense = dense_end(net, torch.randn(2, 12), *LOSS)
+    dense = dense_end(net, (torch.randn(2, 12), torch.zeros(2, dtype=torch.int64)), *LOSS)
     assert dense is not None
     handle = net[1].register_forward_hook(lambda *_: None)
     assert not dense.free

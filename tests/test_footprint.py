@@ -21,7 +21,8 @@ from steepest.errors import InputError
 from steepest.models.checkpoints import blocks, can_be_checkpointed, checkpointed, segments
 from steepest.plans import Plan
 from steepest.training import footprint
-from steepest.training.pilot import candidates, default_plan
+from steepest.training.known import default_plan
+from steepest.training.pilot import candidates
 from steepest.training.settings import KeptMemory
 from steepest.training.setup import Training, prepare
 

@@ -21,7 +21,7 @@ from steepest.models import products
 from steepest.models.graphs import Graphed
 from steepest.models.products import attention
 from steepest.plans import Plan, as_plan
-from steepest.training import pilot, remembered
+from steepest.training import known, pilot, remembered
 from steepest.training.settings import Tf32
 from steepest.training.setup import Training, prepare
 
@@ -353,9 +353,9 @@ def test_a_piece_in_which_nothing_counts_adds_nothing() -> None:
 def test_a_small_network_of_convolutions_is_done_by_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     t = training()  # whose last layer may be one in C
-    assert 1e5 < pilot.flops_of(t) < pilot.ALONE_FLOPS
-    monkeypatch.setattr(pilot, "ALONE_FLOPS_IN_C", 1.0)
-    assert pilot.default_plan(t).threads == 1
+    assert 1e5 < known.flops_of(t) < known.ALONE_FLOPS
+    monkeypatch.setattr(known, "ALONE_FLOPS_IN_C", 1.0)
+    assert known.default_plan(t).threads == 1
 
 
 def test_a_short_training_is_not_measured() -> None:
@@ -367,7 +367,7 @@ def test_a_short_training_is_not_measured() -> None:
 
 
 def test_one_step_tells_a_short_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pilot, "SLOW_FLOPS", 1.0)
+    monkeypatch.setattr(known, "SLOW_FLOPS", 1.0)
     t = training()
     before = {name: value.clone() for name, value in t.model.state_dict().items()}
     choice = pilot.choose(t, None, 10, plain)
@@ -381,7 +381,7 @@ def test_one_step_tells_a_short_training(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.usefixtures("long")
 def test_what_is_known_is_measured_where_its_first_step_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pilot, "SHORT_S", 60.0)
-    monkeypatch.setattr(pilot, "SLOW_FLOPS", 1.0)
+    monkeypatch.setattr(known, "SLOW_FLOPS", 1.0)
     monkeypatch.setattr(pilot, "default_plan", lambda _: Plan("float16", threads=1))
     failing = pilot.Bench.run
 
@@ -400,7 +400,7 @@ def test_what_is_known_is_measured_where_its_first_step_fails(monkeypatch: pytes
 def test_all_candidates_begin_with_the_same_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pilot, "candidates", lambda *_: [Plan(), Plan(channels_last=True)])
     monkeypatch.setattr(pilot, "default_plan", lambda _: Plan(channels_last=True))
-    monkeypatch.setattr(pilot, "SLOW_FLOPS", 1.0)
+    monkeypatch.setattr(known, "SLOW_FLOPS", 1.0)
     choice = pilot.choose(training(), None, 1000, plain)
     first, second = choice.timings[:2]
     assert first.losses[0] == pytest.approx(second.losses[0], rel=1e-5)
@@ -418,12 +418,12 @@ def test_what_is_kept_is_taken_as_far_as_it_suits_another_training(monkeypatch: 
     monkeypatch.setattr(pilot, "default_plan", lambda _: Plan(micro_batch=8))
     choice = pilot.choose(t, None, 10, plain)
     assert (choice.plan, choice.source) == (Plan("bfloat16", micro_batch=8), "measured before")
-    for kept, known, expected in (
+    for kept, suited, expected in (
         (Plan(compile=True), Plan(checkpointing=True), Plan(checkpointing=True)),
         (Plan(compile=True), Plan(micro_batch=8), Plan(micro_batch=8, compile=True)),
         (Plan(graphs=True), Plan(micro_batch=8), Plan(micro_batch=8)),
     ):
-        assert pilot._within(known, kept) == expected
+        assert pilot._within(suited, kept) == expected
 
 
 @pytest.fixture
@@ -658,3 +658,34 @@ def test_plans_are_kept_by_what_gradients_are_called() -> None:
     assert nameless is None
     remembered.keep(nameless, {"plan": "Plan(threads=1)"}, 10)
     assert remembered.recall(nameless, 10) is None
+
+
+def test_no_candidate_is_timed_twice() -> None:
+    found = steepest.doctor("iris", "adamw(0.01)")
+    assert found.choice is not None
+    plans = [timing.plan for timing in found.choice.timings]
+    assert len(plans) == len(set(plans))
+    assert not any("where float32 has" in (timing.out or "") for timing in found.choice.timings)
+
+
+def test_products_are_rounded_only_where_that_gains_over_float32_at_any_number_of_threads() -> None:
+    def timed(plan: Plan, step_s: float) -> pilot.Timing:
+        return pilot.Timing(plan, [step_s])
+
+    first, half = timed(Plan(), 1.0), timed(Plan(precision="bfloat16"), 0.8)
+    alone, half_alone = timed(Plan(threads=1), 0.105), timed(Plan(precision="bfloat16", threads=1), 0.1)
+    assert pilot._best([first, half], first) is half
+    assert pilot._best([half, alone, half_alone], half) is alone
+    half_alone.seconds = [0.09]
+    assert pilot._best([half, alone, half_alone], half) is half_alone
+
+
+def test_a_function_that_returns_a_step_is_called_for_it() -> None:
+    net, x = torch.nn.Linear(64, 64), torch.ones(256, 64)
+
+    def step() -> None:
+        net(x).square().mean().backward()
+
+    found = steepest.doctor(lambda: step)
+    assert found.step_ms is not None
+    assert found.step_ms["backward"] > 0

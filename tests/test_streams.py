@@ -99,6 +99,12 @@ def test_a_regression_and_images() -> None:
     assert fit(data, max_steps=3).status == "finished"
 
 
+def test_a_plan_without_prefetch_reads_the_stream_all_the_same() -> None:
+    data = steepest.stream(points, rows=1000, held_out=300, fitted_on=200)
+    digests = {fit(data, plan=steepest.Plan(prefetch=prefetch)).facts["weights_sha256"] for prefetch in (True, False)}
+    assert len(digests) == 1
+
+
 def test_what_cannot_be_done_with_a_stream_is_told() -> None:
     data = steepest.stream(points, rows=100, held_out=20, fitted_on=50)
     with pytest.raises(steepest.InputError, match="is a stream: its rows cannot be dealt out anew, nor into folds"):

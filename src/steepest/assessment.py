@@ -160,6 +160,7 @@ def cross_validate(
     device: Any = None,
     lanes: bool = True,
     progress: bool | None = None,
+    lines: bool = False,
 ) -> CrossValidation:
     """Train on all folds but one and measure on that one, for each in turn.
 
@@ -176,6 +177,7 @@ def cross_validate(
         lanes: train the folds as one batched computation (`docs/lanes.md`), where that is measured to be faster; with False,
             the same seed gives the same numbers bit for bit.
         progress: show a bar; None: where somebody watches.
+        lines: where nobody does, say every ten seconds how far it is.
 
     >>> cross_validate("iris", folds=3).mean["accuracy"] > 0.8
     True
@@ -192,7 +194,7 @@ def cross_validate(
     if job.data.in_time:
         raise InputError(f"{job.name}: its parts follow each other in time, which folds would undo; evaluate on its test part")
     dealt = make_folds(rows, _of(codes, rows), folds, seed, _of(groups, rows))
-    with Progress(folds, f"cross-validate {job.name}", progress) as bar:
+    with Progress(folds, f"cross-validate {job.name}", progress, lines=lines) as bar:
 
         def make(i: int) -> Fold:
             return _fold(job, recipe, np.setdiff1d(rows, dealt[i]), dealt[i], seed)

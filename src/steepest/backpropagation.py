@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from .kernels import DenseInC, cross_entropy
-from .models.modes import HOOKS
+from .models.modes import Listeners
 from .objectives import CrossEntropy, LossFunction, Objective
 
 BACK = torch.ops.aten
@@ -56,12 +56,13 @@ class Dense:
             type(layer) is not nn.Flatten or layer.start_dim != 1 or layer.end_dim != -1 for layer in self.before
         )
         self.in_c = _in_c(self.layers)
-        self._listened = [getattr(layer, name) for layer in (self.model, *self.layers) for name in HOOKS]
+        skipped = () if self._begins else self.before
+        self._listened = Listeners((self.model, *skipped, *self.layers), self._weights)
 
     @property
     def free(self) -> bool:
         """Whether nobody listens to the layers, and all of them learn: only then they need not be called."""
-        return not any(self._listened) and all(p.requires_grad for p in self._weights)
+        return not self._listened and all(p.requires_grad for p in self._weights)
 
     def rounds(self, rows: int) -> bool:
         """Whether a product of so many rows is computed in bfloat16."""
@@ -107,10 +108,13 @@ class Dense:
         self.saved = []
 
 
-def dense_end(model: nn.Module, rows: Tensor, objective: Objective, loss: LossFunction, *, half: bool = False) -> Dense | None:
+def dense_end(
+    model: nn.Module, rows: tuple[Tensor, Tensor], objective: Objective, loss: LossFunction, *, half: bool = False
+) -> Dense | None:
     """Return the dense layers that a network ends in, or None where they are not torch's own, plain ones in float32.
 
-    `rows` are tried out: what comes before these layers must give lines of numbers (a norm counts them, if it is in training).
+    `rows`, inputs and targets, are tried out: what comes before these layers must give lines of numbers (a norm counts them, if
+    it is in training), and the loss must know nothing of the network but its outputs.
     With `half`, large products are rounded; then a network that learns before these layers is left to torch's autocast.
     """
     if type(model) is not nn.Sequential or not len(model) or type(model[-1]) is not nn.Linear or not _plain(model[-1]):
@@ -129,10 +133,18 @@ def dense_end(model: nn.Module, rows: Tensor, objective: Objective, loss: LossFu
     if half and any(True for _ in before.parameters()):
         return None
     with torch.no_grad():
-        start = before(rows)
-    if start.ndim != LINES or start.dtype != torch.float32:
+        start = before(rows[0])
+    if start.ndim != LINES or start.dtype != torch.float32 or _knows_more(loss, model, rows):
         return None
     return Dense(model, before, tuple(layers[first:]), objective, loss, half)
+
+
+def _knows_more(loss: LossFunction, model: nn.Module, rows: tuple[Tensor, Tensor]) -> bool:
+    """Return whether a loss has a gradient by more than the outputs it is given: weights that it penalises itself, say."""
+    with torch.no_grad():
+        outputs = model(rows[0])
+    with torch.enable_grad():
+        return loss(outputs, rows[1]).requires_grad
 
 
 LINES = 2  # dimensions of lines of numbers: rows, features

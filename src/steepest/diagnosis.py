@@ -20,8 +20,9 @@ from .machine import Ceilings, ceilings, cpu_flags, has_bfloat16, memory_bytes, 
 from .plans import FLOAT32, TF32, Plan
 from .recipes import as_recipe
 from .tasks import Task, called, task
+from .training.known import default_plan, flops_of
 from .training.loop import StepEvent, steps
-from .training.pilot import WORTH, Bench, Choice, default_plan, flops_of, measured
+from .training.pilot import WORTH, Bench, Choice, measured
 from .training.randomness import RandomStream
 from .training.settings import KeptMemory, Tf32, Threads
 from .training.setup import Training, choose_device, prepare
@@ -110,7 +111,8 @@ def doctor(subject: Any = None, recipe: Any = None, *, seed: int = 0, device: An
 
     Args:
         subject: a Task or anything `steepest.task` takes; a function without arguments that makes one training step of your
-            own; `"file.py:function"`, which returns one of both; None: the machine alone.
+            own (dozens are made, and what it trains is trained), or returns such a function; `"file.py:function"`, which
+            returns a task or a step; None: the machine alone.
         recipe: how to learn, as `fit` takes it.
         seed: of weights and batches.
         device: where; None: CUDA when there is one.
@@ -226,7 +228,14 @@ def _forward(context: StepContext) -> Callable[[], Any]:
 
 
 def _of_step(machine: Machine, step: Callable[[], Any], device: torch.device) -> Diagnosis:
-    """Time a step of the caller's own as it is, with one thread and under autocast; the profiler says where its time goes."""
+    """Time a step of the caller's own as it is, with one thread and under autocast; the profiler says where its time goes.
+
+    A function that returns such a step is called for it.
+    """
+    with blaming("your step"):
+        made = step()
+    if callable(made) and not isinstance(made, torch.nn.Module):
+        step = made
     ways: dict[str, Plan] = {AS_IT_IS: Plan()}
     if device.type == "cpu" and torch.get_num_threads() > 1:
         ways["torch.set_num_threads(1)"] = Plan(threads=1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -90,11 +90,22 @@ class StepResult:
 
     loss: Tensor
     weight: int
-    outputs: Tensor | None = None
+    outputs: Tensor | None = field(default=None, repr=False)
 
 
 ROUNDED = {BFLOAT16: torch.bfloat16, FLOAT16: torch.float16}  # precisions that are torch's autocast
 GradientFunction = Callable[[StepContext], StepResult]
+
+
+def check_result(result: Any) -> None:
+    """Raise unless a gradient function gave back what the loop needs."""
+    if not isinstance(result, StepResult):
+        raise InputError(f"a gradient function returns a StepResult(loss, weight) (got {type(result).__name__})")
+    if not isinstance(result.loss, Tensor) or result.loss.ndim or not result.weight > 0:
+        what = f"shape {tuple(result.loss.shape)}" if isinstance(result.loss, Tensor) else type(result.loss).__name__
+        raise InputError(
+            f"a StepResult holds the mean loss, one number as a tensor, and rows > 0 (got {what}, {result.weight})"
+        )
 
 
 def plain(context: StepContext) -> StepResult:

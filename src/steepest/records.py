@@ -33,6 +33,8 @@ RECORD = "record.jsonl"
 
 def home_folder(home: str | Path | None = None) -> Path:
     """Return the folder of the records: `home`, else `STEEPEST_HOME`, else `./.steepest`."""
+    if home is not None and not isinstance(home, str | os.PathLike):
+        raise InputError(f"home is the name of a folder (got {home!r})")
     return Path(home or os.environ.get("STEEPEST_HOME") or ".steepest")
 
 

@@ -163,6 +163,8 @@ def check_source(source: str) -> None:
     if bare and len(source) <= MAX_PATH and "\0" not in source and not path.exists():
         raise InputError(f"{unknown('task', source, (*BUILTINS, *DOWNLOADS))}; nor is it a file")
     check_path(path)
+    if path.suffix == ".py" and ".py:" not in source:
+        raise InputError(f"{source} is a file of Python; name the function in it that returns a Task: {source}:function")
 
 
 def check_path(path: Path, missing: str = "no such file") -> None:

@@ -105,11 +105,11 @@ class StreamPart(Part):
         return replace(self, flow=None)
 
     @contextmanager
-    def read_ahead(self, seed: int, batch: int) -> Iterator[None]:
+    def read_ahead(self, seed: int, batch: int, *, prefetch: bool = True) -> Iterator[None]:
         """While this is open, batches come from the beginning of the stream; nothing is read ahead, because whatever a stream
         draws at random is to be drawn at its step.
         """
-        del seed, batch
+        del seed, batch, prefetch
         self.flow = self.feed.pairs()
         try:
             yield

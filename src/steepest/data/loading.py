@@ -109,7 +109,7 @@ def from_dataset(
     if isinstance(dataset, str | tuple | list | dict | np.ndarray) or hasattr(dataset, "detach"):
         raise InputError(
             f"expected a map-style Dataset of (input, label) pairs (got a {type(dataset).__name__}); arrays are brought with "
-            "their labels: steepest.arrays(X, y)"
+            "their labels: steepest.arrays(X, y); data with a name, and a network of your own: steepest.task(name, model=net)"
         )
     if hasattr(dataset, "tensors") and len(dataset.tensors) == 2:
         X, y = dataset.tensors

@@ -114,8 +114,8 @@ def _shaped(values: np.ndarray | Lines, images: bool, scaling: str, integers: bo
         return Images(channels_first(values))
     if isinstance(values, Lines) and (values.ndim <= 2 and scaling != "none"):
         raise InputError(
-            f"a table of {values.nbytes:,} bytes does not fit into memory, where tables are scaled; scale its columns yourself "
-            "and give scaling='none', or fewer rows"
+            f"a table of {values.nbytes:,} bytes is to stay on disk, and tables are scaled in memory; scale its columns "
+            "yourself and give scaling='none', or on_disk=False where it fits"
         )
     if isinstance(values, np.ndarray) and values.ndim <= 2 and scaling != "none":
         return number_table(values.reshape(len(values), -1))

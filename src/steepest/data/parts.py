@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -39,9 +39,9 @@ class Part:
             yield self.take(order[begin:end])
 
     @contextmanager
-    def read_ahead(self, seed: int, batch: int) -> Iterator[None]:
-        """While this is open, the batches of a training from its beginning on are read before they are asked for."""
-        with reading_ahead(self.inputs, batch_rows(len(self), batch, seed)):
+    def read_ahead(self, seed: int, batch: int, *, prefetch: bool = True) -> Iterator[None]:
+        """While this is open, a training asks for its batches, from the first on; with `prefetch` they are read before that."""
+        with reading_ahead(self.inputs, batch_rows(len(self), batch, seed)) if prefetch else nullcontext():
             yield
 
     def in_order(self, batch: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -174,7 +174,7 @@ class DenseInC:
         """Return these layers in C, or None where that cannot be."""
         weights = [tensor for weight, bias, _ in layers for tensor in (weight, bias)]
         fit = all(w.dtype == torch.float32 and w.device.type == "cpu" and w.is_contiguous() for w in weights)
-        return cls(layers) if fit and max(w.numel() for w in weights) <= MOST and _library() is not None else None
+        return cls(layers) if fit and all(0 < w.numel() <= MOST for w in weights) and _library() is not None else None
 
     def takes(self, x: Tensor) -> bool:
         """Return whether these inputs, shape (rows, inputs), can be read as they lie, and the weights too."""

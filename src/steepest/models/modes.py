@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from torch import nn
+from torch import Tensor, nn
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
+GLOBAL_HOOKS = ("_global_forward_hooks", "_global_forward_pre_hooks", "_global_backward_hooks", "_global_backward_pre_hooks")
+OF_TENSORS = ("_backward_hooks", "_post_accumulate_grad_hooks")
+
+
+class Listeners:
+    """Who listens to some modules and their weights: hooks of theirs or of all modules, a `forward` put in the place of the
+    class's. Asked anew at every step: a few dozen look-ups, a microsecond or two.
+    """
+
+    def __init__(self, modules: Iterable[nn.Module], weights: Iterable[Tensor]) -> None:
+        every = list(modules)
+        self._hooks = [getattr(module, name) for module in every for name in HOOKS]
+        self._hooks += [getattr(nn.modules.module, name) for name in GLOBAL_HOOKS]
+        self._insides = [module.__dict__ for module in every]
+        self._weights = list(weights)
+
+    def __bool__(self) -> bool:
+        if any(self._hooks) or any("forward" in inside for inside in self._insides):
+            return True
+        return any(getattr(p, name) for p in self._weights for name in OF_TENSORS)
+
+
 def is_listened_to(model: nn.Module) -> bool:
-    """Return whether a module of a network has hooks."""
-    return any(getattr(module, name) for module in model.modules() for name in HOOKS)
+    """Return whether a module of a network, or a weight, has hooks or another `forward` than its class."""
+    return bool(Listeners(model.modules(), model.parameters()))
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from .. import evaluation, metrics
@@ -15,7 +16,7 @@ from ..data.loading import from_dataset
 from ..data.memory import arrays
 from ..data.parts import Part
 from ..defaults import default_recipe
-from ..errors import InputError, Interrupted
+from ..errors import InputError, Interrupted, whole
 from ..forms import MEASURED
 from ..gradient import GradientFunction, plain
 from ..models.heads import LastValue
@@ -111,10 +112,13 @@ def fit(
         recipe, X = X, None
     job = as_task(subject, X, y)
     recipe = as_recipe(recipe) or default_recipe(job.data.form, job.data.size("train"), job.model)
+    if max_steps is not None:
+        whole("max_steps", max_steps, 1)
     recipe, given = named(recipe, epochs=epochs, batch=batch, patience=patience), as_plan(plan)
     if stop_at_target and (job.goal is None or not job.data.size("validation")):
         raise InputError("stop_at_target needs a target (reach=) and a validation part to see it reached")
-    training = prepare(job, recipe, seed=seed, device=device, in_place=isinstance(subject, nn.Module))
+    in_place = isinstance(subject, nn.Module)
+    training = prepare(job, recipe, seed=seed, device=device, in_place=in_place)
     if invocation.command is None:  # the command line prints them itself
         warn_of(training)
     total = min(max_steps or training.total_steps, training.total_steps)
@@ -124,7 +128,11 @@ def fit(
         loop = steps(training.task, evaluate_every=evaluate_every, max_steps=max_steps, gradient=gradient, training=training)
         follower = Follower(training, create("run", home) if record else None, stop_at_target)
         bar = Progress(total, f"fit {job.name}", progress, lines=invocation.lines)
-        return _followed(follower, loop, choice, bar, invocation)
+        try:
+            return _followed(follower, loop, choice, bar, invocation)
+        finally:
+            if in_place and training.plan.channels_last:  # the network is the caller's, and lay otherwise
+                training.model.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
 
 
 def _followed(follower: Follower, loop: Events, choice: Choice, bar: Progress, invocation: Invocation) -> Run:

@@ -13,8 +13,8 @@ from ..tasks import Task
 from .choosing import LaneChoice, Maker, choose_among
 from .fitting import fit, held_out, warn_of
 from .following import Follower
+from .known import default_plan
 from .lanes import Lanes
-from .pilot import default_plan
 from .setup import Training, prepare
 
 Fold = tuple[Task, Recipe]  # what is learned, on which rows, and how

@@ -104,6 +104,9 @@ class Lanes:
         self._stacked = Stacked([t.model for t in trainings], [t.seed for t in trainings])
         self._begin()
 
+    def __repr__(self) -> str:
+        return f"Lanes({len(self.lanes)} of {self._places} on, after {self.step} steps)"
+
     def leave(self, place: int) -> None:
         """Take a lane out; what it has learned stays in its training. One that has left already may be named again."""
         if place not in range(self._places):

@@ -6,7 +6,6 @@ A user whose loop differs copies it: it is forty lines over the same public func
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +24,7 @@ from ..recipes import Plateau, Recipe, as_recipe
 from ..rules import Rule
 from ..tasks import Task
 from ..tasks import task as as_task
-from .pilot import default_plan
+from .known import default_plan
 from .randomness import RandomStream
 from .settings import KeptMemory, Tf32, Threads
 from .setup import Training, prepare
@@ -38,7 +37,7 @@ class StepEvent:
     step: int
     epoch: int
     result: StepResult
-    training: Training
+    training: Training = field(repr=False)
 
 
 @dataclass(slots=True)
@@ -50,7 +49,7 @@ class EvaluationEvent:
     train_loss: float
     metrics: dict[str, float]
     lr_factor: float
-    training: Training
+    training: Training = field(repr=False)
 
 
 Event = StepEvent | EvaluationEvent
@@ -170,8 +169,7 @@ def watched(task: Task, metrics: Sequence[Any] | None) -> tuple[Any, ...]:
 
 def _train(t: Training, names: tuple[Any, ...], every: int, last: int, gradient: GradientFunction) -> Events:
     """Pass the events on; meanwhile rows that lie on disk are read before their step, and memory is kept from step to step."""
-    ahead = t.train.read_ahead(t.seed, t.batch) if t.plan.prefetch else nullcontext()
-    with KeptMemory(t.device), ahead:
+    with KeptMemory(t.device), t.train.read_ahead(t.seed, t.batch, prefetch=t.plan.prefetch):
         yield from _epochs(t, names, every, last, gradient)
 
 
@@ -186,7 +184,7 @@ def _epochs(t: Training, names: tuple[Any, ...], every: int, last: int, gradient
         order = epoch_order(len(part), t.seed, epoch).to(t.device)
         for begin, end in bounds:
             clock.to("train")
-            with threads, random, blaming("training"):
+            with random, threads, blaming("training"):
                 inputs, targets = t.batch_at(order[begin:end], epoch)
                 with tf32:
                     result = t.step(gradient, inputs, targets)
@@ -196,7 +194,7 @@ def _epochs(t: Training, names: tuple[Any, ...], every: int, last: int, gradient
             yield StepEvent(step, epoch, result, t)
             if step % every == 0 or step == last:
                 optimizer.eval()
-                with threads, random:
+                with random, threads:
                     evaluation_event = _evaluate(t, names, plateau, step, epoch, results)
                 yield evaluation_event
                 results = []

@@ -18,7 +18,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..backpropagation import rounds
 from ..data.archives import free_memory
 from ..data.batches import batch_bounds, epoch_order
 from ..data.gathering import Mapped, reading_ahead
@@ -27,7 +26,7 @@ from ..gradient import GradientFunction, plain
 from ..machine import has_bfloat16
 from ..optimizer import Optimizer
 from ..plans import BFLOAT16, FLOAT16, FLOAT32, TF32, Plan
-from .footprint import within_memory
+from .known import default_plan, has, longest_s, may_round
 from .randomness import RandomStream
 from .remembered import keep, key_of, recall
 from .settings import Tf32, Threads
@@ -40,10 +39,7 @@ SLOWER = 1.25  # than the best so far: out after one round
 NO_TIME = "no time was left"
 WORTH, WORTH_ROUNDING = 1.03, 1.1  # gains below which nothing is changed, and products are not rounded
 CHECKED, TOLERANCE = 3, 0.02  # steps whose losses are compared with float32's, and how far apart they may lie, relatively
-# of a step; below, two threads took 0.76 to 1.01 of one thread's speed (AMD Zen 4), above 1.0 to 1.5; and of dense layers in C
-ALONE_FLOPS, ALONE_FLOPS_IN_C = 4e8, 1e7
 COMPILE_S = 40.0  # that torch.compile takes, at most, on the networks of docs/plans.md
-SLOW_FLOPS, SLOW_STEP_S = 5e9, 2e-3  # of a core, and beside its arithmetic: what no training is slower than
 
 
 @dataclass
@@ -139,77 +135,32 @@ def _looked_at(bench: Bench, num_steps: int, known: Plan) -> Choice:
     return replace(choice, spent_s=choice.spent_s + spent_s)
 
 
-def default_plan(training: Training) -> Plan:
-    """Return the plan that suits the device, and the kind of network, without measuring.
-
-    On CPUs with units for bfloat16, networks of convolutions, recurrent layers, attention and large dense layers take it,
-    images with their channels innermost. A step of little arithmetic is done by one thread: a second one is waited for longer
-    than it helps. On GPUs that know tf32, products take it.
-    """
-    device, fits = training.device, within_memory(training)
-    if device.type == "cuda":
-        return replace(fits, precision=TF32 if torch.cuda.get_device_capability(device)[0] >= 8 else FLOAT32)
-    if device.type != "cpu":
-        return fits
-    fits = replace(fits, threads=1 if torch.get_num_threads() > 1 and _is_little(training) else None)
-    if has_bfloat16(device) and _is_heavy(training) and {p.dtype for p in training.parameters} == {torch.float32}:
-        return replace(fits, precision=BFLOAT16, channels_last=_has(training.model, nn.Conv2d))
-    return fits
-
-
-HEAVY = (nn.Conv1d, nn.Conv2d, nn.RNNBase, nn.MultiheadAttention)
-
-
-def _is_heavy(training: Training) -> bool:
-    """Return whether a network has layers whose products are known to be faster in bfloat16."""
-    layers = training.dense.layers if training.dense is not None else ()
-    return training.attends or _has(training.model, HEAVY) or any(rounds(layer, training.batch) for layer in layers)
-
-
-def _has(model: nn.Module, kinds: Any) -> bool:
-    return any(isinstance(module, kinds) for module in model.modules())
-
-
-def flops_of(training: Training) -> float:
-    """Return the floating-point operations of a step; infinite for a network of the caller's that cannot be counted."""
-    return math.inf if training.cost is None else 3.0 * training.batch * training.cost.flops_a_row
-
-
-def _is_little(training: Training) -> bool:
-    """Return whether a second thread is waited for longer than it helps."""
-    in_c = training.dense is not None and training.dense.in_c is not None and not _has(training.model, HEAVY)
-    return flops_of(training) < (ALONE_FLOPS_IN_C if in_c else ALONE_FLOPS)
-
-
-def longest_s(training: Training, num_steps: int) -> float:
-    """Return the seconds a training cannot take more of: from its arithmetic, on a slow core."""
-    return num_steps * (SLOW_STEP_S + flops_of(training) / SLOW_FLOPS)
-
-
 def candidates(training: Training, known: Plan) -> list[Plan]:
     """Return what is worth timing for a network on a device: float32 as it stands, then the most promising first.
 
     All of them put as many rows through the network at once as what is `known` does: more do not fit into memory.
     """
-    device, numbers = training.device, {p.dtype for p in training.parameters}
+    device = training.device
     rounded = [BFLOAT16] if has_bfloat16(device) else [FLOAT16] if device.type == "cuda" else []
     precisions = rounded + ([TF32] if device.type == "cuda" else [])
-    layouts = (True, False) if _has(training.model, nn.Conv2d) else (False,)
-    usable = [*precisions, FLOAT32] if numbers == {torch.float32} else [FLOAT32]
+    layouts = (True, False) if has(training.model, nn.Conv2d) else (False,)
+    usable = [*precisions, FLOAT32] if may_round(training) else [FLOAT32]
     first = Plan(micro_batch=known.micro_batch, checkpointing=known.checkpointing)
     others = (replace(first, precision=one, channels_last=layout) for one in usable for layout in layouts)
     return list(dict.fromkeys([first, known, *others]))
 
 
 def variants(bench: Bench, best: Plan) -> list[Plan]:
-    """Return what else is worth timing of the best plan: fewer threads on a CPU, CUDA graphs, rows on disk not read ahead.
+    """Return what else is worth timing of the best plan: fewer threads on a CPU, in float32 too, CUDA graphs, rows on disk not
+    read ahead.
 
     Rows are read ahead in any case where memory does not hold the file: the steps that are timed would not show it.
     """
     where, rows, found = bench.training.device.type, bench.training.train.inputs, []
     if where == "cpu":
         have = torch.get_num_threads()
-        found += [replace(best, threads=threads) for threads in sorted({1, have // 2} - {0, have}, reverse=True)]
+        fewer = sorted({1, have // 2} - {0, have}, reverse=True)
+        found += [replace(best, threads=n, precision=p) for n in fewer for p in dict.fromkeys((best.precision, FLOAT32))]
     elif where == "cuda" and best.micro_batch is None and not best.checkpointing and bench.gradient is plain:
         found += [replace(best, graphs=True)]
     if isinstance(rows, Mapped) and rows.lines.nbytes < HELD_SHARE * free_memory():
@@ -234,7 +185,8 @@ def measured(bench: Bench, num_steps: int, known: Plan, *, even_if_short: bool =
     if any(timing.plan == known and timing.out == NO_TIME for timing in timings):
         return Choice(known, "default", tuple(timings), time.perf_counter() - began, budget_s)
     best = _best(timings, timings[0])
-    others = [Timing(plan) for plan in variants(bench, best.plan)]
+    known_of = {timing.plan for timing in timings}  # their copies have been trained
+    others = [Timing(plan) for plan in variants(bench, best.plan) if plan not in known_of]
     bench.tournament([best, *others], began + budget_s)
     best = _best([best, *others], best)
     compiled = _compiled(bench, best, timings[0], num_steps)
@@ -260,13 +212,20 @@ def _compiled(bench: Bench, best: Timing, first: Timing, num_steps: int) -> list
 
 
 def _best(timings: Sequence[Timing], first: Timing) -> Timing:
-    """Return the fastest candidate that is not out, of those that gain enough over the first."""
+    """Return the fastest candidate that is not out, of those that gain enough over the first; one that rounds its products only
+    if it gains enough over those that do not.
+    """
 
     def gains(timing: Timing) -> bool:
         return first.step_s > (WORTH if timing.plan.precision == first.plan.precision else WORTH_ROUNDING) * timing.step_s
 
     found = [timing for timing in timings if timing.out is None and gains(timing)]
-    return min(found, key=lambda timing: timing.step_s, default=first)
+    best = min(found, key=lambda timing: timing.step_s, default=first)
+    exact = [timing for timing in found if timing.plan.precision == FLOAT32]
+    if best.plan.precision == FLOAT32 or not exact:
+        return best
+    fastest = min(exact, key=lambda timing: timing.step_s)
+    return best if fastest.step_s > WORTH_ROUNDING * best.step_s else fastest
 
 
 class Bench:

@@ -20,7 +20,16 @@ from ..data.parts import Part
 from ..defaults import default_recipe
 from ..errors import InputError, blaming, check_seed
 from ..forms import PADDED, Form
-from ..gradient import ROUNDED, GradientFunction, LossScaler, StepContext, StepResult, plain
+from ..gradient import (
+    ROUNDED,
+    GradientFunction,
+    LossScaler,
+    SharpnessAware,
+    StepContext,
+    StepResult,
+    check_result,
+    plain,
+)  # fmt: skip
 from ..machine import wait_for
 from ..models import ModelSpec
 from ..models.checkpoints import can_be_checkpointed
@@ -35,11 +44,12 @@ from ..recipes import Recipe
 from ..tasks import Task
 from .noticing import notes_of
 from .randomness import RandomStream
+from .trying import check_checkpointing
 
 IMAGES = 4  # dimensions of a batch of them
 
 
-@dataclass
+@dataclass(repr=False)
 class Training:
     """Everything one training holds: what `steps` works on and `Run` keeps."""
 
@@ -65,6 +75,9 @@ class Training:
     dense: Dense | None = None  # the layers at its end whose gradient is written out
     scaler: LossScaler | None = None  # of losses in float16
     waits: int = 0  # how often a device was waited for
+
+    def __repr__(self) -> str:
+        return f"Training({self.task.name}, {self.recipe!r}, seed={self.seed}, {self.device}; {_called(self)})"
 
     @property
     def first_rows(self) -> Tensor:
@@ -139,7 +152,11 @@ class Training:
         """Find the gradient of a batch, and make one update."""
         if self.plan.graphs and gradient is not plain:
             raise InputError("CUDA graphs replay one pass a step, and no other gradient function; take a plan without graphs")
-        result = gradient(self.context(inputs, targets))
+        context = self.context(inputs, targets)
+        if gradient is not plain and not isinstance(gradient, SharpnessAware):
+            context.dense = None  # which writes into the memory of the last gradient, that somebody else may keep
+        result = gradient(context)
+        check_result(result)
         self.update()
         return result
 
@@ -164,13 +181,15 @@ class Training:
         by_autograd = plan.compile or plan.graphs or plan.checkpointing or plan.precision == FLOAT16
         if plan.written_out and not by_autograd and (not half or self.device.type == "cpu"):
             with RandomStream(self.seed, self.device), as_in_evaluation(self.model):
-                rows = self.train.take(self.first_rows)[0]
+                rows = self.train.take(self.first_rows)
                 self.dense = dense_end(self.model, rows, self.objective, self.loss, half=half)
 
     def _check(self, plan: Plan) -> None:
         """Raise where this training cannot be carried out as a plan says."""
         if plan.checkpointing and not can_be_checkpointed(self.model):
             raise InputError(f"checkpointing needs blocks in an nn.Sequential or nn.ModuleList, which {_called(self)} lacks")
+        if plan.checkpointing and not self.plan.checkpointing:
+            check_checkpointing(self, plan)
         if plan.graphs and (self.device.type != "cuda" or is_listened_to(self.model)):
             why = "modules without hooks" if self.device.type == "cuda" else f"a CUDA device (this is a {self.device.type})"
             raise InputError(f"CUDA graphs need {why}; take a plan without graphs")
