@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+import pickle
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -243,3 +247,35 @@ def test_the_command_line_takes_them_all(capsys: pytest.CaptureFixture[str]) -> 
     assert main([*command, several]) == 0
     assert main([*command, "swap(0.1)"]) == 2
     assert "swap(0.1) changes tables; the data are of the kind image" in capsys.readouterr().err
+    assert main([*command, "crop()"]) == 2
+    assert capsys.readouterr().err.strip().endswith("crop: missing a required argument: 'area' (it takes area, ratio)")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (steepest.crop, r"crop: missing a required argument: 'area' (it takes area, ratio)"),
+        (lambda: steepest.recipes.read("crop()"), r"crop: missing a required argument: 'area' (it takes area, ratio)"),
+        (
+            lambda: steepest.mask_times(count=2),
+            "mask_times: missing a required argument: 'width' (it takes width, count, ",
+        ),
+        (lambda: steepest.flip(True, 2), r"flip: too many positional arguments (it takes alternating)"),
+        (lambda: steepest.shift(pixel=2), r"shift: missing a required argument: 'pixels' (it takes pixels)"),
+        (
+            lambda: steepest.recipes.read("mlp((8,), 1, 2, 3, 4, 5, 6, 7, 8)"),
+            r"mlp: too many positional arguments (it takes",
+        ),
+    ],
+)
+def test_a_call_that_cannot_be_is_told_by_the_name_that_people_write(make: Any, message: str) -> None:
+    with pytest.raises(steepest.InputError) as told:
+        make()
+    assert str(told.value).startswith(message)
+    assert "\n" not in str(told.value)
+
+
+def test_augmentations_tell_what_they_take() -> None:
+    assert list(inspect.signature(steepest.mask_times).parameters) == ["width", "count", "share"]
+    assert pickle.loads(pickle.dumps(steepest.crop(0.5))) == steepest.crop(0.5)
+    assert replace(steepest.crop(0.5), area=0.7) == steepest.crop(0.7)

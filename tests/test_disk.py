@@ -153,7 +153,7 @@ def test_arrays_and_numbers_other_than_8_bits() -> None:
         torch.testing.assert_close(inputs_of(in_memory), inputs_of(on_disk), rtol=1e-6, atol=1e-6)
     with pytest.raises(steepest.InputError, match="robust scaling needs all numbers in memory"):
         _ = steepest.arrays(RNG.normal(size=(90, 1, 8, 8)), Y, scaling="robust", on_disk=True).form
-    with pytest.raises(steepest.InputError, match=r"a table of .* does not fit into memory.* give scaling='none'"):
+    with pytest.raises(steepest.InputError, match=r"a table of .* is to stay on disk.* give scaling='none'"):
         steepest.arrays(RNG.normal(size=(90, 4)), Y, on_disk=True)
 
 
@@ -374,7 +374,7 @@ def test_a_file_cut_off_while_it_is_learned_from_is_told() -> None:
     events = steepest.steps(data, "sgd(0.01)", max_steps=1000)
     next(events)
     os.truncate(values_of(data).path, 2_000)
-    with pytest.raises(steepest.InputError, match=r"rows.npy was cut off: \d+ rows are left in it"):
+    with pytest.raises(steepest.InputError, match=r"rows.npy was cut off since its rows were looked at; load it again"):
         for _ in events:
             pass
     os.truncate(values_of(data).path, 0)
@@ -461,3 +461,91 @@ def test_pages_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
         np.testing.assert_array_equal(lines.read(np.arange(90)[::-1]), X[::-1])
     assert isinstance(lines[3:5], Lines)
     np.testing.assert_array_equal(np.asarray(lines[3:5]), X[3:5])
+
+
+# -- another file in its place ----------------------------------------------------------------------------------------
+
+
+def other_rows(path: Path) -> None:
+    """Put a file of other rows, of the same size, in the place of one."""
+    np.save(path.with_name("other.npy"), 255 - X)
+    os.replace(path.with_name("other.npy"), path)
+
+
+def longer_rows(path: Path) -> None:
+    np.save(path.with_name("other.npy"), X.astype(np.float64))
+    os.replace(path.with_name("other.npy"), path)
+
+
+def altered_rows(path: Path) -> None:
+    time.sleep(0.05)  # a file system counts time in steps
+    np.save(path, 255 - X)
+
+
+@pytest.mark.parametrize(
+    ("change", "how"), [(other_rows, "replaced"), (longer_rows, "replaced"), (altered_rows, "altered"), (no_rows, None)]
+)
+@pytest.mark.usefixtures("little_memory")
+def test_a_mapped_file_that_is_another_is_told(tmp_path: Path, change: Any, how: str | None) -> None:
+    np.save(tmp_path / ROWS, X)
+    data = steepest.arrays(np.load(tmp_path / ROWS, mmap_mode="r"), Y)
+    copy = pickle.dumps(data.only("train", "validation", by="test"))
+    inputs_of(data)
+    inputs_of(pickle.loads(copy))
+    change(tmp_path if how is None else tmp_path / ROWS)
+    told = "cannot be read" if how is None else f"was {how} since its rows were looked at; load it again"
+    for some in (data, pickle.loads(copy)):
+        with pytest.raises(steepest.InputError, match=told):
+            inputs_of(some, "validation")
+
+
+@pytest.mark.parametrize("change", [other_rows, longer_rows, lambda path: os.truncate(path, 5_000)])
+@pytest.mark.usefixtures("little_memory")
+def test_a_mapped_file_that_is_another_before_it_is_taken_is_told(tmp_path: Path, change: Any) -> None:
+    np.save(tmp_path / ROWS, X)
+    mapped = np.load(tmp_path / ROWS, mmap_mode="r")
+    change(tmp_path / ROWS)
+    with pytest.raises(steepest.InputError, match=r"rows.npy was replaced since it was mapped; load it again"):
+        steepest.arrays(mapped, Y)
+
+
+def test_a_mapped_file_that_was_removed_is_taken_into_memory_all_the_same(tmp_path: Path) -> None:
+    np.save(tmp_path / ROWS, X)
+    mapped = np.load(tmp_path / ROWS, mmap_mode="r")
+    other_rows(tmp_path / ROWS)
+    assert torch.equal(inputs_of(steepest.arrays(mapped, Y)), inputs_of(steepest.arrays(X, Y)))
+    (tmp_path / ROWS).unlink()
+    assert torch.equal(inputs_of(steepest.arrays(mapped, Y)), inputs_of(steepest.arrays(X, Y)))
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_what_was_written_into_a_map_is_read(tmp_path: Path) -> None:
+    mapped = np.memmap(tmp_path / "raw", np.uint8, "w+", offset=16, shape=X.shape)
+    mapped[:] = X
+    data = steepest.arrays(mapped, Y)
+    assert torch.equal(inputs_of(data), inputs_of(steepest.arrays(X, Y)))
+    time.sleep(0.05)
+    mapped[3] = 0
+    mapped.flush()
+    with pytest.raises(steepest.InputError, match="was altered since"):
+        inputs_of(data)
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_slices_of_a_map_are_the_parts_that_they_were_given_as(tmp_path: Path) -> None:
+    np.save(tmp_path / ROWS, X)
+    mapped = np.load(tmp_path / ROWS, mmap_mode="r")
+    data = steepest.arrays(mapped[30:], Y[30:], test=(mapped[:30], Y[:30]))
+    expected = steepest.arrays(X[30:], Y[30:], test=(X[:30], Y[:30]))
+    for part in ("train", "test"):
+        assert torch.equal(inputs_of(data, part), inputs_of(expected, part))
+
+
+def test_rows_in_the_cache_are_read_whatever_their_time_and_not_from_another_file() -> None:
+    lines = stored_arrays(X)
+    os.utime(lines.path, ns=(1, 1))
+    np.testing.assert_array_equal(lines.read(), X)
+    other_rows(Path(lines.path))
+    with pytest.raises(steepest.InputError, match=r"rows.npy was replaced since its rows were looked at; load it again"):
+        lines.read()
+    np.testing.assert_array_equal(stored_arrays(X).read(), X)

@@ -359,3 +359,25 @@ def test_races_and_estimators_take_losses_and_metrics_of_ones_own() -> None:
     assert steepest.evaluate(run, metrics=(share_right, "top2")).metrics.keys() == {"share_right", "top2"}
     X, y = numbers()
     assert steepest.SteepestRegressor(objective=my_loss, epochs=30).fit(X, y).score(X, y) > 0.9
+
+
+class Centred(nn.Module):
+    """Cross-entropy of outputs that are moved by numbers of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shift = nn.Parameter(torch.zeros(3))
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(outputs + self.shift, targets)
+
+
+def test_an_objective_with_parameters_that_would_not_be_trained_is_told() -> None:
+    told = r"^the objective Centred has parameters that would not be trained \(shift\); put them into the network$"
+    for objective in (Centred(), functools.partial(Centred())):
+        with pytest.raises(steepest.InputError, match=told):
+            fitted("iris", objective)
+        with pytest.raises(steepest.InputError, match=told):
+            steepest.Recipe(steepest.adam(0.01), objective=objective)
+    kept = Centred().requires_grad_(False)
+    assert fitted("iris", kept).metrics["accuracy"] > 0.8

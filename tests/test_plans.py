@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import time
 from dataclasses import replace
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 import steepest
 from steepest.errors import InputError
@@ -323,6 +325,12 @@ def gradients(t: Training, gradient: Any, rows: int) -> list[torch.Tensor]:
         steepest.focal(class_weights="balanced"),
         nn.CrossEntropyLoss(weight=torch.tensor([1.0, 0.1, 3.0])),
         nn.CrossEntropyLoss(ignore_index=1),
+        functools.partial(F.cross_entropy, weight=torch.tensor([1.0, 0.1, 3.0])),
+        functools.partial(F.cross_entropy, ignore_index=0),
+        nn.CrossEntropyLoss(weight=torch.tensor([1.0, 0.1, 3.0]), reduction="sum"),
+        functools.partial(F.cross_entropy, ignore_index=0, reduction="sum"),
+        functools.partial(F.multi_margin_loss, reduction="sum"),
+        nn.MultiMarginLoss(reduction="sum"),
     ],
 )
 def test_pieces_add_up_to_the_whole_batch(objective: Any, rows: int) -> None:
@@ -345,6 +353,15 @@ def test_a_piece_in_which_nothing_counts_adds_nothing() -> None:
     accumulated(4)(t.context(inputs, targets))
     for p, theirs in zip(t.parameters, whole, strict=True):
         torch.testing.assert_close(p.grad, theirs, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("rows", "sizes"), [(9, [3, 2, 2, 2]), (6, [2, 2, 2]), (3, [3]), (1, [1])])
+def test_no_piece_has_a_single_row(rows: int, sizes: list[int]) -> None:
+    t = training(model=lambda: nn.Sequential(nn.Flatten(), nn.Linear(144, 8), nn.Linear(8, 3)))
+    seen: list[int] = []
+    t.model.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
+    accumulated(4)(t.context(*t.batch_at(torch.arange(rows), 0)))
+    assert seen == sizes
 
 
 # -- the pilot --------------------------------------------------------------------------------------------------------

@@ -179,3 +179,51 @@ def test_a_stream_is_not_shared_by_lanes() -> None:
     task = steepest.task(steepest.stream(points, rows=100, held_out=20, fitted_on=50))
     reason = apart(prepare_lanes(task, ["sgd(0.01)", "sgd(0.1)"], [0, 0]))
     assert reason == "what comes from a stream comes once, to one training"
+
+
+@pytest.mark.parametrize("tensors", [False, True])
+def test_a_stream_may_fill_the_same_memory_again(tensors: bool) -> None:
+    def refilled() -> Iterator[Any]:
+        x, y = np.zeros(3), np.zeros(2)
+        listed = [0.0, 0.0]
+        for each, label in points():
+            x[:], y[:], listed[:] = each, [label, each[0]], [label, each[0]]
+            yield (torch.from_numpy(x), torch.from_numpy(y)) if tensors else (x, listed)
+
+    def fresh() -> Iterator[Any]:
+        for x, label in points():
+            yield x, np.array([label, x[0]])
+
+    took = []
+    for source in (refilled, fresh):
+        data = steepest.stream(source, rows=100, held_out=20, fitted_on=50)
+        with (part := data.part("train", by="test")).read_ahead(0, 30):
+            took.append([*part.take(torch.arange(30)), *part.take(torch.arange(30))])
+        took[-1] += data.part("validation", by="test").take(torch.arange(20))
+    assert all(map(torch.equal, *took))
+
+
+@pytest.mark.parametrize("row", [(np.zeros(3), 0, 1), [np.zeros(3)], ()])
+def test_rows_that_are_no_pairs_are_counted(row: Any) -> None:
+    got = rf"row 0 of the stream must be a pair \(input, label\) \(got {type(row).__name__} of {len(row)}\)"
+    with pytest.raises(steepest.InputError, match=got):
+        steepest.stream(lambda: iter([row]), rows=100, held_out=20)
+
+
+@pytest.mark.parametrize(
+    ("odd", "message"),
+    [
+        ((np.full(3, 1e39), 1.0), "brings an input that is not a finite number, or is too large for float32"),
+        ((np.zeros(3), 1e60), r"brings the label 1e\+60; expected a finite number"),
+        ((np.zeros(3), "two"), "brings the label 'two'; expected a finite number"),
+    ],
+)
+def test_a_row_that_stops_a_training_is_named_by_its_place_in_the_stream(odd: Any, message: str) -> None:
+    def later() -> Iterator[Any]:
+        yield from ((x, float(x[0])) for x, _ in points(300))
+        yield odd
+        yield from ((x, float(x[0])) for x, _ in points())
+
+    with pytest.raises(steepest.InputError, match=f"row 300 of the stream {message}") as told:
+        fit(steepest.stream(later, rows=500, held_out=20, fitted_on=50))
+    assert "\n" not in str(told.value)

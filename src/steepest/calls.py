@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from .errors import InputError, unknown
+from .errors import InputError, listed, unknown
 
 Names = Mapping[str, Callable[..., Any]]  # what a text may call
 
@@ -72,6 +72,7 @@ class _Reading:
         check_words(name, self.names[name], words)
         given = list(map(self.value, args))
         options = {str(word.arg): self.value(word.value) for word in keywords}
+        check_bound(name, self.names[name], given, options)
         try:
             return self.names[name](*given, **options)
         except (TypeError, AttributeError) as error:
@@ -95,3 +96,20 @@ def check_words(name: str, function: Callable[..., Any], words: Iterable[str]) -
     for word in words:
         if word not in known:
             raise unknown(f"argument of {name}", word, known)
+
+
+def check_bound(name: str, function: Callable[..., Any], given: Iterable[Any], options: Mapping[str, Any]) -> None:
+    """Raise unless a function can be called so: with all that it needs, and no more than it takes.
+
+    >>> check_bound("pow", pow, [2], {})
+    Traceback (most recent call last):
+    steepest.errors.InputError: pow: missing a required argument: 'exp' (it takes base, exp, mod)
+    """
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some functions of C do not tell
+        return
+    try:
+        signature.bind(*given, **options)
+    except TypeError as error:
+        raise InputError(f"{name}: {error} (it takes {listed(signature.parameters)})") from None

@@ -55,7 +55,7 @@ class StepContext:
     targets: Tensor
     precision: str = FLOAT32
     micro_batch: int | None = None
-    weigh: Callable[[Tensor], Any] = len  # what the mean loss of some targets is divided by
+    weigh: Callable[[Tensor], Any] | None = len  # what the mean loss of some targets is divided by; None: it is a sum
     dense: Dense | None = None  # the layers whose gradient is written out
     by_products: bool = False  # whether torch's attention is computed as products
     checkpointing: bool = False  # whether what lies inside the network's blocks is worked out again on the way back
@@ -111,8 +111,7 @@ def check_result(result: Any) -> None:
 def plain(context: StepContext) -> StepResult:
     """One forward and one backward pass over the whole batch, or over as many rows at once as the plan allows."""
     if context.micro_batch is not None and context.micro_batch < len(context.targets):
-        pieces = math.ceil(len(context.targets) / context.micro_batch)  # of equal size: none of a single row, if that can be
-        return _added(context, context.inputs.tensor_split(pieces), context.targets.tensor_split(pieces))
+        return _added(context, math.ceil(len(context.targets) / context.micro_batch))
     if context.dense is not None and context.dense.serves(context.model, context.objective, context.loss):
         return _written_out(context, context.dense)
     for p in context.parameters:
@@ -140,8 +139,9 @@ def _written_out(context: StepContext, dense: Dense) -> StepResult:
 def accumulated(parts: int) -> GradientFunction:
     """Return a function that takes the batch in `parts` pieces and adds their gradients up, each weighted by what it counts.
 
-    The result equals `plain` up to rounding, also where pieces are unequal and where the loss weighs its rows (classes with
-    weights, tokens that are left out); not where the network mixes rows (batch normalisation).
+    A batch of fewer than `2 * parts` rows is taken in fewer pieces, so that each has two rows or more. The result equals
+    `plain` up to rounding, also where pieces are unequal, where the loss weighs its rows (classes with weights, tokens that are
+    left out), and where it is a sum; not where the network mixes rows (batch normalisation).
 
     >>> import steepest
     >>> run = steepest.fit("iris", "adamw(0.01)", gradient=accumulated(4), record=False)
@@ -159,22 +159,23 @@ class Accumulated:
     parts: int
 
     def __call__(self, context: StepContext) -> StepResult:
-        return _added(context, context.inputs.chunk(self.parts), context.targets.chunk(self.parts))
+        most = max(len(context.targets) // 2, 1)  # a single row cannot be normalised over
+        return _added(context, min(self.parts, most))
 
     def __repr__(self) -> str:
         return f"accumulated({self.parts})"
 
 
-def _added(context: StepContext, inputs: Sequence[Tensor], targets: Sequence[Tensor]) -> StepResult:
-    """Add up the gradients of the pieces of a batch: a mean over all is the means of the pieces, by what each is divided by."""
+def _added(context: StepContext, pieces: int) -> StepResult:
+    """Add up the gradients of so many pieces of a batch, of equal size: none has a single row, if that can be."""
     for p in context.parameters:
         p.grad = None
-    weights = [context.weigh(piece) for piece in targets]
-    total, everything = torch.zeros((), device=context.targets.device), sum(weights)
-    for rows, wanted, weight in zip(inputs, targets, weights, strict=True):
-        if not weight:
+    inputs, targets = context.inputs.tensor_split(pieces), context.targets.tensor_split(pieces)
+    total = torch.zeros((), device=context.targets.device)
+    for rows, wanted, share in zip(inputs, targets, _shares(context.weigh, targets), strict=True):
+        if not share:
             continue  # nothing there counts: the mean of the piece is 0 / 0
-        loss = context.loss(context.outputs(rows), wanted) * (weight / everything)
+        loss = context.loss(context.outputs(rows), wanted) * share
         context.backward(loss)
         total += loss.detach()
     if context.objective.l1 or context.objective.l2:
@@ -183,6 +184,15 @@ def _added(context: StepContext, inputs: Sequence[Tensor], targets: Sequence[Ten
             context.backward(penalty)
             total += penalty.detach()
     return StepResult(total, len(context.targets))
+
+
+def _shares(weigh: Callable[[Tensor], Any] | None, pieces: Sequence[Tensor]) -> list[Any]:
+    """Return what the loss of each piece counts: its share of what a mean over all is divided by, and all of it in a sum."""
+    if weigh is None:
+        return [1.0] * len(pieces)
+    weights = [weigh(piece) for piece in pieces]
+    everything = sum(weights)
+    return [weight / everything if weight else 0.0 for weight in weights]
 
 
 def sharpness_aware(rho: float = 0.05, *, adaptive: bool = False) -> GradientFunction:

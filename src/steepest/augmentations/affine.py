@@ -7,11 +7,10 @@ of the image, to the right and down. Shapes: x (B, C, H, W), maps (B, 2, 3): `M 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import between
-from .core import Augmentation
+from .core import Augmentation, augmentation
 from .draws import Draws
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ def stretching(across: Tensor, down: Tensor, right: Tensor | None = None, below:
     return torch.stack([across, zero, right, zero, down, below], dim=1).reshape(-1, 2, 3)
 
 
-@dataclass(frozen=True, repr=False)
+@augmentation
 class Affine(Augmentation):
     """A random affine map. Abstract: subclasses give `matrix`."""
 
@@ -71,7 +70,7 @@ class Affine(Augmentation):
         return resampled(x, self.matrix((x.shape[-2], x.shape[-1]), draws))
 
 
-@dataclass(frozen=True, repr=False)
+@augmentation
 class Rotate(Affine):
     """Turn each image about its middle by an angle drawn evenly from `-degrees` to `degrees`; what comes in is mirrored.
 
@@ -94,7 +93,7 @@ class Rotate(Affine):
         return rotation(draws.spread(self.degrees))
 
 
-@dataclass(frozen=True, repr=False)
+@augmentation
 class Scale(Affine):
     """Zoom each image about its middle, in or out, by `exp(u)`, u drawn evenly from `-log factor` to `log factor`.
 
@@ -117,7 +116,7 @@ class Scale(Affine):
         return stretching(shown, shown)
 
 
-@dataclass(frozen=True, repr=False)
+@augmentation
 class Crop(Affine):
     """Show a window of each image, anywhere in it, at the size of the whole: a random resized crop.
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform
 
+from ..calls import check_bound
 from ..errors import InputError
 from ..forms import Form
-from ..values import printed_call
+from ..values import printed_call, snake_case
 from .draws import Draws
 
 if TYPE_CHECKING:
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 
     from ..data.parts import Part
     from ..objectives import Objective
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,21 @@ class Augmentation:
 
     def __repr__(self) -> str:
         return printed_call(self)
+
+
+@dataclass_transform(frozen_default=True)
+def augmentation(kind: type[T]) -> type[T]:
+    """Make an augmentation a frozen value of its fields; a call that cannot be is told in a line, by the name people write."""
+    made: Any = dataclass(frozen=True, repr=False)(kind)
+    init, name = made.__init__, snake_case(kind.__name__)
+
+    @wraps(init)
+    def checked(self: Any, *given: Any, **options: Any) -> None:
+        check_bound(name, made, given, options)
+        init(self, *given, **options)
+
+    made.__init__ = checked
+    return made
 
 
 def as_augmentations(value: Any) -> tuple[Augmentation, ...] | None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import InputError, positive, switch, whole
-from .core import Augmentation, Source
+from .core import Augmentation, Source, augmentation
 from .draws import Draws
 
 if TYPE_CHECKING:
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from ..objectives import Objective
 
 
-@dataclass(frozen=True, repr=False)
+@augmentation
 class Flip(Augmentation):
     """Mirror half of the images, left to right.
 
@@ -39,7 +38,7 @@ class Flip(Augmentation):
         return x.flip(3).where(mirrored[:, None, None, None], x)
 
 
-@dataclass(frozen=True, repr=False)
+@augmentation
 class Shift(Augmentation):
     """Move each image by up to `pixels` up or down and left or right; what comes in is the image mirrored at its edge.
 
@@ -73,7 +72,7 @@ class Shift(Augmentation):
         return padded.permute(0, 2, 3, 1)[image, rows, columns].permute(0, 3, 1, 2)
 
 
-@dataclass(frozen=True, repr=False)
+@augmentation
 class Cutout(Augmentation):
     """Set a square of each image, anywhere on it, to zero: the mean over the training part, as images are standardised.
 
@@ -108,7 +107,7 @@ class Cutout(Augmentation):
         return x.masked_fill((inside[0][:, :, None] & inside[1][:, None, :])[:, None], 0.0)
 
 
-@dataclass(frozen=True, repr=False)
+@augmentation
 class Noise(Augmentation):
     """Add to each number of an image one of its own, drawn from a normal distribution of mean 0.
 

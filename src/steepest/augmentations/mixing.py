@@ -7,11 +7,11 @@ Labels of classes become shares of classes, (rows, classes); numbers become numb
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from ..errors import InputError, between
-from .core import Augmentation, Batch, Source
+from .core import Augmentation, Batch, Source, augmentation
 from .draws import Draws
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def blended_targets(batch: Batch, other: Batch, share_B: Tensor) -> Tensor:
     return blended(own, others, share_B)
 
 
-@dataclass(frozen=True, repr=False)
+@augmentation
 class _Mixing(Augmentation):
     """What mixes rows and labels. Abstract: subclasses give `apply`."""
 
@@ -61,7 +61,7 @@ class _Mixing(Augmentation):
             )
 
 
-@dataclass(frozen=True, repr=False)
+@augmentation
 class Mixup(_Mixing):
     """Mix each row with another: `l x + (1 - l) x'`, and the labels alike, l drawn from Beta(alpha, alpha).
 
@@ -104,7 +104,7 @@ def _equally_long(own: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
     return pad(own, (0, 0, 0, longest - own.shape[1])), pad(other, (0, 0, 0, longest - other.shape[1]))
 
 
-@dataclass(frozen=True, repr=False)
+@augmentation
 class Cutmix(_Mixing):
     """Put a rectangle of another image into each, at the same place; labels are shared by area.
 

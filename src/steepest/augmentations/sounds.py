@@ -5,11 +5,10 @@ Zero is the mean of each band over the training part, as spectrograms are standa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ..errors import InputError, between, whole
-from .core import Augmentation, Source
+from .core import Augmentation, Source, augmentation
 from .draws import Draws
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from ..objectives import Objective
 
 
-@dataclass(frozen=True, repr=False)
+@augmentation
 class _Mask(Augmentation):
     """What masks spectrograms. Abstract."""
 
@@ -33,7 +32,7 @@ class _Mask(Augmentation):
         whole("count", self.count, 1)
 
 
-@dataclass(frozen=True, repr=False)
+@augmentation
 class MaskFrequencies(_Mask):
     """Set `count` runs of bands to zero in all frames of a recording, each as wide as drawn from 0 to `width`, anywhere.
 
@@ -62,7 +61,7 @@ class MaskFrequencies(_Mask):
         return x
 
 
-@dataclass(frozen=True, repr=False)
+@augmentation
 class MaskTimes(_Mask):
     """Set `count` runs of frames of a recording to zero, each as long as drawn from 0 to `width`, before its last frame.
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ..errors import InputError, between, positive
 from ..forms import Form
-from .core import Augmentation, Batch, Source
+from .core import Augmentation, Batch, Source, augmentation
 
 if TYPE_CHECKING:
     from ..objectives import Objective
 
 
-@dataclass(frozen=True, repr=False)
+@augmentation
 class _OfTables(Augmentation):
     """What changes tables. Abstract."""
 
@@ -21,7 +20,7 @@ class _OfTables(Augmentation):
     changes: ClassVar[str] = "tables"
 
 
-@dataclass(frozen=True, repr=False)
+@augmentation
 class Jitter(_OfTables):
     """Add to each measured number one of its own, drawn from a normal distribution of mean 0.
 
@@ -64,7 +63,7 @@ def flags_of(form: Form) -> dict[int, int]:
     return {number: number + 1 for number in form.numbers if ends.get(number, number + 1) == number + 2}
 
 
-@dataclass(frozen=True, repr=False)
+@augmentation
 class Swap(_OfTables):
     """Replace each cell, with probability `share`, by the cell of the same column of another training row, any one.
 

@@ -24,7 +24,7 @@ import numpy as np
 from ..errors import InputError
 from ..sources import cache_folder
 from .findings import CleaningReport
-from .lines import Lines, in_chunks
+from .lines import Lines, identity_of, in_chunks
 
 VERSION = 2
 ROWS, MANIFEST = "rows.npy", "manifest.json"
@@ -125,7 +125,8 @@ def _read(entry: Path, wanted: Wanted) -> Entry | None:
             return None
         if not isinstance(rows, int) or offset + rows * wanted.row_bytes != status.st_size:
             return None
-        lines = Lines(str(entry / ROWS), offset, wanted.row, wanted.dtype.str, np.arange(rows, dtype=np.int64))
+        identity = identity_of((entry / ROWS).stat())[:3]  # its time may be set back again, by who finds it to be the same
+        lines = Lines(str(entry / ROWS), offset, wanted.row, wanted.dtype.str, np.arange(rows, dtype=np.int64), identity)
         return Entry(lines, manifest["about"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -14,12 +15,14 @@ from torch import Tensor
 
 from ..errors import InputError, blaming, shown
 from .encoding import encode_rows
+from .frames import first_wrong
 from .parts import Part
 
 if TYPE_CHECKING:
     from .core import Data
 
 Pair = tuple[np.ndarray, Any]
+Numbered = tuple[int, np.ndarray, Any]  # and which row of the stream it is
 OVER = object()
 
 
@@ -39,8 +42,8 @@ class Feed:
     skip: int
     shape: tuple[int, ...]
 
-    def pairs(self) -> Iterator[Pair]:
-        """Yield inputs and labels without end; a stream that ends is begun anew."""
+    def pairs(self) -> Iterator[Numbered]:
+        """Yield the number, the input and the label of rows without end; a stream that ends is begun anew."""
         while True:
             came = 0
             for came, (x, y) in enumerate(once(self.source), 1):
@@ -48,7 +51,7 @@ class Feed:
                     continue
                 if x.shape != self.shape:
                     raise InputError(f"row {came - 1} of the stream has shape {x.shape}, the rows before it {self.shape}")
-                yield x, y
+                yield came - 1, x, y
             if came <= self.skip:
                 raise InputError(
                     f"the stream ended after {came} rows, of which {self.skip} are held out; begun anew, it must go on"
@@ -56,7 +59,10 @@ class Feed:
 
 
 def once(source: Any) -> Iterator[Pair]:
-    """Yield the inputs and labels of a stream, from its beginning to its end; whatever fails in it is named."""
+    """Yield the inputs and labels of a stream, from its beginning to its end; whatever fails in it is named.
+
+    They are copies: a stream may fill the same memory with its next row.
+    """
     with blaming("the stream"):
         begun: Any = source() if callable(source) else source
         rows = iter(begun)
@@ -66,25 +72,33 @@ def once(source: Any) -> Iterator[Pair]:
             if item is OVER:
                 return
             if not isinstance(item, tuple | list) or len(item) != 2:
-                raise InputError(f"row {number} of the stream must be a pair (input, label) (got {type(item).__name__})")
+                got = type(item).__name__ + (f" of {len(item)}" if isinstance(item, tuple | list) else "")
+                raise InputError(f"row {number} of the stream must be a pair (input, label) (got {got})")
             x, y = item
-            pair = (_as_array(x), _as_array(y)[()] if hasattr(y, "__array__") or hasattr(y, "detach") else y)
+            pair = (_copied(x), _label(y))
         yield pair
 
 
-def _number(label: Any) -> np.ndarray:
-    """Return the label, or labels, of a row of a regression as finite numbers."""
+def _scaled(row: int, label: Any, shift: Any, scale: Any) -> np.ndarray:
+    """Return the label, or labels, of a row of a regression as finite numbers, scaled."""
     try:
-        found = np.asarray(label, dtype=np.float64)
+        with np.errstate(over="ignore"):
+            found = ((np.asarray(label, dtype=np.float64) - shift) / scale).astype(np.float32)
     except (TypeError, ValueError):
         found = np.array(np.nan)
     if not np.isfinite(found).all():
-        raise InputError(f"the stream brings the label {shown(label)}; expected a finite number")
+        raise InputError(f"row {row} of the stream brings the label {shown(label)}; expected a finite number")
     return found
 
 
-def _as_array(value: Any) -> np.ndarray:
-    return value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
+def _copied(value: Any) -> np.ndarray:
+    return np.array(value.detach().cpu().numpy() if hasattr(value, "detach") else value)
+
+
+def _label(value: Any) -> Any:
+    if hasattr(value, "__array__") or hasattr(value, "detach"):
+        return _copied(value)[()]
+    return copy.deepcopy(value) if isinstance(value, list) else value
 
 
 @dataclass
@@ -95,7 +109,7 @@ class StreamPart(Part):
 
     feed: Feed
     data: Data
-    flow: Iterator[Pair] | None = field(default=None, repr=False)
+    flow: Iterator[Numbered] | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return self.feed.rows
@@ -119,24 +133,27 @@ class StreamPart(Part):
     def take(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         if self.flow is None:
             return super().take(rows % len(self.targets))
-        pairs = list(itertools.islice(self.flow, len(rows)))
-        X = np.stack([x for x, _ in pairs])
-        if X.dtype.kind == "f" and not np.isfinite(X).all():
-            raise InputError("the stream brings an input that is not a finite number; leave such rows out, or fill them")
+        numbers, some, labels = zip(*itertools.islice(self.flow, len(rows)), strict=True)
+        X = np.stack(some)
+        if (wrong := first_wrong(X)) is not None:
+            raise InputError(
+                f"row {numbers[wrong]} of the stream brings an input that is not a finite number, or is too large for float32; "
+                "leave such rows out, or fill them"
+            )
         found = encode_rows(X, self.data.preprocessing)
         inputs = torch.from_numpy(found) if isinstance(found, np.ndarray) else found.index_select(0, torch.arange(len(rows)))
-        return inputs.to(self.targets.device), self._codes([y for _, y in pairs]).to(self.targets.device)
+        return inputs.to(self.targets.device), self._codes(numbers, labels).to(self.targets.device)
 
-    def _codes(self, labels: list[Any]) -> Tensor:
+    def _codes(self, numbers: Sequence[int], labels: Sequence[Any]) -> Tensor:
         classes = self.data.targets.classes
         if classes is None:
             shift, scale = self.data.target_scale
-            return torch.as_tensor(((np.stack(list(map(_number, labels))) - shift) / scale).astype(np.float32))
+            return torch.as_tensor(np.stack([_scaled(*each, shift, scale) for each in zip(numbers, labels, strict=True)]))
         places = {label: i for i, label in enumerate(classes)}
-        for label in labels:
+        for row, label in zip(numbers, labels, strict=True):
             if not isinstance(label, Hashable) or label not in places:
                 raise InputError(
-                    f"the stream brings the label {shown(label)}, which is not among its first {len(self.data)} rows; have "
-                    "more of them looked at: fitted_on="
+                    f"row {row} of the stream brings the label {shown(label)}, which is not among its first {len(self.data)} "
+                    "rows; have more of them looked at: fitted_on="
                 )
         return torch.tensor([places[label] for label in labels])

@@ -121,6 +121,14 @@ def to_numbers(value: Any, what: str) -> np.ndarray:
     return array
 
 
+def first_wrong(array: np.ndarray) -> int | None:
+    """Return the first row with a number that is missing, infinite or too large for float32; None: there is none."""
+    if array.dtype.kind != "f":
+        return None
+    wrong = ~(np.abs(array) <= LARGEST).reshape(len(array), -1).all(axis=1)  # NaN is neither
+    return int(np.flatnonzero(wrong)[0]) if wrong.any() else None
+
+
 NUMBERS_AT_ONCE = 2**17  # that are looked at: what is made of them stays in the cache of a core
 
 

@@ -12,9 +12,9 @@ from .cache import stored_arrays, tell
 from .cleaning import CleaningReport
 from .core import Data
 from .encoding import channels_first
-from .frames import LARGEST, count_missing, is_frame, to_numbers, to_numpy, to_polars
+from .frames import count_missing, first_wrong, is_frame, to_numbers, to_numpy, to_polars
 from .inputs import Arrays, Images, Inputs
-from .lines import Lines, in_chunks, lines_of
+from .lines import Lines, in_chunks, lies_in_a_file, lines_of
 from .splitting import SHARES, deal
 from .suspicions import tell_spellings
 from .tables import frame_columns, number_table
@@ -91,8 +91,8 @@ def arrays(
 
 def _left(X: Any, on_disk: bool | None, what: str) -> np.ndarray | Lines:
     """Return numbers, or where they lie on disk if they are to stay there."""
-    mapped = lines_of(X)
-    return mapped if mapped is not None and too_large(mapped.nbytes, on_disk) else to_numbers(X, what)
+    mapped = lines_of(X) if lies_in_a_file(X) and too_large(X.nbytes, on_disk) else None
+    return to_numbers(X, what) if mapped is None else mapped
 
 
 def _check_numbers(lines: Lines) -> None:
@@ -101,9 +101,8 @@ def _check_numbers(lines: Lines) -> None:
         raise InputError(f"X: expected numbers (got {lines.dtype})")
     begin = 0
     for some in in_chunks(lines) if lines.dtype.kind == "f" else ():
-        wrong = ~(np.abs(some) <= LARGEST).reshape(len(some), -1).all(axis=1)
-        if wrong.any():
-            row = begin + int(np.flatnonzero(wrong)[0])
+        if (wrong := first_wrong(some)) is not None:
+            row = begin + wrong
             raise InputError(f"X holds a missing or infinite value in row {row}, or one too large for float32; correct it")
         begin += len(some)
 
@@ -140,7 +139,7 @@ def _with_test(
 
 def _appended(values: np.ndarray | Lines, more: np.ndarray | Lines) -> np.ndarray | Lines:
     """Return rows and those of a test part; of which one lies on disk, both are written into one file, unless they are."""
-    if isinstance(values, Lines) and isinstance(more, Lines) and values.path == more.path:
+    if isinstance(values, Lines) and isinstance(more, Lines) and values.place == more.place:
         return values.joined(more)
     if isinstance(values, Lines) or isinstance(more, Lines):
         return stored_arrays(values, more)

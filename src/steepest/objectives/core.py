@@ -46,8 +46,10 @@ class Objective:
         """Return the mean loss and its gradient by the outputs, by their formulas; None: let torch find it."""
         return None
 
-    def weigh(self, data: Data, device: Any = "cpu") -> Callable[[Tensor], Any]:
-        """Return the function from targets to what their mean loss is divided by: their number, unless rows weigh unequally."""
+    def weigh(self, data: Data, device: Any = "cpu") -> Callable[[Tensor], Any] | None:
+        """Return the function from targets to what their mean loss is divided by: their number, unless rows weigh unequally;
+        None: the loss is a sum.
+        """
         return len
 
     def num_outputs(self, targets: Targets) -> int:

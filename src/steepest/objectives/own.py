@@ -7,9 +7,10 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..errors import InputError, blaming
+from ..errors import InputError, blaming, listed
 from ..reach import CLASSIFICATION, REGRESSION, TRANSCRIPTION
 from ..values import name_of
 from .core import LossFunction, Objective
@@ -26,6 +27,25 @@ class OwnObjective(Objective):
     """What objectives made of a function share; they print as its name. Abstract: subclasses give `loss`."""
 
     function: Callable[..., Any]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        inner = self.function.func if isinstance(self.function, partial) else self.function
+        free = [name for name, p in getattr(inner, "named_parameters", dict)() if p.requires_grad]
+        if free:
+            raise InputError(
+                f"the objective {self!r} has parameters that would not be trained ({listed(free, 3)}); put them into the "
+                "network"
+            )
+
+    def setting(self, name: str, default: Any = None) -> Any:
+        """Return what the function, a module or a `partial`, was given by this name."""
+        if isinstance(self.function, partial):
+            return self.function.keywords.get(name, getattr(self.function.func, name, default))
+        return getattr(self.function, name, default)
+
+    def weigh(self, data: Data, device: Any = "cpu") -> Callable[[Tensor], Any] | None:
+        return None if self.setting("reduction") == "sum" else len
 
     def placed(self, device: Any) -> Callable[..., Any]:
         """Return the function, with a module's numbers (the weights of classes, say) where the outputs are."""
@@ -91,16 +111,16 @@ class ClassLogits(OwnObjective):
         function = self.placed(device)
         return lambda outputs, targets: function(outputs.reshape(-1, outputs.shape[-1]), targets.reshape(-1))
 
-    def weigh(self, data: Data, device: Any = "cpu") -> Callable[[Tensor], Any]:
+    def weigh(self, data: Data, device: Any = "cpu") -> Callable[[Tensor], Any] | None:
         """Return what torch's mean is divided by: the weights of the classes of all targets that are not ignored."""
-        function: Any = self.placed(device)
-        weight, ignored = getattr(function, "weight", None), getattr(function, "ignore_index", -100)
+        weight, ignored = self.setting("weight"), self.setting("ignore_index", -100)
+        weight = None if weight is None else weight.to(device)
 
         def counted(targets: Tensor) -> Tensor:
             kept = targets[targets != ignored]
             return kept.new_tensor(len(kept)) if weight is None else weight[kept].sum()
 
-        return counted
+        return super().weigh(data, device) and counted
 
     def try_out(self, loss: LossFunction, outputs: Tensor, targets: Tensor) -> None:
         if _name_in_torch(self.function) in _OF_LOG_SOFTMAX and bool((outputs.logsumexp(dim=-1).abs() > 1e-3).any()):

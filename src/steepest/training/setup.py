@@ -94,8 +94,8 @@ class Training:
         return [p for group in self.optimizer.param_groups for p in group["params"]]
 
     @cached_property
-    def weigh(self) -> Callable[[Tensor], Any]:
-        """What the mean loss of some targets is divided by."""
+    def weigh(self) -> Callable[[Tensor], Any] | None:
+        """What the mean loss of some targets is divided by; None: it is a sum."""
         return self.objective.weigh(self.task.data, self.device)
 
     def batch_at(self, rows: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
