@@ -23,9 +23,10 @@ import steepest
 from benchmarks import common
 from steepest.data.batches import batch_bounds, epoch_order
 from steepest.plans import Plan
-from steepest.training.choosing import choose_lanes, difference
+from steepest.training.choosing import choose_lanes
 from steepest.training.lanes import Lanes, prepare_lanes
 from steepest.training.loop import Events, StepEvent, steps
+from steepest.training.probing import difference
 from steepest.training.settings import KeptMemory
 from steepest.training.setup import Training
 from steepest.training.sharing import apart
@@ -84,7 +85,7 @@ def ratios(task: steepest.Task, recipes: Sequence[steepest.Recipe], seeds: Seque
     """Return the cost of a step of all lanes over that of their steps one by one, round by round: by `fit`, and by autograd."""
     together = prepare_lanes(task, recipes, seeds)
     loops = {"fit": _alone(task, recipes, seeds, Plan()), "autograd": _alone(task, recipes, seeds, Plan(written_out=False))}
-    batches, lanes = _batches(together), Lanes(together)
+    batches, lanes = _batches(together), Lanes(together, tried_out=True)
     found: dict[str, list[float]] = {name: [] for name in loops}
     for round_ in range(ROUNDS + 2):
         rows = next(batches)
@@ -116,8 +117,8 @@ def row(case: Case, task: steepest.Task, *, shared: bool) -> dict[str, Any]:
     """Return one line of the table."""
     recipes, seeds = made(case, task, shared=shared)
     told = {"network": case.name, "lanes": "recipes" if shared else "seeds"}
-    pair = recipes[:2], seeds[:2]
-    reason = apart(prepare_lanes(task, recipes, seeds)) or difference(prepare_lanes(task, *pair), prepare_lanes(task, *pair))
+    trainings = prepare_lanes(task, recipes, seeds)
+    reason = apart(trainings) or difference(trainings)
     with KeptMemory(torch.device("cpu")):
         measured = {} if reason else ratios(task, recipes, seeds)
     choice = choose_lanes(task, recipes, seeds)

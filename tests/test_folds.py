@@ -144,3 +144,25 @@ def test_what_is_better_trained_otherwise_is_trained_alone(plan: steepest.Plan, 
 def test_lanes_are_true_or_false() -> None:
     with pytest.raises(steepest.InputError, match="lanes must be True or False"):
         steepest.cross_validate("iris", lanes="both")  # type: ignore[arg-type]
+
+
+class Remembers(torch.nn.Linear):
+    """A network that puts a new tensor where a buffer was."""
+
+    def __init__(self) -> None:
+        super().__init__(13, 3)
+        self.register_buffer("mean", torch.zeros(13))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if self.training:
+            self.mean = 0.9 * self.mean + 0.1 * x.detach().mean(0)
+        return super().forward(x - self.mean)
+
+
+def test_folds_whose_step_as_lanes_is_another_are_trained_alone() -> None:
+    task = steepest.Task("wine", model=Remembers)
+    recipe = steepest.Recipe(steepest.adamw(0.02), batch=16, epochs=4)
+    found = steepest.cross_validate(task, recipe, folds=4)
+    assert not found.lanes.chosen
+    assert "other weights, buffers or attributes" in found.lanes.reason
+    assert found.folds == steepest.cross_validate(task, recipe, folds=4, lanes=False).folds

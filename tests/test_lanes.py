@@ -17,10 +17,11 @@ from steepest.data.parts import Part
 from steepest.racing import bundles, runner
 from steepest.racing.plan import FINALS
 from steepest.together import Together
-from steepest.training.choosing import LaneChoice, choose_lanes, difference
+from steepest.training.choosing import LaneChoice, choose_lanes
 from steepest.training.lanes import Lanes, prepare_lanes
 from steepest.training.loop import EvaluationEvent, steps
 from steepest.training.losses import losses_of
+from steepest.training.probing import difference
 from steepest.training.setup import Training, prepare
 from steepest.training.sharing import apart
 from steepest.training.stacked import Stacked
@@ -314,7 +315,7 @@ class Draws(nn.Linear):
 )
 def test_a_step_that_differs_is_told(make: Callable[[], nn.Module], reason: str) -> None:
     chosen = recipes(make, ["adam(0.01)"] * 2)
-    found = difference(prepare_lanes(DIGITS, chosen, [0, 1]), prepare_lanes(DIGITS, chosen, [0, 1]))
+    found = difference(prepare_lanes(DIGITS, chosen, [0, 1]))
     assert found is not None
     assert any(part in found for part in reason.split("|"))
     choice = choose_lanes(DIGITS, chosen, [0, 1])
@@ -443,3 +444,217 @@ def test_what_lanes_are_given_is_looked_at() -> None:
             lanes.leave(place)  # type: ignore[arg-type]
     with pytest.raises(steepest.InputError, match="lanes must be True or False"):
         steepest.race("iris", ["sgd(0.1)"], lanes="both")  # type: ignore[arg-type]
+
+
+# -- a step of every lane is tried -------------------------------------------------------------------------------------
+
+
+class Remembers(nn.Linear):
+    """A network that puts a new tensor where a buffer was."""
+
+    def __init__(self) -> None:
+        super().__init__(64, 10)
+        self.register_buffer("mean", torch.zeros(64))
+
+    def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        x = x.flatten(1)
+        if self.training:
+            self.mean = 0.9 * self.mean + 0.1 * x.detach().mean(0)
+        return super().forward(x - self.mean)
+
+
+class Counts(nn.Linear):
+    """A network that counts the batches it has learned from in a plain attribute."""
+
+    seen = 0
+
+    def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        self.seen += self.training
+        return super().forward(x.flatten(1)) * (1 + self.seen % 2)
+
+
+class Scaled(nn.Linear):
+    """A network whose inputs are scaled by a plain attribute."""
+
+    def __init__(self, by: Any) -> None:
+        super().__init__(64, 10)
+        self.by = by
+
+    def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return super().forward(x.flatten(1) * self.by)
+
+
+def in_turn(*numbers: float) -> Callable[[], nn.Module]:
+    """A model function whose networks differ by a number each."""
+    given = iter(numbers * 9)
+    return lambda: Scaled(next(given))
+
+
+def one_layer_frozen(*frozen: bool) -> Callable[[], nn.Module]:
+    given = iter(frozen * 9)
+
+    def make() -> nn.Module:
+        net = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 10))
+        net[1].requires_grad_(not next(given))
+        return net
+
+    return make
+
+
+DIFFERENT: dict[str, tuple[Callable[[], nn.Module], str]] = {
+    "a buffer put anew": (Remembers, "other weights, buffers or attributes"),
+    "a plain count": (lambda: Counts(64, 10), "other weights, buffers or attributes"),
+    "a lane in the middle": (in_turn(1, 2, 3, 1), "another loss"),
+    "a tensor of no buffer": (lambda: Scaled(torch.randn(64)), "another loss"),
+    "its own random numbers": (
+        lambda: nn.Sequential(nn.Flatten(), nn.AlphaDropout(0.5), nn.Linear(64, 10)),
+        "another loss",
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "reason"), DIFFERENT.values(), ids=DIFFERENT)
+def test_lanes_whose_step_is_another_are_refused(make: Callable[[], nn.Module], reason: str) -> None:
+    chosen = recipes(make, ["adam(0.01)"] * 4)
+    with pytest.raises(steepest.InputError, match=f"cannot be lanes: .*{reason}.*; train them one by one"):
+        Lanes(prepare_lanes(DIGITS, chosen, range(4)))
+    choice = choose_lanes(DIGITS, chosen, range(4))
+    assert not choice.chosen
+    assert reason in choice.reason
+
+
+def test_what_is_tried_leaves_the_trainings_as_they_were() -> None:
+    chosen = recipes("mlp((16, 16), norm='batch', dropout=0.3)")
+    data = steepest.data.builtin("digits")
+    lanes, same = (prepare_lanes(steepest.Task(data), chosen, range(7)) for _ in range(2))
+    random, reads, seconds = torch.get_rng_state(), repr(data.reads), [dict(t.clock.seconds) for t in lanes]
+    assert difference(lanes) is None
+    assert bool((torch.get_rng_state() == random).all())
+    assert repr(data.reads) == reads
+    assert [t.clock.seconds for t in lanes] == seconds
+    for t, other in zip(lanes, same, strict=True):
+        assert far(t, other) == 0
+        assert not t.optimizer.begun
+        assert all(p.grad is None for p in t.parameters)
+
+
+def test_a_lane_that_begins_with_infinite_weights_is_one() -> None:
+    lanes = prepare_lanes(DIGITS, recipes("mlp((16,))", ["adam(0.01)"] * 3), range(3))
+    with torch.no_grad():
+        next(lanes[1].model.parameters()).fill_(torch.inf)
+    events = list(Lanes(lanes, max_steps=30, evaluate_every=30))
+    assert [bool(np.isfinite(events[-1][place].train_loss)) for place in range(3)] == [True, False, True]
+
+
+# -- iterating, leaving, and who is in ---------------------------------------------------------------------------------
+
+
+def test_iterating_once_more_goes_on_where_it_was() -> None:
+    chosen = recipes("mlp((16,), dropout=0.2)")
+    whole, broken = (doubled(prepare_lanes(DIGITS, chosen, range(7))) for _ in range(2))
+    expected = list(Lanes(whole, evaluate_every=20, max_steps=90))
+    lanes, found = Lanes(broken, evaluate_every=20, max_steps=90), []
+    while lanes.lanes:
+        for events in lanes:
+            found.append(events)
+            break
+    assert [events[0].step for events in found] == [20, 40, 60, 80, 90]
+    assert [events[0].epoch for events in found] == [events[0].epoch for events in expected]
+    assert all(close(mine[i], theirs[i], 1e-12) for mine, theirs in zip(found, expected, strict=True) for i in range(7))
+    assert max(far(one, other) for one, other in zip(whole, broken, strict=True)) < 1e-12
+    assert not list(lanes)
+
+
+def test_a_training_is_a_lane_once() -> None:
+    chosen = recipes("mlp((8,))", ["adam(0.01)"] * 2)
+    one, two = prepare_lanes(DIGITS, chosen, [0, 1])
+    with pytest.raises(steepest.InputError, match="two of them train the same network, or a part of it; train"):
+        Lanes([one, one])
+    lanes = Lanes([one, two])
+    with pytest.raises(steepest.InputError, match="one of them is a lane already; train them one by one"):
+        Lanes([one, two])
+    lanes.leave(0)
+    lanes.close()
+    assert apart([one, two]) is None
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    shared = recipes(lambda: nn.Sequential(net), ["adam(0.01)"] * 2)
+    assert apart(prepare_lanes(DIGITS, shared, [0, 1])) == "two of them train the same network, or a part of it"
+
+
+def test_who_leaves_before_the_first_step_learns_nothing() -> None:
+    chosen = recipes("mlp((8,))", ["adam(0.01)"] * 3)
+    lanes = Lanes(prepare_lanes(DIGITS, chosen, [0, 1, 2]), max_steps=[5, 5, 3])
+    lanes.leave(0)
+    assert [sorted(events) for events in lanes] == [[2], [1]]
+
+
+# -- what is told in a line --------------------------------------------------------------------------------------------
+
+
+def test_networks_that_somebody_listens_to_are_no_lanes() -> None:
+    def apart_with(change: Callable[[nn.Module], Any]) -> str | None:
+        lanes = prepare_lanes(
+            DIGITS, recipes(lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), ["adam(0.01)"] * 3), [0] * 3
+        )
+        change(lanes[1].model)
+        return apart(lanes)
+
+    assert apart_with(lambda net: None) is None
+    assert apart_with(lambda net: net[1].weight.register_hook(lambda g: 2 * g)) == "the parameter 1.weight has hooks of its own"
+    told = apart_with(lambda net: net[1].bias.register_post_accumulate_grad_hook(lambda p: None))
+    assert told == "the parameter 1.bias has hooks of its own"
+    told = apart_with(lambda net: setattr(net[1], "forward", lambda x: x @ net[1].weight.T))
+    assert told == "Linear (1) has a forward of its own, set from outside"
+    told = apart_with(lambda net: net[1].register_full_backward_pre_hook(lambda module, grads: None))
+    assert told == "Linear (1) has hooks of its own"
+    hook = nn.modules.module.register_module_forward_hook(lambda module, inputs, outputs: None)
+    try:
+        assert apart_with(lambda net: None) == "torch calls hooks of somebody's in every module"
+    finally:
+        hook.remove()
+
+
+def test_lanes_learn_the_same_parameters() -> None:
+    lanes = prepare_lanes(DIGITS, recipes(one_layer_frozen(True, False, False, True), ["adam(0.01)"] * 4), range(4))
+    assert apart(lanes) == "they differ in which parameters require gradients"
+    assert difference(lanes) == "a step of lanes has other gradients than the training alone"
+
+
+@pytest.mark.parametrize(
+    ("given", "how", "told"),
+    [
+        (lambda two: 3, {}, "Lanes takes a list of trainings, which prepare_lanes makes .got 3."),
+        (lambda two: [1, 2], {}, "Lanes takes a list of trainings, which prepare_lanes makes .got .1, 2.."),
+        (lambda two: two, {"max_steps": [1]}, "max_steps is one number, or one for each lane .got 1 for 2 lanes."),
+        (lambda two: two, {"max_steps": "12"}, "max_steps must be a whole number >= 1 .got '12'."),
+        (lambda two: two, {"metrics": ["rmse"]}, "metric 'rmse' is not for classification; choose one of accuracy"),
+    ],
+)
+def test_what_lanes_are_made_of_is_looked_at(given: Any, how: dict[str, Any], told: str) -> None:
+    with pytest.raises(steepest.InputError, match=told):
+        Lanes(given(prepare_lanes("iris", ["sgd(0.1)"] * 2, [0, 1])), **how)
+
+
+def test_more_that_lanes_are_given_is_looked_at() -> None:
+    with pytest.raises(steepest.InputError, match=r"recipes holds how each lane learns, such as 'adam\(0.01\)' \(got None\)"):
+        prepare_lanes("iris", [None], [0])  # type: ignore[list-item]
+    for budget in ("1", -1):
+        with pytest.raises(steepest.InputError, match="budget_s must be >= 0"):
+            choose_lanes("iris", ["sgd(0.1)"] * 2, [0, 1], budget_s=budget)  # type: ignore[arg-type]
+    with pytest.raises(steepest.InputError, match="metric 'rmse' is not for classification"):
+        steps("iris", "sgd(0.1)", metrics=["rmse"])
+    trainings = prepare_lanes("iris", ["sgd(0.1)"] * 2, np.array([0, 1]))  # type: ignore[arg-type]
+    assert [type(t.seed) for t in trainings] == [int, int]
+    lanes = Lanes(trainings, evaluate_every=9, max_steps=np.array([4, 2]))  # type: ignore[arg-type]
+    for place in (True, 0.0):
+        with pytest.raises(steepest.InputError, match="lanes have the places 0 to 1"):
+            lanes.leave(place)  # type: ignore[arg-type]
+    assert [sorted(events) for events in lanes] == [[1], [0]]
+
+
+@pytest.mark.usefixtures("pays")
+def test_a_race_of_networks_that_are_no_lanes_runs_them_one_by_one() -> None:
+    task = replace(steepest.task("iris"), model=lambda: nn.Sequential(nn.Linear(4, 8), nn.AlphaDropout(0.2), nn.Linear(8, 3)))
+    lanes, alone = (steepest.race(task, ["adam", "sgd(0.1)"], lanes=wanted, **SMALL) for wanted in (True, False))
+    expected = {runner.key_of(o.trial): o.curve for o in alone.outcomes}
+    assert {runner.key_of(o.trial): o.curve for o in lanes.outcomes} == expected

@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ..errors import InputError
 from ..reach import Reach
 from ..recipes import Recipe
 from ..tasks import Task
@@ -86,14 +87,20 @@ def run_lanes(
 ) -> list[Outcome | None]:
     """Run trials as lanes of one computation; each leaves it when it is over, and is charged its share of the seconds.
 
-    Returns None for those that are not over when the clock passes `until`.
+    Where networks that the caller's own function makes turn out to be none of one computation, each runs alone. Returns None
+    for those that are not over when the clock passes `until`.
     """
     judges = [Judge(trial, _goal(task)) for trial in trials]
     found: list[Outcome | None] = [None] * len(trials)
     trainings = prepare_lanes(task, recipes, [trial.seed for trial in trials], device=device)
     last = [min(t.total_steps, trial.max_steps) for t, trial in zip(trainings, trials, strict=True)]
     metrics = (judges[0].goal.metric,)
-    lanes = Lanes(trainings, evaluate_every=trials[0].evaluate_every, max_steps=last, metrics=metrics)
+    tried = all(t.spec is not None for t in trainings)  # bundles of this kind were; what a function makes may differ by seed
+    how: dict[str, Any] = {"evaluate_every": trials[0].evaluate_every, "max_steps": last, "metrics": metrics}
+    try:
+        lanes = Lanes(trainings, tried_out=tried, **how)
+    except InputError:
+        return [run_trial(task, *pair, until, device=device) for pair in zip(recipes, trials, strict=True)]
     for events in lanes:
         if until is not None and time.time() > until:
             break

@@ -1,4 +1,4 @@
-"""Whether lanes are right and worth it: a step of lanes held against the steps of the trainings alone, and both timed."""
+"""Whether lanes are worth it: a step of lanes and the steps of the trainings alone, timed in turns, where lanes are right."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from .. import evaluation
 from ..data.batches import batch_bounds, epoch_order
-from ..errors import first_line
-from ..gradient import plain
+from ..errors import at_least
 from ..plans import AS_IT_STANDS, Plan
 from ..recipes import Recipe
 from ..rules import Rule
 from ..tasks import task
-from .lanes import Lanes, check_pairs, prepare_lanes
+from .joint import Joint
+from .lanes import check_pairs, prepare_lanes
 from .loop import steps
+from .probing import difference
 from .randomness import RandomStream
 from .settings import KeptMemory
 from .setup import Training
@@ -36,8 +35,6 @@ LARGEST = 2**20  # numbers of a network
 WORTH = 0.9  # of the time one by one: what must be saved at least
 MOST_ROUNDS, LEAST_ROUNDS = 15, 3
 SAMPLED = 4  # trainings that are timed one by one, for all of them
-TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-4}  # of losses and outputs; 1e-2 in half precision
-OF_GRADIENTS = {torch.float64: 1e-9}  # of their norm; 1e-2 in less, where one rectifier that rounding switches moves it by 1e-3
 
 
 @dataclass(frozen=True)
@@ -80,6 +77,7 @@ def choose_lanes(
     8
     """
     check_pairs(recipes, seeds)
+    at_least("budget_s", budget_s, 0)
     job = task(subject)
 
     def some(places: Sequence[int]) -> list[Training]:
@@ -94,8 +92,10 @@ def choose_among(some: Maker, num_lanes: int, budget_s: float = BUDGET_S, *, alo
         return LaneChoice(False, "one training has nothing to share", num_lanes)
     if reason := _too_large(some([0])[0], num_lanes, budget_s):
         return LaneChoice(False, reason, num_lanes)
-    trainings, ends = some(range(num_lanes)), (0, num_lanes - 1)  # whose seeds differ, where any do
-    if reason := apart(trainings) or difference(some(ends), some(ends)):
+    trainings = some(range(num_lanes))
+    with _slow_is_an_error():
+        reason = apart(trainings) or difference(trainings)
+    if reason:
         return LaneChoice(False, reason, num_lanes)
     with KeptMemory(trainings[0].device):
         sample = some(range(min(SAMPLED, num_lanes)))
@@ -134,59 +134,6 @@ def _clock(t: Training) -> Callable[[], float]:
     return time.thread_time if t.device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
 
 
-def difference(together: Sequence[Training], alone: Sequence[Training]) -> str | None:
-    """Return how the first step of lanes differs from that of the same trainings alone, or why they cannot make it.
-
-    Both are made: the trainings are good for nothing else afterwards.
-    """
-    first = alone[0]
-    rows = torch.stack([epoch_order(len(t.train), t.seed, 0)[: t.batch] for t in alone]).to(first.device)
-    dtype = next(first.model.parameters()).dtype
-    tolerance, of_gradients = TOLERANCES.get(dtype, 1e-2), OF_GRADIENTS.get(dtype, 1e-2)
-    expected = [_alone(t, mine) for t, mine in zip(alone, rows, strict=True)]
-    try:
-        with _slow_is_an_error():
-            lanes = Lanes(together)
-            said = lanes.evaluated(rows)
-            with RandomStream(first.seed, first.device):
-                losses = lanes.make_step(rows, 0)
-    except Exception as error:
-        return f"the network cannot be many at once ({first_line(error).split('. ')[0]})"
-    for i, (t, (loss, outputs)) in enumerate(zip(together, expected, strict=True)):
-        if not _close(losses[i], loss, tolerance):
-            return "a step of lanes has another loss than the training alone (a module that draws random numbers?)"
-        if not _same_gradients(t, alone[i], of_gradients):
-            return "a step of lanes has other gradients than the training alone"
-        if not _close(said[i], outputs, tolerance):
-            return "evaluated as lanes the network gives other outputs than alone"
-    return None
-
-
-def _alone(t: Training, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Fill the gradients of one training's first step; return its loss, and what the network says of the rows before it."""
-    inputs, targets = t.batch_at(rows, 0)
-    with evaluation.evaluating(t.model):
-        outputs = t.model(inputs)
-    t.model.train()
-    with RandomStream(t.seed, t.device):
-        result = plain(t.context(inputs, targets))
-    return result.loss, outputs
-
-
-def _same_gradients(one: Training, other: Training, tolerance: float) -> bool:
-    """Return whether two gradients agree, measured by the norm of the whole: those that are 0 but for rounding tell nothing."""
-    pairs = [(p.grad, q.grad) for p, q in zip(one.parameters, other.parameters, strict=True)]
-    if any((g is None) != (h is None) for g, h in pairs):
-        return False
-    known = [(g, h) for g, h in pairs if g is not None and h is not None]
-    apart_by = sum(float((g - h).double().square().sum()) for g, h in known)
-    return apart_by <= tolerance**2 * sum(float(h.double().square().sum()) for _, h in known)
-
-
-def _close(one: Tensor, other: Tensor, tolerance: float) -> bool:
-    return bool(((one - other).abs().amax() <= tolerance * other.abs().amax().clamp(min=1)).item())
-
-
 @contextmanager
 def _slow_is_an_error() -> Iterator[None]:
     """Take what torch warns of, an operation that it does lane after lane, as a reason not to."""
@@ -202,14 +149,14 @@ def _timed(trainings: Sequence[Training], some: Sequence[Training], budget_s: fl
     bounds = itertools.cycle(batch_bounds(rows, first.batch))
     orders = torch.stack([epoch_order(len(t.train), t.seed, 0)[:rows] for t in trainings]).to(first.device)
     loops = [steps(t.task, training=t, evaluate_every=2**60, max_steps=t.total_steps) for t in some]
-    lanes = Lanes(trainings)
+    lanes = Joint(trainings)
     found: list[tuple[float, float]] = []
     began = clock()
     while len(found) <= MOST_ROUNDS and (len(found) <= LEAST_ROUNDS or clock() - began < budget_s):
         begin, end = next(bounds)
         times = [cost()]
         with RandomStream(first.seed, first.device):
-            lanes.make_step(orders[:, begin:end], 0)
+            lanes.step(orders[:, begin:end], 0)
         first.settle()
         times.append(cost())
         if sum(next(loop, None) is None for loop in loops):

@@ -54,7 +54,7 @@ def _as_lanes(trainings: Sequence[Training], bar: Progress) -> list[dict[str, fl
     for t in trainings:
         warn_of(t)
     followers = [Follower(t, None, stop_at_target=False) for t in trainings]
-    lanes, last = Lanes(trainings), max(t.total_steps for t in trainings)
+    lanes, last = Lanes(trainings, tried_out=True), max(t.total_steps for t in trainings)
     for events in lanes:
         for place, event in events.items():
             if followers[place].sees(event):

@@ -5,7 +5,7 @@ A user whose loop differs copies it: it is forty lines over the same public func
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from ..defaults import default_recipe
 from ..errors import blaming, whole
 from ..gradient import GradientFunction, StepResult, plain
 from ..optimizer import Optimizer
+from ..own import as_metrics
 from ..plans import TF32, Plan, as_plan
 from ..reach import Reach, metric
 from ..recipes import Plateau, Recipe, as_recipe
@@ -164,6 +165,9 @@ def steps(
 def watched(task: Task, metrics: Sequence[Any] | None) -> tuple[Any, ...]:
     """Return what is measured at an evaluation: what was asked for, else the task's metrics, and its target's, and the loss."""
     of_the_target = (task.goal.metric,) if task.goal else ()
+    if metrics is not None:
+        metrics = tuple(metrics) if isinstance(metrics, Iterable) and not isinstance(metrics, str) else (metrics,)
+        as_metrics(task.measures(metrics), task.kind)  # raises where one is not for this task
     return tuple(dict.fromkeys((*(task.metric_names if metrics is None else metrics), *of_the_target, "loss")))
 
 

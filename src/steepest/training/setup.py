@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -75,6 +76,10 @@ class Training:
     dense: Dense | None = None  # the layers at its end whose gradient is written out
     scaler: LossScaler | None = None  # of losses in float16
     waits: int = 0  # how often a device was waited for
+    lanes: weakref.ref[Any] | None = None  # the `Lanes` that it is one of now
+
+    def __repr__(self) -> str:
+        return f"Training({self.task.name}, {self.recipe!r}, seed={self.seed}, {self.device}; {_called(self)})"
 
     def __repr__(self) -> str:
         return f"Training({self.task.name}, {self.recipe!r}, seed={self.seed}, {self.device}; {_called(self)})"
@@ -230,6 +235,7 @@ def prepare(
         in_place: train the very module that the task holds, instead of a copy of it.
     """
     check_seed(seed)
+    seed = int(seed)  # torch takes no other library's
     where, clock = choose_device(device), Clock("data")
     chosen = _chosen(task, recipe)
     recipe = recipe.filled(default_recipe(task.data.form, task.data.size("train"), chosen))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules import module as torchs
 
 from ..averages import Watch
 from ..data.feeds import StreamPart
+from ..models.modes import HOOKS
 from ..plans import AS_IT_STANDS
 from .setup import Training
 
@@ -28,22 +31,41 @@ def apart(trainings: Sequence[Training]) -> str | None:
             return "their classes are weighted by different data"
     if any(isinstance(t.train, StreamPart) for t in trainings):
         return "what comes from a stream comes once, to one training"
+    if max(Counter(id(tensor) for t in trainings for tensor in _tensors(t.model)).values()) > 1:
+        return "two of them train the same network, or a part of it"
+    if any(t.lanes is not None and t.lanes() is not None for t in trainings):
+        return "one of them is a lane already"
     if any(t.optimizer.begun for t in trainings):
         return "one of them has begun"
     if any(replace(t.plan, written_out=True) != AS_IT_STANDS for t in trainings):
         return "a plan has one of them carried out otherwise than as it stands"
     if len({len(t.train) for t in trainings}) > 1 and first.device.type not in ("cpu", "cuda"):
         return f"they differ in the rows of the training part, and random numbers of {first.device.type} cannot be set aside"
-    return _unfit(first.model)
+    if any(getattr(torchs, f"_global{name}") for name in HOOKS):
+        return "torch calls hooks of somebody's in every module"
+    return next((reason for t in trainings if (reason := _unfit(t.model))), None)
 
 
-SHARED = ("the device", "the batch", "the steps of an epoch", "the objective", "the kind of label", "the network")
+SHARED = (
+    "the device",
+    "the batch",
+    "the steps of an epoch",
+    "the objective",
+    "the kind of label",
+    "the network",
+    "which parameters require gradients",
+)
 
 
 def _shared(t: Training) -> tuple[Any, ...]:
     tensors = [(name, tuple(x.shape), x.dtype) for name, x in (*t.model.named_parameters(), *t.model.named_buffers())]
     objective = (repr(t.objective), t.validation is None)
-    return t.device, t.batch, t.steps_per_epoch, objective, t.task.kind, (repr(t.spec), str(t.model), tensors)
+    learns = [p.requires_grad for p in t.model.parameters()]
+    return t.device, t.batch, t.steps_per_epoch, objective, t.task.kind, (repr(t.spec), str(t.model), tensors), learns
+
+
+def _tensors(model: nn.Module) -> set[Tensor]:
+    return {*model.parameters(), *model.buffers()}
 
 
 def _unfit(model: nn.Module) -> str | None:
@@ -54,7 +76,12 @@ def _unfit(model: nn.Module) -> str | None:
             return f"{where} reads its steps in a call of its own, which takes one network at a time"
         if hasattr(module, "_orig_mod"):
             return f"{where} is compiled by torch"
-        hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values(), *module._backward_hooks.values()]
+        if "forward" in vars(module):
+            return f"{where} has a forward of its own, set from outside"
+        hooks = [hook for kind in HOOKS for hook in getattr(module, kind).values()]
         if any(not isinstance(hook, Watch) for hook in hooks):
             return f"{where} has hooks of its own"
+    for name, p in model.named_parameters():
+        if p._backward_hooks or getattr(p, "_post_accumulate_grad_hooks", None):
+            return f"the parameter {name} has hooks of its own"
     return None
