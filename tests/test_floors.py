@@ -19,11 +19,12 @@ FLOORS = (
     ("together", "optimizer", "groups", "state", "averages", "hooks"),
     ("kernels",),
     ("own",),
-    ("rules", "schedules", "models", "data", "objectives", "metrics", "records", "sources", "downloads", "machine"),
+    ("rules", "schedules", "models", "data", "objectives", "metrics"),
+    ("records", "sources", "downloads", "machine", "checkpoints", "index"),
     ("reach", "forms", "transcripts"),
     ("plans",),
     ("calls",),
-    ("errors", "values", "clock", "progress"),
+    ("errors", "values", "clock", "progress", "durable", "stopping"),
 )
 # On one floor, who may look at whom; anything else on the same floor is a stranger.
 NEIGHBOURS = {
@@ -36,9 +37,10 @@ NEIGHBOURS = {
     "recipes": {"augmentations"},
     "defaults": {"augmentations", "recipes"},
     "rules": {"schedules"},
-    "data": {"sources"},
     "downloads": {"sources"},
     "objectives": {"data"},
+    "clock": {"errors"},
+    "index": {"records"},
 }
 
 

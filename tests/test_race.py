@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 import steepest
-from steepest import records
+from steepest import index, records
 from steepest.racing import runner
 from steepest.racing.contenders import DEFAULT, SPACES, contenders, learning_rate, learning_rates
 from steepest.racing.pace import Pace
@@ -134,7 +134,7 @@ def test_a_resumed_race_runs_only_what_is_missing_and_ends_the_same(monkeypatch:
     monkeypatch.setattr(runner, "run_trial", stop_after(9))
     with pytest.raises(steepest.Interrupted, match=r"8 of about \d+ trials are kept as r\w+; go on with: race\(..., resume="):
         steepest.race("iris", ["adam", "nesterov"], **SMALL)
-    name = records.listing()[0]["id"]
+    name = index.listing()[0]["id"]
     calls = 0
     monkeypatch.setattr(runner, "run_trial", stop_after(10_000))
     resumed = steepest.race("iris", ["adam", "nesterov"], resume=name, **SMALL)
@@ -171,7 +171,7 @@ def test_rules_that_cannot_work_are_told_before_anything_is_recorded() -> None:
     for rules in (["adam", "muon(0.02)"], ["adam", "chain(clip_value(1.0))"]):
         with pytest.raises(steepest.InputError):
             steepest.race("iris", rules, **SMALL)
-    assert not records.listing()
+    assert not index.listing()
 
 
 def test_a_network_that_fails_in_a_race_leaves_what_was_finished(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,11 +187,11 @@ def test_a_network_that_fails_in_a_race_leaves_what_was_finished(monkeypatch: py
     monkeypatch.setattr(runner, "run_trial", trial)
     with pytest.raises(steepest.InputError, match="training failed"):
         steepest.race("iris", ["adam"], **SMALL)
-    assert records.listing()[0]["status"] == "failed"
+    assert index.listing()[0]["status"] == "failed"
     calls = 2
     with pytest.raises(steepest.InputError, match="training failed"):
         steepest.race("iris", ["adam"], **SMALL)
-    assert len(records.listing()) == 1  # the second never began
+    assert len(index.listing()) == 1  # the second never began
 
 
 def test_a_recipe_that_does_not_say_takes_what_the_race_gives_everyone() -> None:
@@ -264,7 +264,7 @@ def test_ctrl_c_on_the_command_line_keeps_trials_and_says_how_to_go_on(tmp_path:
         record = list(tmp_path.glob(".steepest/races/*/record.jsonl"))
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: parent and workers alike
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 75
     assert out == ""
     last = err.strip().splitlines()[-1]
     assert "trials are kept as r" in last
@@ -286,7 +286,7 @@ def test_a_worker_that_dies_leaves_the_finished_trials(monkeypatch: pytest.Monke
     monkeypatch.setattr(runner, "run_trial", trial)
     with pytest.raises(steepest.InputError, match=r"a worker process died .* trials are kept as r"):
         steepest.race(task, ["sgd(0.1)", "momentum(0.05)"], **SMALL)
-    assert records.listing()[0]["status"] == "a worker process died"
+    assert index.listing()[0]["status"] == "a worker process died"
 
 
 def test_a_search_that_was_cut_short_says_so() -> None:
@@ -314,7 +314,7 @@ def test_every_press_of_ctrl_c_ends_in_one_clean_line(tmp_path: Path, presses: t
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 75
     assert out == ""
     assert "Traceback" not in err
     assert err.strip().splitlines()[-1].startswith("steepest: stopped; ")

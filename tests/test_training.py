@@ -15,10 +15,11 @@ import torch
 from torch import nn
 
 import steepest
-from steepest import records
+from steepest import index, records
 from steepest.gradient import accumulated
 from steepest.objectives import CrossEntropy
-from steepest.training.loop import Hits, PlateauState
+from steepest.training.loop import Hits
+from steepest.training.position import PlateauState
 from steepest.training.setup import prepare
 
 QUICK = steepest.Recipe(steepest.adamw(0.01), batch=32, epochs=10)
@@ -373,11 +374,12 @@ def test_ctrl_c_keeps_what_was_trained() -> None:
         return plain(context)
 
     stop_soon.calls = 0  # type: ignore[attr-defined]
-    with pytest.raises(steepest.Interrupted, match="stopped after 6 steps; kept as run f"):
+    with pytest.raises(steepest.Interrupted, match=r"stopped after 7 steps; go on with: fit\(resume='f\w+'\)") as stopped:
         steepest.fit("iris", recipe=QUICK, gradient=stop_soon)
+    assert stopped.value.resumable
     run = steepest.load_run("last")
     assert run.facts["status"] == "interrupted"
-    assert run.facts["steps"] == 6
+    assert run.facts["steps"] == 7
 
 
 def test_a_record_is_json_lines_and_the_index_can_be_rebuilt() -> None:
@@ -387,11 +389,11 @@ def test_a_record_is_json_lines_and_the_index_can_be_rebuilt() -> None:
     assert [event["event"] for event in events] == ["start", *["evaluation"] * 10, "end"]
     assert events[0]["recipe"] == repr(QUICK)
     assert events[-1]["data"]["reads"][-1]["part"] == "test"
-    listed = records.listing()
+    listed = index.listing()
     Path(".steepest/index.sqlite").write_bytes(b"not a database at all, not even close" * 40)
-    assert records.listing() == listed
+    assert index.listing() == listed
     Path(".steepest/index.sqlite").unlink()
-    assert records.listing() == listed
+    assert index.listing() == listed
     assert listed[0]["id"] == run.id
 
 
@@ -543,7 +545,7 @@ def test_a_network_that_fails_is_told_in_one_line_and_leaves_nothing(how: str, m
     with pytest.raises(steepest.InputError, match=message) as caught:
         steepest.fit(steepest.Task("iris", model=lambda: Failing(how)))
     assert "\n" not in str(caught.value)
-    assert not records.listing()
+    assert not index.listing()
 
 
 def test_rules_and_texts_are_recipes_and_leave_the_rest_to_the_default() -> None:

@@ -60,6 +60,7 @@ _PUBLIC = {
     "training.run": ("Run", "load_run"),
     "training.fitting": ("fit",),
     "training.finding": ("find_lr",),
+    "training.verifying": ("ResumeReport", "verify_resume"),
     "assessment": ("cross_validate", "evaluate"),
     "diagnosis": ("doctor",),
     "racing.race": ("race",),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from pathlib import Path
+
+from .errors import InputError
 
 STAGES = ("start", "data", "pilot", "compile", "train", "evaluate", "waiting")
 
@@ -47,3 +50,21 @@ def process_age_s() -> float:
         return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
     except (OSError, AttributeError, ValueError, IndexError):
         return time.process_time()
+
+
+def parse_duration(name: str, text: str | float | None) -> float | None:
+    """Return seconds from `"90s"`, `"5m"`, `"2h"` or a number.
+
+    >>> parse_duration("budget", "5m")
+    300.0
+    """
+    if text is None:
+        return None
+    unit = {"s": 1, "m": 60, "h": 3600}.get(str(text)[-1:])
+    try:
+        seconds = float(str(text)[:-1]) * unit if unit else float(text)
+    except (ValueError, TypeError):
+        raise InputError(f"{name} must be a time such as 90s, 5m or 2h (got {text!r})") from None
+    if isinstance(text, bool) or not 0 < seconds < math.inf:
+        raise InputError(f"{name} must be > 0 (got {text!r})")
+    return seconds

@@ -20,12 +20,13 @@ from .machine import Ceilings, ceilings, cpu_flags, has_bfloat16, memory_bytes, 
 from .plans import FLOAT32, TF32, Plan
 from .recipes import as_recipe
 from .tasks import Task, called, task
+from .training.building import choose_device
 from .training.known import default_plan, flops_of
 from .training.loop import StepEvent, steps
 from .training.pilot import WORTH, Bench, Choice, measured
 from .training.randomness import RandomStream
 from .training.settings import KeptMemory, Tf32, Threads
-from .training.setup import Training, choose_device, prepare
+from .training.setup import Training, prepare
 from .values import si
 
 STEPS, WARM_UP = 20, 3

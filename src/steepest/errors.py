@@ -53,7 +53,11 @@ def needs(package: str, what: str, extra: str) -> Iterator[None]:
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, after what was finished had been kept; the message says how to go on."""
+    """Ctrl-C or SIGTERM, after what was finished had been kept; the message says how to go on, where `resumable`."""
+
+    def __init__(self, message: str, *, resumable: bool = False, by_scheduler: bool = False) -> None:
+        super().__init__(message)
+        self.resumable, self.by_scheduler = resumable, by_scheduler
 
 
 @contextmanager

@@ -85,6 +85,24 @@ def wait_for(device: Any) -> bool:
     return device.type != "cpu"
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory could not be had, on the device or on the CPU."""
+    import torch
+
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and ("DefaultCPUAllocator" in text or "out of memory" in text.lower())
+
+
+def free_memory(device: Any) -> None:
+    """Give back what was kept of a device's memory for later."""
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
 def ceilings(device: Any = "cpu") -> Ceilings:
     """Measure the rates of a device: the best of three products of 1,024 x 1,024, and of three copies of 256 MiB.
 

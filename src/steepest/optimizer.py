@@ -20,8 +20,10 @@ from .schedules import constant
 from .state import TRAINING, names_of, observe, uncast, unshared
 
 GROUP_KEYS = ("params", "lr", "name")
-# torch wraps this method to keep its compiler out, and imports the whole compiler to do so: 1.6 s at the first optimizer
+# torch wraps these methods to keep its compiler out, and imports the whole compiler to do so: 1 to 1.6 s at their first call
 _add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+_state_dict = inspect.unwrap(torch.optim.Optimizer.state_dict)
+_load_state_dict = inspect.unwrap(torch.optim.Optimizer.load_state_dict)
 
 
 class Optimizer(torch.optim.Optimizer):
@@ -281,8 +283,15 @@ class Optimizer(torch.optim.Optimizer):
     def state_dict(self) -> dict[str, Any]:
         """Return the state under torch's names; what parameters share here is each one's own there."""
         self._settle()
-        saved = super().state_dict()
+        saved = _state_dict(self)
         saved["state"] = {key: unshared(state) for key, state in saved["state"].items()}
+        return saved
+
+    def state_to_copy(self) -> dict[str, Any]:
+        """Return the `state_dict` to somebody who copies it at once and lets it go: later steps need not look through it."""
+        handed_out = self._handed_out
+        saved = self.state_dict()
+        self._handed_out = handed_out
         return saved
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -292,12 +301,17 @@ class Optimizer(torch.optim.Optimizer):
         given: list[dict[str, Any]] = []
         last = self.register_load_state_dict_pre_hook(lambda _, state: given.append(state))
         try:
-            super().load_state_dict(state_dict)
+            _load_state_dict(self, state_dict)
         finally:
             last.remove()
         saved = (key for group in given[-1]["param_groups"] for key in group["params"])
         for key, p in zip(saved, (p for group in self.param_groups for p in group["params"]), strict=True):
             self.state[p].update(uncast(given[-1]["state"].get(key, {}), p))
+
+    def take_state(self, state_dict: dict[str, Any]) -> None:
+        """Load a state whose tensors nobody else keeps: later steps need not look through it."""
+        self.load_state_dict(state_dict)
+        self._handed_out = False
 
     def ignore_schedules(self) -> None:
         """Turn the rule's schedules off: `group["lr"]` then is the learning rate itself."""

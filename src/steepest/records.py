@@ -12,23 +12,25 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import math
 import os
 import secrets
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from .durable import append_lines
 from .errors import InputError, nearest
 
-if TYPE_CHECKING:
-    import sqlite3
+log = logging.getLogger("steepest")
 
 KINDS = {"run": ("runs", "f"), "race": ("races", "r")}
 RECORD = "record.jsonl"
+SCHEMA = 1  # of the lines; records of before have none, and are read all the same
 
 
 def home_folder(home: str | Path | None = None) -> Path:
@@ -68,6 +70,25 @@ class Invocation:
 FROM_PYTHON = Invocation()
 
 
+LASTING = ("start", "end", "stopped", "resumed")  # events that are brought to the disk at once
+_TOLD: set[tuple[Path, int]] = set()  # lines of records that were told to be damaged
+
+
+def _line(event: str, content: dict[str, Any]) -> bytes:
+    written = {"event": event, "at": round(time.time(), 3)} | ({"schema": SCHEMA} if event == "start" else {}) | content
+    text = json.dumps(jsonable(written), ensure_ascii=False)
+    return text.encode(errors="backslashreplace") + b"\n"  # \udcff of a file's name, as JSON has it
+
+
+def _event(line: bytes) -> dict[str, Any] | None:
+    """Return the event of a line, None where it is none."""
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return event if isinstance(event, dict) and isinstance(event.get("event"), str) else None
+
+
 @dataclass(frozen=True)
 class Record:
     """One run's or race's append-only file of events."""
@@ -75,26 +96,44 @@ class Record:
     kind: str
     id: str
     folder: Path
+    _waiting: list[bytes] = field(default_factory=list, repr=False, compare=False)  # lines that the disk has not taken
 
     @property
     def path(self) -> Path:
         return self.folder / RECORD
 
     def append(self, event: str, **content: Any) -> None:
-        """Append one event; a single write of one line, so that a reader never sees half of two."""
-        line = json.dumps(jsonable({"event": event, "at": round(time.time(), 3), **content}), ensure_ascii=False)
-        with self.path.open("ab+") as file:
-            torn = file.tell() > 0 and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n"
-            file.write(b"\n" * torn + line.encode(errors="backslashreplace") + b"\n")  # \udcff of a file's name, as JSON has it
+        """Append one event as one line, whoever else appends: a reader never sees half of two.
+
+        What could not be appended before goes first.
+
+        Raises:
+            OSError: the disk takes nothing.
+        """
+        append_lines(self.path, [*self._waiting, _line(event, content)], sync=event in LASTING)
+        self._waiting.clear()
+
+    def note(self, event: str, **content: Any) -> bool:
+        """Append one event; where the disk takes nothing, say so once, and have it wait in memory for the next one."""
+        try:
+            self.append(event, **content)
+        except OSError as error:
+            if not self._waiting:
+                log.warning("%s cannot be written (%s): what happens waits in memory", self.path, error.strerror or error)
+            self._waiting.append(_line(event, content))
+            return False
+        return True
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """Yield the events; a line that is none (cut off by a kill in the middle of a write, damaged) is passed over."""
+        """Yield the events; a line that is none (cut off by a kill in the middle of a write, damaged) is left out, and told."""
         with self.path.open("rb") as file:
-            for line in file:
-                with contextlib.suppress(ValueError, RecursionError):
-                    event = json.loads(line)
-                    if isinstance(event, dict) and isinstance(event.get("event"), str):
-                        yield event
+            for number, line in enumerate(file, 1):
+                event = _event(line)
+                if event is not None:
+                    yield event
+                elif (self.path, number) not in _TOLD and line.strip():
+                    _TOLD.add((self.path, number))
+                    log.warning("%s: line %d was cut off or is damaged, and is left out", self.path, number)
 
     def delete(self) -> None:
         """Remove the record and all that lies beside it."""
@@ -132,7 +171,7 @@ def create(kind: str, home: str | Path | None = None) -> Record:
 def find(name: str, home: str | Path | None = None, kind: str | None = None) -> Record:
     """Return the record with this id, or `last` for the newest (of a kind); name the nearest when there is none."""
     root = home_folder(home)
-    known = {record.id: (record, stat) for record, stat in _records(root)}
+    known = {record.id: (record, stat) for record, stat in records_in(root)}
     wanted = [record for record, _ in known.values() if kind in (None, record.kind)]
     if name == "last" and wanted:  # a race ends after the training with its winner
         name = max(wanted, key=lambda record: (known[record.id][1].st_mtime, record.kind == "race")).id
@@ -148,7 +187,10 @@ def find(name: str, home: str | Path | None = None, kind: str | None = None) -> 
 
 @contextlib.contextmanager
 def reading(record: Record) -> Iterator[None]:
-    """Turn whatever a damaged record makes of the code that reads it into one line."""
+    """Turn whatever a damaged record makes of the code that reads it into one line; one of a later schema is refused."""
+    schema = (record.first("start") or {}).get("schema", 0)
+    if not isinstance(schema, int) or schema > SCHEMA:
+        raise InputError(f"{record.path} was written by a later steepest (schema {schema}, this reads up to {SCHEMA}): upgrade")
     try:
         yield
     except InputError:
@@ -158,93 +200,9 @@ def reading(record: Record) -> Iterator[None]:
         raise InputError(f"{record.path} is damaged, or was written by another version ({what})") from error
 
 
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path that becomes `path` at the end, all at once; nothing half-written is ever seen."""
-    import tempfile
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        yield Path(name)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
-# -- the index --------------------------------------------------------------------------------------------------------
-
-COLUMNS = ("id", "kind", "task", "recipe", "status", "started", "seconds", "result")
-
-
-def summary(record: Record) -> dict[str, Any]:
-    """Return the index row of a record, from its own lines alone."""
-    start, end = record.first("start") or {}, record.last("end") or {}
-
-    def text(value: Any) -> str | None:
-        return None if value is None else str(value)
-
-    def number(value: Any) -> float | None:
-        return float(value) if isinstance(value, int | float) and 0 <= value < 1e11 else None
-
-    return {
-        "id": record.id,
-        "kind": record.kind,
-        "task": text(start.get("task")),
-        "recipe": text(start.get("label")),
-        "status": text(end.get("status", "unfinished" if start else "damaged")),
-        "started": number(start.get("at")),
-        "seconds": number(end.get("seconds")),
-        "result": text(end.get("result")),
-    }
-
-
-def listing(home: str | Path | None = None) -> list[dict[str, Any]]:
-    """Return one row a record, newest first, from the index, which is brought up to date where a record has changed."""
-    import sqlite3
-
-    root = home_folder(home)
-    if not root.is_dir():
-        return []
-    for _ in range(2):
-        try:
-            with contextlib.closing(_connect(root)) as index:
-                return _synchronised(index, root)
-        except (sqlite3.Error, OSError):  # damaged: it is only an index
-            with contextlib.suppress(OSError):
-                (root / "index.sqlite").unlink(missing_ok=True)
-    rows = [summary(record) for record, _ in _records(root)]  # a folder that cannot be written to
-    return sorted(rows, key=lambda row: row["started"] or 0, reverse=True)
-
-
-def _connect(root: Path) -> sqlite3.Connection:
-    import sqlite3
-
-    index = sqlite3.connect(root / "index.sqlite", timeout=5)
-    columns = ", ".join(COLUMNS)
-    index.execute(f"CREATE TABLE IF NOT EXISTS records ({columns}, changed REAL, size INTEGER, PRIMARY KEY (id))")
-    return index
-
-
-def _records(root: Path) -> Iterator[tuple[Record, os.stat_result]]:
+def records_in(root: Path) -> Iterator[tuple[Record, os.stat_result]]:
+    """Yield every record in a home, and what its file looks like now."""
     for kind, (folder, _) in KINDS.items():
         for path in sorted((root / folder).glob(f"*/{RECORD}")):
             if path.is_file():
                 yield Record(kind, path.parent.name, path.parent), path.stat()
-
-
-def _synchronised(index: sqlite3.Connection, root: Path) -> list[dict[str, Any]]:
-    known = {row[0]: row[1:] for row in index.execute("SELECT id, changed, size FROM records")}
-    present = set()
-    with index:
-        for record, stat in _records(root):
-            present.add(record.id)
-            if known.get(record.id) != (stat.st_mtime, stat.st_size):
-                row = summary(record)
-                values = [row[name] for name in COLUMNS] + [stat.st_mtime, stat.st_size]
-                index.execute(f"INSERT OR REPLACE INTO records VALUES ({', '.join('?' * len(values))})", values)
-        index.executemany("DELETE FROM records WHERE id = ?", [(name,) for name in set(known) - present])
-    rows = index.execute(f"SELECT {', '.join(COLUMNS)} FROM records ORDER BY started DESC")
-    return [dict(zip(COLUMNS, row, strict=True)) for row in rows]

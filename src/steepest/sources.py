@@ -6,6 +6,7 @@ The command line answers a wrong name or an unreadable file from here, before an
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import zlib
 from dataclasses import dataclass
@@ -97,6 +98,7 @@ def downloaded(name: str) -> Path:
     return folder
 
 
+MOST_TIMES, SMALL = 200, 2**26  # how much a packed file may hold: so many times its size, or so many bytes
 MAX_PATH = 4_000  # characters; beyond, no file system takes it
 
 
@@ -130,13 +132,30 @@ def read_bytes(path: str | Path) -> bytes:
     if not content:
         raise InputError(f"{path} is empty (0 bytes)")
     if content[:2] == b"\x1f\x8b":
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as error:
-            raise InputError(f"{path} is a damaged gzip file ({error}); copy or download it again") from None
-    elif path.suffix == ".gz":
+        return _unpacked(path, content)
+    if path.suffix == ".gz":
         raise InputError(f"{path} ends in .gz but is not a gzip file (it begins with {content[:2]!r})")
     return content
+
+
+def most_unpacked(packed: int) -> int:
+    """Return how many bytes a packed file of this size may hold: beyond, it is made to fill the memory."""
+    return max(MOST_TIMES * packed, SMALL)
+
+
+def _unpacked(path: Path, content: bytes) -> bytes:
+    """Return what a gzip file holds, up to what data can be."""
+    most = most_unpacked(len(content))
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+            found = file.read(most + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path} is a damaged gzip file ({error}); copy or download it again") from None
+    if len(found) > most:
+        raise InputError(
+            f"{path}: {len(content):,} bytes unpack to more than {most:,}, which data hardly do; unpack it if you trust it"
+        )
+    return found
 
 
 def _no_such_file(path: Path, missing: str = "no such file") -> str:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from io import TextIOWrapper
 
 from ..errors import InputError, Interrupted, MissingExtraError
+from ..stopping import Stops
 
 OK, WRONG_INPUT, NOT_REACHED, PREEMPTED, STOPPED = 0, 2, 3, 75, 130
 
@@ -24,7 +25,8 @@ class _Stop:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
-    0 done, 2 wrong input, 3 target not reached, 75 stopped by a scheduler (SIGTERM), 130 stopped by Ctrl-C.
+    0 done, 2 wrong input, 3 target not reached, 75 stopped and can be gone on with, or stopped by a scheduler (SIGTERM),
+    130 stopped by Ctrl-C with nothing to go on with.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -68,6 +70,7 @@ def _unread() -> int:
 def entry() -> None:
     """Start from the console script."""
     signal.signal(signal.SIGTERM, _terminate)  # a scheduler's stop is as clean as Ctrl-C
+    Stops.handlers.add(_terminate)
     _Stop.is_last = True
     if isinstance(sys.stdout, TextIOWrapper):  # a name or text that the terminal cannot show is no reason to stop
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -96,7 +99,9 @@ def _stopped(stop: BaseException, kept: str = "") -> int:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     _Stop.told = True
     said = str(stop) if isinstance(stop, Interrupted) else "stopped; nothing of it was kept"
-    return _say("; ".join(part for part in (said, kept) if part), _Stop.code)
+    goes_on = isinstance(stop, Interrupted) and (stop.resumable or stop.by_scheduler)
+    code = PREEMPTED if goes_on else _Stop.code
+    return _say("; ".join(part for part in (said, kept) if part), code)
 
 
 def _say(message: str, code: int) -> int:

@@ -6,7 +6,9 @@ import importlib
 import re
 import shlex
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -85,12 +87,17 @@ def _winner_trained(job: Any, result: Any, settings: dict[str, Any]) -> Any:
     return run
 
 
-def _made(source: o.Source, quiet: bool, *needed: str) -> tuple[Any, Any]:
-    """Return the task, and how the command line called. What is wrong in a file is told before `needed` modules, and what those
-    import, take their seconds; these are the start's share, not the data's.
+def _made(source: o.Source | None, quiet: bool, *needed: str) -> tuple[Any, Any]:
+    """Return the task (None: a run says what it learns), and how the command line called.
+
+    What is wrong in a file is told before `needed` modules, and what those import, take their seconds; these are the start's
+    share, not the data's.
     """
     from ..records import Invocation
 
+    if source is None:
+        _import(needed)
+        return None, Invocation(_called(), process_age_s(), lines=not quiet)
     if source.task in BUILTINS:
         _import(("sklearn.datasets", *needed))
     elif ".py:" in source.task:  # which imports them itself
@@ -140,9 +147,9 @@ def _print_race(result: Any, run: Any, page: Path) -> None:
         print(f"next: steepest evaluate {run.id}      report: {page}")
 
 
-@o.takes_source
+@partial(o.takes_source, resumes=True)
 def fit(
-    source: o.Source,
+    source: o.Source | None,
     recipe: Annotated[
         str | None, typer.Option(help='How to learn: a rule such as "adamw(0.003)", a Recipe, or the id of a race.')
     ] = None,
@@ -155,39 +162,62 @@ def fit(
     plan: Annotated[
         str | None, typer.Option(help="How it is carried out: \"Plan(precision='bfloat16')\" [as suits the machine].")
     ] = None,
+    resume: Annotated[str | None, typer.Option(help="Go on with a stopped run, exactly where it was: its id, or last.")] = None,
+    checkpoint_every: Annotated[
+        str | None, typer.Option(help="Steps or time between checkpoints: 100, 5m, or never [1m].")
+    ] = None,
     seed: o.Seed = 0,
     home: o.Home = None,
     json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> int:
-    """Train one network and measure it on held-out rows."""
+    """Train one network and measure it on held-out rows, or go on with a run that was stopped."""
     o.above_zero("--epochs", epochs)
     o.at_least("--patience", patience, 1)
     o.at_least("--seed", seed, 0)
     size, changes, carried_out = o.batch_size(batch), o.augmentations(augment), as_plan(plan)
+    if resume is not None:
+        settled = {
+            "recipe": recipe, "find-lr": find_lr, "stop-at-target": stop_at_target, "epochs": epochs, "batch": batch,
+            "patience": patience, "augment": augment, "plan": plan, "seed": seed,
+        }  # fmt: skip
+        _leave_out(name for name, value in settled.items() if value)
     chosen = _recipe(recipe, home)
     job, invocation = _made(source, quiet, "steepest.training.finding")
-    from ..defaults import default_recipe
-    from ..recipes import named
-    from ..training.finding import find_lr as search_lr
-    from ..training.fitting import fit as train
-
-    chosen = chosen or default_recipe(job.data.form, job.data.size("train"), job.model)
-    chosen = named(chosen, epochs=o.whole_where_it_is(epochs), batch=size, patience=patience, augment=changes)
+    if resume is None:
+        chosen = _filled(chosen, job, epochs=o.whole_where_it_is(epochs), batch=size, patience=patience, augment=changes)
     if find_lr:
+        from ..training.finding import find_lr as search_lr
+
         drawn = f"{search_lr(job, chosen, seed=seed)}\ntrained below with {chosen.rule}; another rate: --recipe"
         print(drawn, end="\n\n", file=sys.stderr if json else sys.stdout)
+    from ..training.fitting import fit as train
+
     with saying_how_to_go_on():
         run = train(
-            job, chosen, seed=seed, home=home, stop_at_target=stop_at_target, plan=carried_out,
-            progress=False if quiet else None, invocation=invocation,
+            job, recipe=chosen, seed=seed, home=home, stop_at_target=stop_at_target, plan=carried_out, resume=resume,
+            checkpoint_every=checkpoint_every, progress=False if quiet else None, invocation=invocation,
         )  # fmt: skip
     if json:
         print_json(run.to_dict())
     else:
         _print_fit(run)
-    missed = run.facts["reached"] is False and source.reach is not None
+    missed = run.facts["reached"] is False and (source is None or source.reach is not None)
     return NOT_REACHED if missed or run.status == "diverged" else OK
+
+
+def _filled(recipe: Any, job: Any, **changes: Any) -> Any:
+    """Return a recipe, or the default one, with what the options say in its place."""
+    from ..defaults import default_recipe
+    from ..recipes import named
+
+    return named(recipe or default_recipe(job.data.form, job.data.size("train"), job.model), **changes)
+
+
+def _leave_out(names: Iterable[str]) -> None:
+    """Refuse options that a run which goes on has settled when it began."""
+    for name in names:
+        raise InputError(f"--resume goes on as the run began; leave out --{name}")
 
 
 def _recipe(text: str | None, home: Path | None) -> Any:

@@ -119,7 +119,7 @@ def predict(
         return OK
     predictions = loaded.predict_file(rows).with_columns(selectors.float().round_sig_figs(DIGITS))
     if out is not None:
-        from ..records import replacing
+        from ..durable import replacing
 
         with replacing(out) as path:
             predictions.write_csv(path)
@@ -193,6 +193,7 @@ def download(
 
 def runs(
     limit: Annotated[int, typer.Option(help="How many to list.")] = 20,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Make the index anew from the records.")] = False,
     home: o.Home = None,
     json: o.Json = False,
     quiet: o.Quiet = False,
@@ -200,10 +201,13 @@ def runs(
     """List runs and races, newest first."""
     from datetime import datetime
 
-    from ..records import home_folder, listing
+    from .. import index
+    from ..records import home_folder
 
     o.at_least("--limit", limit, 1)
-    rows = listing(home)[:limit]
+    if rebuild:
+        index.rebuild(home)
+    rows = index.listing(home)[:limit]
     if json:
         print_json({"records": rows})
         return OK

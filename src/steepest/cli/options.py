@@ -131,7 +131,7 @@ class Source:
         return given
 
 
-def takes_source(verb: Callable[..., int]) -> Callable[..., int]:
+def takes_source(verb: Callable[..., int], resumes: bool = False) -> Callable[..., int]:
     """Give a verb the options that say what to learn; it receives them as its first argument, one checked `Source`."""
     shared = {field.name: field for field in fields(Source)}
     hints = get_type_hints(Source, include_extras=True) | get_type_hints(verb, include_extras=True)
@@ -141,11 +141,20 @@ def takes_source(verb: Callable[..., int]) -> Callable[..., int]:
         for name, field in shared.items()
     ]
     own = [parameter.replace(kind=keyword) for parameter in list(inspect.signature(verb).parameters.values())[1:]]
+    if resumes:
+        first[0] = first[0].replace(default=None)
+        hints["task"] = Annotated[str | None, hints["task"].__metadata__[0]]
 
     @functools.wraps(verb)
     def command(**given: Any) -> int:
-        source = Source(**{name: given.pop(name) for name in shared})
-        return verb(source, **given)
+        said = {name: given.pop(name) for name in shared}
+        if said["task"] is not None:
+            return verb(Source(**said), **given)
+        if given.get("resume") is None:
+            raise InputError("missing argument 'TASK' (see steepest fit --help)")
+        if also := [name for name, field in shared.items() if said[name] not in (None, field.default)]:
+            raise InputError(f"--resume goes on as the run began; leave out --{also[0].replace('_', '-')}")
+        return verb(None, **given)
 
     parameters = [parameter.replace(annotation=hints[parameter.name]) for parameter in (*first, *own)]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

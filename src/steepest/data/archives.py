@@ -15,13 +15,11 @@ from typing import IO, Any
 import numpy as np
 
 from ..errors import InputError, switch
-from ..sources import read_bytes
+from ..sources import most_unpacked, read_bytes
 from .cache import Wanted, stored
 from .lines import AT_ONCE
 
 SHARE_OF_MEMORY = 0.5  # of what is free: rows are copied once, when they become tensors
-
-MOST_PACKED = 200  # times; beyond, an archive that does not fit into memory is taken for a damaged one
 
 
 def free_memory() -> int:
@@ -68,12 +66,17 @@ def read_archive(path: str | Path, on_disk: bool | None = None) -> dict[str, Any
         if on_disk is not False and zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as members:
                 promised = _promised(members)
-                believed = on_disk or promised <= MOST_PACKED * path.stat().st_size
+                believed = on_disk or promised <= most_unpacked(path.stat().st_size)
                 if believed and too_large(promised, on_disk):
                     return _unpacked(path, members)
         content = read_bytes(path)
         with zipfile.ZipFile(io.BytesIO(content)) as members:
             promised, limit = _promised(members), SHARE_OF_MEMORY * free_memory()
+        if promised > most_unpacked(len(content)):
+            raise InputError(
+                f"{path}: {len(content):,} bytes promise {promised:,} unpacked, which data hardly do; give on_disk=True if you "
+                "trust it"
+            )
         if promised > limit:
             raise InputError(
                 f"{path}: {len(content):,} bytes promise {promised:,} unpacked, more than half of the free memory "
@@ -92,6 +95,7 @@ def read_archive(path: str | Path, on_disk: bool | None = None) -> dict[str, Any
         zlib.error,
         EOFError,
         NotImplementedError,
+        RuntimeError,  # it is encrypted
     ) as error:
         raise InputError(f"{path} is not a readable npz archive ({error})") from None
 

@@ -41,8 +41,10 @@ def batch_bounds(num_rows: int, batch: int) -> list[tuple[int, int]]:
     return list(zip(begins, [*begins[1:], num_rows], strict=True))
 
 
-def batch_rows(num_rows: int, batch: int, seed: int) -> Iterator[Tensor]:
-    """Yield the rows of each batch of a training, epoch after epoch, without end."""
-    for epoch in itertools.count():
+def batch_rows(num_rows: int, batch: int, seed: int, step: int = 0) -> Iterator[Tensor]:
+    """Yield the rows of each batch of a training from so many steps on, epoch after epoch, without end."""
+    bounds = batch_bounds(num_rows, batch)
+    begun, made = divmod(step, len(bounds))
+    for epoch in itertools.count(begun):
         order = epoch_order(num_rows, seed, epoch)
-        yield from (order[begin:end] for begin, end in batch_bounds(num_rows, batch))
+        yield from (order[begin:end] for begin, end in bounds[made if epoch == begun else 0 :])

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError, blaming, shown
+from .batches import batch_bounds
 from .encoding import encode_rows
 from .frames import first_wrong
 from .parts import Part
@@ -119,12 +120,16 @@ class StreamPart(Part):
         return replace(self, flow=None)
 
     @contextmanager
-    def read_ahead(self, seed: int, batch: int, *, prefetch: bool = True) -> Iterator[None]:
-        """While this is open, batches come from the beginning of the stream; nothing is read ahead, because whatever a stream
-        draws at random is to be drawn at its step.
+    def read_ahead(self, seed: int, batch: int, step: int = 0, *, prefetch: bool = True) -> Iterator[None]:
+        """While this is open, batches come from the beginning of the stream, or after those of so many steps; nothing is read
+        ahead, because whatever a stream draws at random is to be drawn at its step.
         """
-        del seed, batch, prefetch
+        del seed, prefetch
         self.flow = self.feed.pairs()
+        bounds = batch_bounds(len(self), batch)
+        epochs, made = divmod(step, len(bounds))
+        for _ in itertools.islice(self.flow, epochs * len(self) + bounds[made][0]):
+            pass
         try:
             yield
         finally:

@@ -39,9 +39,9 @@ class Part:
             yield self.take(order[begin:end])
 
     @contextmanager
-    def read_ahead(self, seed: int, batch: int, *, prefetch: bool = True) -> Iterator[None]:
-        """While this is open, a training asks for its batches, from the first on; with `prefetch` they are read before that."""
-        with reading_ahead(self.inputs, batch_rows(len(self), batch, seed)) if prefetch else nullcontext():
+    def read_ahead(self, seed: int, batch: int, step: int = 0, *, prefetch: bool = True) -> Iterator[None]:
+        """While this is open, a training asks for its batches, from so many steps on; with `prefetch` they are read before."""
+        with reading_ahead(self.inputs, batch_rows(len(self), batch, seed, step)) if prefetch else nullcontext():
             yield
 
     def in_order(self, batch: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from ..clock import parse_duration
 from ..errors import InputError, Interrupted, check_seed, positive, switch, whole
 from ..optimizer import Optimizer
 from ..reach import a_target
@@ -21,8 +22,9 @@ from ..recipes import Recipe, check_batch
 from ..records import FROM_PYTHON, Invocation, Record, create, find, jsonable, reading
 from ..rules import Rule, adam
 from ..tasks import Task, task
+from ..training.building import choose_device
 from ..training.run import versions
-from ..training.setup import choose_device, prepare
+from ..training.setup import prepare
 from .contenders import BASELINE, contender, contenders
 from .pace import Pace
 from .plan import Plan
@@ -36,24 +38,6 @@ log = logging.getLogger("steepest")
 
 EPOCHS = 40
 PATIENCE = 10  # of the training with the winner; a trial ends at the target, or at its last step
-
-
-def parse_budget(text: str | float | None) -> float | None:
-    """Return seconds from `"90s"`, `"5m"`, `"2h"` or a number.
-
-    >>> parse_budget("5m")
-    300.0
-    """
-    if text is None:
-        return None
-    unit = {"s": 1, "m": 60, "h": 3600}.get(str(text)[-1:])
-    try:
-        seconds = float(str(text)[:-1]) * unit if unit else float(text)
-    except (ValueError, TypeError):
-        raise InputError(f"budget must be a time such as 90s, 5m or 2h (got {text!r})") from None
-    if isinstance(text, bool) or not 0 < seconds < math.inf:
-        raise InputError(f"budget must be > 0 (got {text!r})")
-    return seconds
 
 
 def make_plan(
@@ -151,7 +135,7 @@ def race(
     switch("lanes", lanes)
     began = time.perf_counter()
     job = task(subject, reach=reach)
-    seconds = parse_budget(budget)
+    seconds = parse_duration("budget", budget)
     deadline = None if seconds is None else time.time() + seconds
     conditions = {"batch": batch, "epochs": epochs, "evaluate_every": evaluate_every}
     plan = make_plan(job, recipes, baseline=baseline, seed=seed, seeds=seeds, **conditions)
@@ -192,7 +176,7 @@ def _ended(result: Race) -> Race:
         document = {**result.to_dict(), "result": found}
         result.book.append("end", **document, seconds=sum(result.seconds.values()))
     if result.status == INTERRUPTED:
-        raise Interrupted(_how_to_go_on(result, command, "stopped"))
+        raise Interrupted(_how_to_go_on(result, command, "stopped"), resumable=result.id is not None)
     if result.status == CRASHED:
         fewer = f"{command} --processes 1" if command else None
         raise InputError(_how_to_go_on(result, fewer, "a worker process died (out of memory?)"))

@@ -9,11 +9,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from ..durable import replacing
 from ..errors import InputError
 from ..forms import ROWS
 from ..progress import short_time
 from ..reach import Reach
-from ..records import Record, find, home_folder, jsonable, reading, replacing
+from ..records import Record, find, home_folder, jsonable, reading
 from ..values import si
 from . import figures
 from .figures import number

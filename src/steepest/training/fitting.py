@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from .. import evaluation, metrics
@@ -16,7 +16,7 @@ from ..data.loading import from_dataset
 from ..data.memory import arrays
 from ..data.parts import Part
 from ..defaults import default_recipe
-from ..errors import InputError, Interrupted, whole
+from ..errors import InputError
 from ..forms import MEASURED
 from ..gradient import GradientFunction, plain
 from ..models.heads import LastValue
@@ -25,13 +25,17 @@ from ..progress import Progress
 from ..recipes import Recipe, as_recipe, is_torch_optimizer, named
 from ..records import FROM_PYTHON, Invocation, create
 from ..rules import Rule
+from ..stopping import Stops
 from ..tasks import Task, task
 from .following import INTERRUPTED, Follower
 from .loop import Events, steps
 from .pilot import Choice, choose
-from .run import Interface, Run, save_weights, versions, weights_sha256
+from .recovery import Begin, Recovery
+from .resuming import Begun, Call, begun, holding, keeper_of, told_of
+from .run import Interface, Run, versions, weights_sha256
 from .settings import KeptMemory
-from .setup import Training, prepare
+from .setup import Training, laid_out_as_before, prepare
+from .supervision import Supervisor
 
 
 def as_task(subject: Any, X: Any = None, y: Any = None) -> Task:
@@ -54,7 +58,7 @@ def as_task(subject: Any, X: Any = None, y: Any = None) -> Task:
 
 
 def fit(
-    subject: Any,
+    subject: Any = None,
     X: Any = None,
     y: Any = None,
     *,
@@ -71,6 +75,8 @@ def fit(
     plan: Plan | str | None = None,
     home: str | Path | None = None,
     record: bool = True,
+    checkpoint_every: int | str | bool | None = None,
+    resume: str | None = None,
     progress: bool | None = None,
     invocation: Invocation = FROM_PYTHON,
 ) -> Run:
@@ -96,12 +102,15 @@ def fit(
             measured on a few steps where the training takes more than a minute.
         home: folder of the records; None: `STEEPEST_HOME`, else `./.steepest`.
         record: whether to write a record at all.
+        checkpoint_every: updates (100) or time ("5m") between two checkpoints; None: a minute; False: only when it is stopped.
+        resume: go on with a stopped run of this id, or `"last"`, exactly where it was. All else is as it began: give again
+            what no record can hold (data from memory, a module, a gradient function of your own), and nothing else.
         progress: show a bar; None: where somebody watches.
         invocation: how the command line called, for the record and the clock.
 
     Raises:
         InputError: what cannot be trained, in one line.
-        Interrupted: Ctrl-C; what was trained so far has been kept.
+        Interrupted: Ctrl-C or SIGTERM; what was trained so far has been kept, and the message says how to go on.
 
     >>> import steepest
     >>> run = fit("iris", recipe="adamw(0.01)", record=False)
@@ -110,47 +119,88 @@ def fit(
     """
     if (isinstance(X, Recipe | Rule | str) or is_torch_optimizer(X)) and not isinstance(subject, nn.Module) and y is None:
         recipe, X = X, None
-    job = as_task(subject, X, y)
-    recipe = as_recipe(recipe) or default_recipe(job.data.form, job.data.size("train"), job.model)
-    if max_steps is not None:
-        whole("max_steps", max_steps, 1)
-    recipe, given = named(recipe, epochs=epochs, batch=batch, patience=patience), as_plan(plan)
-    if stop_at_target and (job.goal is None or not job.data.size("validation")):
-        raise InputError("stop_at_target needs a target (reach=) and a validation part to see it reached")
-    in_place = isinstance(subject, nn.Module)
-    training = prepare(job, recipe, seed=seed, device=device, in_place=in_place)
+    called = Call(seed, evaluate_every, max_steps, stop_at_target, told_of(gradient), checkpoint_every)
+    changes = {"epochs": epochs, "batch": batch, "patience": patience}
+    if resume is not None and not record:
+        raise InputError("resume goes on with a run's record; leave out record=False")
+    work = (
+        _new(as_task(subject, X, y), as_recipe(recipe), called, changes)
+        if resume is None
+        else _earlier(
+            begun(resume, home), None if subject is None else as_task(subject, X, y), as_recipe(recipe), called, changes, plan
+        )
+    )
+    called, in_place = work.call, isinstance(subject, nn.Module)
+    training = prepare(work.task, work.recipe, seed=called.seed, device=device, in_place=in_place)
     if invocation.command is None:  # the command line prints them itself
         warn_of(training)
-    total = min(max_steps or training.total_steps, training.total_steps)
-    with KeptMemory(training.device):
-        choice = choose(training, given, total, gradient)
-        training.follow(choice.plan)
-        loop = steps(training.task, evaluate_every=evaluate_every, max_steps=max_steps, gradient=gradient, training=training)
-        follower = Follower(training, create("run", home) if record else None, stop_at_target)
-        bar = Progress(total, f"fit {job.name}", progress, lines=invocation.lines)
-        try:
-            return _followed(follower, loop, choice, bar, invocation)
-        finally:
-            if in_place and training.plan.channels_last:  # the network is the caller's, and lay otherwise
-                training.model.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
+    total = min(called.max_steps or training.total_steps, training.total_steps)
+
+    def begin(wrap: Callable[[GradientFunction], GradientFunction]) -> Events:
+        how: dict[str, Any] = {"evaluate_every": called.evaluate_every, "max_steps": called.max_steps}
+        return steps(training.task, gradient=wrap(gradient), training=training, **how)
+
+    with KeptMemory(training.device), laid_out_as_before(training, in_place):
+        if work.earlier is not None:
+            work.earlier.check(training)
+            facts, book = work.earlier.facts, work.earlier.record
+        else:
+            choice = choose(training, as_plan(plan), total, gradient)
+            training.follow(choice.plan)
+            facts, book = _start_facts(training, choice, invocation.command), create("run", home) if record else None
+        follower = Follower(training, book, called.stop_at_target)
+        bar = Progress(total, f"fit {work.task.name}", progress, lines=invocation.lines)
+        with Stops() as stops, holding(book):
+            supervisor = Supervisor(follower, keeper_of(training, book, called), Recovery(follower), bar, stops, total)
+            if work.earlier is not None:
+                work.earlier.restore(training, follower)
+                supervisor.begin_at(training.position.step)
+            elif book is not None:
+                book.append("start", **facts, **_origin(training), call=called.to_dict())
+            return _supervised(supervisor, begin, facts, invocation)
 
 
-def _followed(follower: Follower, loop: Events, choice: Choice, bar: Progress, invocation: Invocation) -> Run:
-    """Follow a training to its end, and return the Run."""
-    training, book = follower.training, follower.book
-    facts = _start_facts(training, choice, invocation.command)
-    if book is not None:
-        book.append("start", **facts, interface=Interface.of(training).to_dict(), **_origin(training))
+@dataclass(frozen=True)
+class Work:
+    """What is to be trained, how, and how `fit` was called; and the run that is gone on with, if one is."""
+
+    task: Task
+    recipe: Recipe
+    call: Call
+    earlier: Begun | None = None
+
+
+def _new(job: Task, recipe: Recipe | None, called: Call, changes: dict[str, Any]) -> Work:
+    """Return work that begins: what a recipe leaves open is that of the default."""
+    recipe = recipe or default_recipe(job.data.form, job.data.size("train"), job.model)
+    called.check(job)
+    return Work(job, named(recipe, **changes), called)
+
+
+def _earlier(earlier: Begun, job: Task | None, recipe: Recipe | None, called: Call, changes: dict[str, Any], plan: Any) -> Work:
+    """Return work that goes on as it began; what was settled then is refused."""
+    called.check_alone(**changes, plan=plan)
+    return Work(earlier.task(job), earlier.recipe(recipe), earlier.call(called), earlier)
+
+
+def _supervised(supervisor: Supervisor, begin: Begin, facts: dict[str, Any], invocation: Invocation) -> Run:
+    """Have a training supervised to its end, and return the Run."""
+    follower, keeper = supervisor.follower, supervisor.keeper
+    run = None
     try:
-        with bar:
-            follower.follow(loop, bar)
-        run = _finish(training, facts, follower, invocation)
+        with supervisor.bar:
+            supervisor.supervise(begin)
+        if not supervisor.is_preempted:  # who asks for that does not wait for an evaluation
+            run = _finish(facts, supervisor, invocation)
+    except KeyboardInterrupt:  # a second one, while what was trained is measured
+        follower.status = INTERRUPTED
     except Exception as error:
-        follower.give_up(error)
+        supervisor.give_up(error)
         raise
-    if follower.status == INTERRUPTED:
-        kept = f"; kept as run {run.id}: steepest evaluate {run.id}" if run.id else ""
-        raise Interrupted(f"stopped after {follower.step} steps{kept}")
+    if run is not None and follower.status != INTERRUPTED and keeper is not None:
+        keeper.forget() if run.facts["kept"] else keeper.close()
+    if run is None or supervisor.stops.asked is not None or follower.status == INTERRUPTED:
+        raise supervisor.interrupted(invocation.command)
     return run
 
 
@@ -163,6 +213,7 @@ def _start_facts(training: Training, choice: Choice, command: str | None) -> dic
         "objective": repr(training.objective),
         "reach": str(job.goal) if job.goal else None,
         "seed": training.seed,
+        "rows_sha256": job.fingerprint()["data"],
         **_network(training),
         "plan": choice.to_dict() | {"told": str(choice), "optimizer": [dict(row) for row in training.optimizer.plan().rows]},
         "notes": list(training.notes),
@@ -188,7 +239,9 @@ def _origin(training: Training) -> dict[str, Any]:
         model = {"spec": repr(spec), "form": data.form.to_dict(), "num_outputs": training.num_outputs}
     measured = training.task.metrics
     named = None if measured is None or not all(isinstance(one, str) for one in measured) else list(measured)
-    return {"model": model, "origin": data.origin, "metrics": named}
+    begins_with = None if spec is not None else weights_sha256(training.model)  # which no seed tells
+    interface = Interface.of(training).to_dict()
+    return {"interface": interface, "model": model, "origin": data.origin, "metrics": named, "begins_with": begins_with}
 
 
 def warn_of(training: Training) -> None:
@@ -221,17 +274,18 @@ def held_out(training: Training) -> HeldOut:
     return HeldOut(name, part, predictions, measured)
 
 
-def _finish(training: Training, facts: dict[str, Any], outcome: Follower, invocation: Invocation) -> Run:
+def _finish(facts: dict[str, Any], supervisor: Supervisor, invocation: Invocation) -> Run:
     """Measure the held-out part, write weights and the last line of the record, and return the Run."""
-    job, clock, book, found = training.task, training.clock, outcome.book, held_out(training)
-    if book is not None:
-        save_weights(training.model, book)
+    outcome = supervisor.follower
+    training, book, job = outcome.training, outcome.book, outcome.training.task
+    clock, found = training.clock, held_out(training)
     stages = clock.stop()
     stages["data"] += invocation.data_s
     stages = ({"start": invocation.start_s} if invocation.start_s else {}) | stages
     document = {
         "id": book.id if book else None,
         **facts,
+        "versions": versions(training.device),
         "status": outcome.status,
         "reached": outcome.reached_at is not None if job.goal else None,
         "steps_to_target": outcome.reached_at,
@@ -244,12 +298,13 @@ def _finish(training: Training, facts: dict[str, Any], outcome: Follower, invoca
         "confusion": _confusion(found.predictions, job),
         "stages": stages,
         "waits_for_device": training.waits,
+        **supervisor.to_dict(),
         "weights_sha256": weights_sha256(training.model),
         "curve": outcome.curve,
         "data": job.data.to_dict(),
     }
     if book is not None:
-        book.append("end", **document, result=_result(found.measured))
+        document["kept"] = supervisor.keep_weights() and book.note("end", **document, kept=True, result=_result(found.measured))
     return Run(book.id if book else None, document, training.model, Interface.of(training), job)
 
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from ..progress import Progress
+from ..checkpoints import check_keys
 from ..records import Record
-from .loop import EvaluationEvent, Events, Hits
+from .loop import EvaluationEvent, Hits
 from .setup import Training
-
-log = logging.getLogger("steepest")
 
 FINISHED, TARGET, EARLY, DIVERGED, INTERRUPTED, FAILED = (
     "finished",
@@ -24,6 +21,7 @@ FINISHED, TARGET, EARLY, DIVERGED, INTERRUPTED, FAILED = (
     "interrupted",
     "failed",
 )
+DONE = (FINISHED, TARGET, EARLY, DIVERGED)  # nothing is left to go on with
 
 
 @dataclass
@@ -46,6 +44,15 @@ class Best:
         self.waited += 1
         return self.waited >= self.patience
 
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps of it."""
+        return {"loss": self.loss, "step": self.step, "waited": self.waited, "weights": self.weights}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what a checkpoint has kept."""
+        check_keys("the state of early stopping", state, self.state())
+        self.loss, self.step, self.waited, self.weights = (state[name] for name in self.state())
+
 
 @dataclass
 class Follower:
@@ -59,29 +66,13 @@ class Follower:
     rows: int = 0
     reached_at: int | None = None
     curve: list[dict[str, Any]] = field(default_factory=list)
+    resumed: list[int] = field(default_factory=list)  # the steps after which it was gone on with
+    stepped_back: list[dict[str, Any]] = field(default_factory=list)  # see `Recovery`
 
     def __post_init__(self) -> None:
         goal, patience = self.training.task.goal, self.training.recipe.patience
         self.hits = Hits(goal) if goal is not None and self.training.validation is not None else None
         self.best = Best(patience) if patience else None
-
-    def follow(self, loop: Events, bar: Progress) -> None:
-        """Pull events until the end, the target, early stopping, divergence or Ctrl-C."""
-        try:
-            for event in loop:
-                if isinstance(event, EvaluationEvent):
-                    bar.update(event.step, _glance(event))
-                    if self.sees(event):
-                        break
-                else:
-                    self.step = event.step
-                    self.rows += event.result.weight
-                    bar.update(event.step)
-        except KeyboardInterrupt:
-            self.status = INTERRUPTED
-        finally:
-            loop.close()
-        self.end()
 
     def sees(self, event: EvaluationEvent) -> bool:
         """Take an evaluation; return whether the training ends with it."""
@@ -94,12 +85,30 @@ class Follower:
         if self.best is not None and self.best.weights is not None and self.status in (FINISHED, EARLY):
             self.training.model.load_state_dict(self.best.weights)
 
-    def give_up(self, error: Exception) -> None:
-        """Close the record of a training that failed: nothing is left of one that never began."""
-        if self.book is not None and self.curve:
-            self.book.append("end", status=FAILED, error=str(error), steps=self.step)
-        elif self.book is not None:
-            self.book.delete()
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps of it."""
+        return {
+            "step": self.step,
+            "rows": self.rows,
+            "reached_at": self.reached_at,
+            "curve": self.curve,
+            "resumed": self.resumed,
+            "stepped_back": self.stepped_back,
+            "hits": None if self.hits is None else {"first": self.hits.first, "row": self.hits.row},
+            "best": None if self.best is None else self.best.state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what a checkpoint has kept."""
+        check_keys("the state of who follows the training", state, self.state())
+        self.step, self.rows, self.reached_at = state["step"], state["rows"], state["reached_at"]
+        self.curve, self.resumed = list(state["curve"]), list(state["resumed"])
+        self.stepped_back = list(state["stepped_back"])
+        if self.hits is not None:
+            check_keys("the state of the target", state["hits"], ["first", "row"])
+            self.hits.first, self.hits.row = state["hits"]["first"], state["hits"]["row"]
+        if self.best is not None:
+            self.best.restore(state["best"])
 
     def _keep(self, event: EvaluationEvent) -> None:
         point = {"step": event.step, "epoch": event.epoch, "train_loss": event.train_loss, **event.metrics}
@@ -107,13 +116,12 @@ class Follower:
             point["lr_factor"] = event.lr_factor
         self.curve.append(point)
         if self.book is not None:
-            self.book.append("evaluation", **point)
+            self.book.note("evaluation", **point)
 
     def _is_over(self, event: EvaluationEvent) -> bool:
         """Settle the status that this evaluation brings, and return whether training ends with it."""
         if not math.isfinite(event.train_loss):
             self.status = DIVERGED
-            log.warning("diverged at step %d: the loss is not finite; try a lower learning rate", event.step)
         elif self._reaches(event) and self.stop_at_target:
             self.status = TARGET
         elif self.best is not None and self.best.see(event):
@@ -128,9 +136,3 @@ class Follower:
             return False
         self.reached_at = self.hits.first
         return True
-
-
-def _glance(event: EvaluationEvent) -> str:
-    shown = [f"loss {event.train_loss:.4g}"]
-    shown += [f"{name} {value:.4g}" for name, value in list(event.metrics.items())[:1]]
-    return "  ".join(shown)

@@ -27,7 +27,8 @@ from ..recipes import Recipe, as_recipe
 from ..rules import Rule
 from ..tasks import task
 from .joint import Joint
-from .loop import EvaluationEvent, PlateauState, watched
+from .loop import EvaluationEvent, watched
+from .position import PlateauState
 from .probing import difference
 from .randomness import RandomStream
 from .settings import KeptMemory
@@ -44,7 +45,10 @@ class Lane:
     place: int
     training: Training
     last: int
-    plateau: PlateauState | None
+
+    @property
+    def plateau(self) -> PlateauState | None:
+        return self.training.position.plateau
 
 
 class Lanes:
@@ -91,7 +95,7 @@ class Lanes:
         ends = _lasts(trainings, max_steps)
         if not tried_out and (reason := difference(trainings)):
             raise _refused(reason)
-        self.lanes = [Lane(i, t, last, _plateau(t)) for i, (t, last) in enumerate(zip(trainings, ends, strict=True))]
+        self.lanes = [Lane(i, t, last) for i, (t, last) in enumerate(zip(trainings, ends, strict=True))]
         self._places = len(self.lanes)
         self.clock = Clock("waiting")
         self.step = 0
@@ -105,9 +109,6 @@ class Lanes:
         for t in trainings:
             t.clock.count("waiting", 0.0)
             t.lanes = weakref.ref(self)
-
-    def __repr__(self) -> str:
-        return f"Lanes({len(self.lanes)} of {self._places} on, after {self.step} steps)"
 
     def __repr__(self) -> str:
         return f"Lanes({len(self.lanes)} of {self._places} on, after {self.step} steps)"
@@ -265,10 +266,6 @@ def check_pairs(recipes: Any, seeds: Any) -> None:
             raise InputError(f"{name} is a list, with one for each lane (got {value!r})")
     if len(recipes) != len(seeds):
         raise InputError(f"lanes take one seed a recipe (got {len(recipes)} recipes and {len(seeds)} seeds)")
-
-
-def _plateau(t: Training) -> PlateauState | None:
-    return PlateauState(t.recipe.plateau) if t.recipe.plateau else None
 
 
 def _lowered(lane: Lane, measured: dict[str, Any], train_loss: float) -> float:

@@ -6,10 +6,10 @@ A user whose loop differs copies it: it is forty lines over the same public func
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 
 from .. import evaluation
@@ -17,11 +17,11 @@ from ..data.batches import batch_bounds, epoch_order
 from ..defaults import default_recipe
 from ..errors import blaming, whole
 from ..gradient import GradientFunction, StepResult, plain
-from ..optimizer import Optimizer
+from ..machine import is_out_of_memory
 from ..own import as_metrics
 from ..plans import TF32, Plan, as_plan
-from ..reach import Reach, metric
-from ..recipes import Plateau, Recipe, as_recipe
+from ..reach import Reach
+from ..recipes import Recipe, as_recipe
 from ..rules import Rule
 from ..tasks import Task
 from ..tasks import task as as_task
@@ -55,37 +55,6 @@ class EvaluationEvent:
 
 Event = StepEvent | EvaluationEvent
 Events = Generator[Event, None, None]
-
-
-@dataclass
-class PlateauState:
-    """The state of reduce-on-plateau: best value so far, evaluations since, factor reached. Kept in the Run's events."""
-
-    plateau: Plateau
-    best: float | None = None
-    waited: int = 0
-    factor: float = 1.0
-
-    def see(self, value: float) -> float:
-        """Take one value; return what the learning rate is to be multiplied by now (1.0: leave it)."""
-        larger = metric(self.plateau.metric).larger_is_better
-        bound = None if self.best is None else self.best * (1 + self.plateau.threshold * (1 if larger else -1))
-        if bound is None or (value > bound if larger else value < bound):
-            self.best, self.waited = value, 0
-            return 1.0
-        self.waited += 1
-        if self.waited <= self.plateau.patience:
-            return 1.0
-        self.waited = 0
-        lowered = max(self.factor * self.plateau.factor, self.plateau.min_factor)
-        change, self.factor = lowered / self.factor, lowered
-        return change
-
-    def lower(self, optimizer: Optimizer, measured: dict[str, Any], train_loss: float) -> None:
-        """Lower the learning rate of every group, if what was measured has come to rest."""
-        change = self.see(measured.get(self.plateau.metric, train_loss))
-        for group in optimizer.param_groups:
-            group["lr"] = group["lr"] * change
 
 
 @dataclass
@@ -173,39 +142,49 @@ def watched(task: Task, metrics: Sequence[Any] | None) -> tuple[Any, ...]:
 
 def _train(t: Training, names: tuple[Any, ...], every: int, last: int, gradient: GradientFunction) -> Events:
     """Pass the events on; meanwhile rows that lie on disk are read before their step, and memory is kept from step to step."""
-    with KeptMemory(t.device), t.train.read_ahead(t.seed, t.batch, prefetch=t.plan.prefetch):
+    with KeptMemory(t.device), ExitStack() as reading:
+        with RandomStream(t.seed, t.device):  # what a stream draws on its way to where the training stands is nobody's
+            reading.enter_context(t.train.read_ahead(t.seed, t.batch, t.position.step, prefetch=t.plan.prefetch))
         yield from _epochs(t, names, every, last, gradient)
 
 
 def _epochs(t: Training, names: tuple[Any, ...], every: int, last: int, gradient: GradientFunction) -> Events:
-    clock, optimizer, part = t.clock, t.optimizer, t.train
-    plateau = PlateauState(t.recipe.plateau) if t.recipe.plateau else None
+    clock, part, at = t.clock, t.train, t.position
     bounds = batch_bounds(len(part), t.batch)
-    random, threads, tf32 = RandomStream(t.seed, t.device), Threads(t.plan.threads), Tf32(t.plan.precision == TF32)
+    random, threads, tf32 = at.random, Threads(t.plan.threads), Tf32(t.plan.precision == TF32)
     t.model.train()
-    step, epoch, results = 0, 0, []
-    while step < last:
+    t.optimizer.train()
+    if at.is_due(every, last):  # it goes on from a checkpoint between a step and its evaluation
+        yield from _evaluation(t, names, last)
+    while at.step < last:
+        epoch, made = divmod(at.step, len(bounds))
         order = epoch_order(len(part), t.seed, epoch).to(t.device)
-        for begin, end in bounds:
+        for begin, end in bounds[made:]:
             clock.to("train")
-            with random, threads, blaming("training"):
-                inputs, targets = t.batch_at(order[begin:end], epoch)
-                with tf32:
-                    result = t.step(gradient, inputs, targets)
+            with random, threads, blaming("training"), tf32:
+                result = _stepped(t, gradient, order[begin:end], epoch)
             clock.to("waiting")
-            step += 1
-            results.append((_kept(result.loss), result.weight))
-            yield StepEvent(step, epoch, result, t)
-            if step % every == 0 or step == last:
-                optimizer.eval()
-                with random, threads:
-                    evaluation_event = _evaluate(t, names, plateau, step, epoch, results)
-                yield evaluation_event
-                results = []
-            if step == last:
-                return  # the network keeps the weights for evaluation
-            optimizer.train()
-        epoch += 1
+            at.step += 1
+            at.losses.append((_kept(result.loss), result.weight))
+            yield StepEvent(at.step, epoch, result, t)
+            if at.is_due(every, last):
+                yield from _evaluation(t, names, last)
+            if at.step == last:
+                return
+
+
+def _stepped(t: Training, gradient: GradientFunction, rows: torch.Tensor, epoch: int) -> StepResult:
+    """Make an update; where memory does not suffice, with half as many rows at once, whose gradients are added up."""
+    while True:
+        try:
+            result = t.find_gradient(gradient, *t.batch_at(rows, epoch))
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error) or not t.goes_in_smaller_pieces(len(rows)):
+                raise
+            t.position.random.rewind()
+            continue
+        t.update()
+        return result
 
 
 def _kept(loss: torch.Tensor) -> float | torch.Tensor:
@@ -216,25 +195,27 @@ def _kept(loss: torch.Tensor) -> float | torch.Tensor:
     return loss.item() if loss.device.type == "cpu" else loss
 
 
-def _evaluate(
-    t: Training,
-    names: tuple[Any, ...],
-    plateau: PlateauState | None,
-    step: int,
-    epoch: int,
-    results: list[tuple[float | torch.Tensor, int]],
-) -> EvaluationEvent:
+def _evaluation(t: Training, names: tuple[Any, ...], last: int) -> Events:
+    """Yield what is measured now; after the last step the network keeps the weights for evaluation."""
+    t.optimizer.eval()
+    with t.position.random, Threads(t.plan.threads):
+        event = _evaluate(t, names)
+    yield event
+    if event.step < last:
+        t.optimizer.train()
+
+
+def _evaluate(t: Training, names: tuple[Any, ...]) -> EvaluationEvent:
     """Measure the validation part, and lower the learning rate when a plateau asks for it."""
     t.settle()
     t.clock.to("evaluate")
-    measured = {}
+    measured, at = {}, t.position
     if t.validation is not None:
         measured = evaluation.measure(t.model, t.validation, t.task.data, t.task.measures(names), t.loss, t.objective)
-    losses, weights = zip(*results, strict=True)
-    tensors = [loss for loss in losses if isinstance(loss, torch.Tensor)]
-    values = torch.stack(tensors).double().cpu().numpy() if tensors else np.array(losses)
-    train_loss = float(np.average(values, weights=weights))
-    if plateau is not None:
-        plateau.lower(t.optimizer, measured, train_loss)
+    train_loss = at.mean_loss()
+    at.losses, at.evaluated = [], at.step
+    if at.plateau is not None:
+        at.plateau.lower(t.optimizer, measured, train_loss)
     t.clock.to("waiting")
-    return EvaluationEvent(step, epoch, train_loss, measured, 1.0 if plateau is None else plateau.factor, t)
+    epoch = (at.step - 1) // t.steps_per_epoch
+    return EvaluationEvent(at.step, epoch, train_loss, measured, 1.0 if at.plateau is None else at.plateau.factor, t)

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from ..errors import InputError
+
 _ONE_AT_A_TIME = threading.RLock()  # torch's generators, and its number of threads, are the whole process's
 
 
@@ -39,6 +41,23 @@ class RandomStream:
 
     def _states(self) -> list[torch.Tensor]:
         return [generator.get_state() for generator in self._generators]
+
+    def states(self) -> list[torch.Tensor]:
+        """Return where the stream is, one state a generator; to be asked outside of `with`."""
+        return list(self._inside)
+
+    def restore(self, states: list[torch.Tensor]) -> None:
+        """Have the stream go on from where it was when `states` were asked for."""
+        if len(states) != len(self._generators) or any(a.shape != b.shape for a, b in zip(states, self._inside, strict=True)):
+            raise InputError(
+                f"random states of {len(states)} generators were kept, this device has {len(self._generators)} of another "
+                "kind: a training goes on where it ran"
+            )
+        self._inside = [state.cpu() for state in states]
+
+    def rewind(self) -> None:
+        """Inside of `with`: draw again what was drawn since it was entered."""
+        self._set(self._inside)
 
     def _set(self, states: list[torch.Tensor]) -> None:
         for generator, state in zip(self._generators, states, strict=True):

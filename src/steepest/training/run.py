@@ -24,12 +24,13 @@ from ..data.preprocessing import Preprocessing
 from ..data.series import SeriesPreprocessing
 from ..data.stored import from_dict
 from ..data.transcribed import spelled
-from ..errors import InputError
+from ..durable import replacing
+from ..errors import InputError, first_line
 from ..forms import Form
 from ..machine import name_of_device
 from ..objectives import Objective, OwnObjective, mse
 from ..recipes import read
-from ..records import Record, find, reading, replacing
+from ..records import Record, find, reading
 from ..tasks import Task, task
 from .generation import generate
 
@@ -276,11 +277,20 @@ class Run:
 
 
 def save_weights(model: nn.Module, record: Record) -> None:
-    """Write the weights beside the record, as safetensors, all at once."""
+    """Write the weights beside the record, as safetensors, all at once; a disk that takes none raises OSError."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_model
 
     with replacing(record.folder / WEIGHTS) as path:
-        save_model(model, str(path))
+        try:
+            save_model(model, str(path))
+        except SafetensorError as error:
+            raise OSError(first_line(error)) from None
+
+
+def has_weights(record: Record) -> bool:
+    """Return whether the weights of a run lie beside its record."""
+    return (record.folder / WEIGHTS).exists()
 
 
 def load_run(name: str, *, home: str | Path | None = None, model: nn.Module | None = None) -> Run:
@@ -301,7 +311,7 @@ def _loaded(record: Record, model: nn.Module | None) -> Run:
     from safetensors.torch import load_model
 
     start, end = record.first("start"), record.last("end")
-    if start is None or end is None or not (record.folder / WEIGHTS).exists():
+    if start is None or end is None or not has_weights(record):
         raise InputError(f"run {record.id} was not finished; it has no weights to load")
     if model is None:
         if start["model"] is None:
@@ -317,10 +327,10 @@ def _loaded(record: Record, model: nn.Module | None) -> Run:
         reason = " ".join(str(error).split())
         raise InputError(f"the weights of run {record.id} are damaged or do not fit the network: {reason[:200]}") from None
     facts = {key: value for key, value in end.items() if key not in ("event", "at", "result")}
-    return Run(record.id, facts, model.eval(), Interface.from_dict(start["interface"]), _task_of(start))
+    return Run(record.id, facts, model.eval(), Interface.from_dict(start["interface"]), task_of(start))
 
 
-def _task_of(start: dict[str, Any]) -> Task | None:
+def task_of(start: dict[str, Any]) -> Task | None:
     """Make the task again from how it was made, when that was a built-in name or a file that is still there."""
     origin = start.get("origin")
     if origin is None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import copy
-import math
+import logging
 import weakref
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,10 +17,11 @@ from ..augmentations import Source, augmented, check_all
 from ..backpropagation import Dense, dense_end
 from ..clock import Clock
 from ..data.batches import batch_bounds
+from ..data.fingerprints import fingerprint
 from ..data.parts import Part
 from ..defaults import default_recipe
-from ..errors import InputError, blaming, check_seed
-from ..forms import PADDED, Form
+from ..errors import InputError, check_seed
+from ..forms import PADDED
 from ..gradient import (
     ROUNDED,
     GradientFunction,
@@ -31,21 +32,25 @@ from ..gradient import (
     check_result,
     plain,
 )  # fmt: skip
-from ..machine import wait_for
+from ..machine import free_memory, wait_for
 from ..models import ModelSpec
 from ..models.checkpoints import can_be_checkpointed
 from ..models.cost import Cost, cost_of, example
 from ..models.graphs import Graphed
 from ..models.modes import as_in_evaluation, is_listened_to
-from ..objectives import LossFunction, Objective, OwnObjective, as_objective, default_objective
+from ..objectives import LossFunction, Objective, as_objective, default_objective
 from ..optimizer import Optimizer
 from ..plans import AS_IT_STANDS, BFLOAT16, FLOAT16, Plan
 from ..reach import check_kind
 from ..recipes import Recipe
 from ..tasks import Task
+from .building import build_model, choose_device, chosen_model, first_rows, loss_of, try_out, width_of
 from .noticing import notes_of
+from .position import PlateauState, Position
 from .randomness import RandomStream
 from .trying import check_checkpointing
+
+log = logging.getLogger("steepest")
 
 IMAGES = 4  # dimensions of a batch of them
 
@@ -70,6 +75,7 @@ class Training:
     steps_per_epoch: int
     total_steps: int
     clock: Clock
+    position: Position
     notes: tuple[str, ...] = ()  # what is worth telling before it begins
     plan: Plan = AS_IT_STANDS
     network: Callable[..., Tensor] | None = None  # the model as torch has compiled or recorded it, where the plan says so
@@ -81,13 +87,10 @@ class Training:
     def __repr__(self) -> str:
         return f"Training({self.task.name}, {self.recipe!r}, seed={self.seed}, {self.device}; {_called(self)})"
 
-    def __repr__(self) -> str:
-        return f"Training({self.task.name}, {self.recipe!r}, seed={self.seed}, {self.device}; {_called(self)})"
-
     @property
     def first_rows(self) -> Tensor:
         """The places of the rows that a network is tried out with."""
-        return _first_rows(self.train)
+        return first_rows(self.train)
 
     def longest_rows(self) -> Tensor:
         """Return a row or two of inputs, as long as rows get."""
@@ -131,6 +134,11 @@ class Training:
         return self.plan.precision == BFLOAT16 and self.device.type == "cpu" and not self.plan.compile and self.attends
 
     @cached_property
+    def rows_sha256(self) -> str:
+        """A fingerprint of the training part, found when it is first asked for."""
+        return fingerprint(self.train)
+
+    @cached_property
     def source(self) -> Source:
         """Where the rows of batches come from."""
         return _source(self.task, self.train)
@@ -155,6 +163,12 @@ class Training:
 
     def step(self, gradient: GradientFunction, inputs: Tensor, targets: Tensor) -> StepResult:
         """Find the gradient of a batch, and make one update."""
+        result = self.find_gradient(gradient, inputs, targets)
+        self.update()
+        return result
+
+    def find_gradient(self, gradient: GradientFunction, inputs: Tensor, targets: Tensor) -> StepResult:
+        """Have a gradient function fill the gradients of a batch."""
         if self.plan.graphs and gradient is not plain:
             raise InputError("CUDA graphs replay one pass a step, and no other gradient function; take a plan without graphs")
         context = self.context(inputs, targets)
@@ -162,7 +176,6 @@ class Training:
             context.dense = None  # which writes into the memory of the last gradient, that somebody else may keep
         result = gradient(context)
         check_result(result)
-        self.update()
         return result
 
     def update(self) -> None:
@@ -199,6 +212,22 @@ class Training:
             why = "modules without hooks" if self.device.type == "cuda" else f"a CUDA device (this is a {self.device.type})"
             raise InputError(f"CUDA graphs need {why}; take a plan without graphs")
 
+    def goes_in_smaller_pieces(self, rows: int) -> bool:
+        """Have half as many rows go through the network at once from now on; return whether that can be."""
+        now = min(self.plan.micro_batch or rows, rows)
+        if now < 2:
+            return False
+        for p in self.parameters:
+            p.grad = None
+        free_memory(self.device)
+        scaler, half = self.scaler, (now + 1) // 2
+        self.follow(replace(self.plan, micro_batch=half, graphs=False))
+        self.scaler = scaler  # its factor has been found
+        log.warning(
+            "memory did not suffice for %d rows at once: from here on %d, the gradient is that of the whole batch", now, half
+        )
+        return True
+
     def settle(self) -> None:
         """Wait until the device has done what it was asked to, and count that as training; then nothing is being done."""
         self.clock.to("train")
@@ -206,20 +235,18 @@ class Training:
         self.clock.to("waiting")
 
 
+@contextmanager
+def laid_out_as_before(t: Training, in_place: bool) -> Iterator[None]:
+    """Have a network that is the caller's lie afterwards as it did before, with its channels where they were."""
+    try:
+        yield
+    finally:
+        if in_place and t.plan.channels_last:
+            t.model.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
+
+
 def _called(t: Training) -> str:
     return type(t.model).__name__ if t.spec is None else repr(t.spec)
-
-
-def choose_device(device: str | torch.device | None = None) -> torch.device:
-    """Return the device named, else the first CUDA device, else the CPU."""
-    if device is not None:
-        with blaming(f"device {str(device)!r}"):
-            where = torch.device(device)
-            torch.zeros(1, device=where)  # asks the backend whether it is there
-        if where.type == "meta":
-            raise InputError("a meta device holds no numbers to train; name one such as 'cpu'")
-        return where
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def prepare(
@@ -237,7 +264,7 @@ def prepare(
     check_seed(seed)
     seed = int(seed)  # torch takes no other library's
     where, clock = choose_device(device), Clock("data")
-    chosen = _chosen(task, recipe)
+    chosen = chosen_model(task, recipe)
     recipe = recipe.filled(default_recipe(task.data.form, task.data.size("train"), chosen))
     wanted = as_objective(recipe.objective or task.objective)
     if wanted is not None and not wanted.scales_targets:
@@ -253,10 +280,10 @@ def prepare(
     with RandomStream(seed, where):
         model, spec = build_model(task, recipe, wanted, in_place=in_place)
         model = model.to(where)
-        outputs, targets = _probe(model, train, task.data.form)
-        num_outputs = _width(outputs, task.data.form)
+        outputs, targets = try_out(model, train, task.data.form)
+        num_outputs = width_of(outputs, task.data.form)
         objective = wanted or default_objective(task.kind, num_outputs)
-        loss = _loss(objective, task, outputs, targets)
+        loss = loss_of(objective, task, outputs, targets)
     check_all(recipe.changes, _source(task, train), objective)
     if recipe.plateau is not None:
         check_kind(recipe.plateau.metric, task.kind)
@@ -265,81 +292,14 @@ def prepare(
     optimizer = Optimizer(model, recipe.rule, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
     if any(hasattr(link, "observe") for link in recipe.rule.transforms()):
         raise InputError(f"{recipe.rule!r} needs its curvature observed (optimizer.update_hessian), which fit does not do")
+    position = Position(RandomStream(seed, where), PlateauState(recipe.plateau) if recipe.plateau else None)
     made = Training(
         task, recipe, seed, where, model, spec, num_outputs, objective, loss, optimizer, train, validation, batch,
-        steps_per_epoch, total_steps, clock, notes_of(task.data, objective, model, outputs),
+        steps_per_epoch, total_steps, clock, position, notes_of(task.data, objective, model, outputs),
     )  # fmt: skip
     made.follow(AS_IT_STANDS)
     return made
 
 
-def _chosen(task: Task, recipe: Recipe) -> Any:
-    """Return the network of the recipe, of the task, or the default one, as it was given."""
-    chosen = recipe.model if recipe.model is not None else task.model
-    return task.default_model() if chosen is None else chosen
-
-
-def build_model(
-    task: Task, recipe: Recipe, objective: Objective | None = None, *, in_place: bool = False
-) -> tuple[nn.Module, ModelSpec | None]:
-    """Return the network of the recipe, of the task, or the default one, and the value that built it if one did.
-
-    A module is copied, so that every training starts from the weights it was given with.
-    """
-    chosen = _chosen(task, recipe)
-    if isinstance(chosen, ModelSpec):
-        targets = task.data.targets
-        num_outputs = targets.num_outputs if objective is None else objective.num_outputs(targets)
-        with blaming(repr(chosen)):
-            return chosen.build(task.data.form, num_outputs), chosen
-    if isinstance(chosen, nn.Module):
-        return (chosen if in_place else copy.deepcopy(chosen)), None
-    if callable(chosen):
-        with blaming("the model function"):
-            made = chosen()
-        if isinstance(made, nn.Module):
-            return made, None
-        raise InputError(f"the model function must return an nn.Module (got {type(made).__name__})")
-    raise InputError(f"a model is a value such as mlp((64, 64)), an nn.Module or a function returning one (got {chosen!r})")
-
-
-def _loss(objective: Objective, task: Task, outputs: Tensor, targets: Tensor) -> LossFunction:
-    """Return the loss function of an objective; raise unless it fits the labels, and what the network gave for a few rows."""
-    objective.check(task.data.targets, _width(outputs, task.data.form))
-    loss = objective.loss(task.data, outputs.device)
-    if isinstance(objective, OwnObjective):
-        objective.try_out(loss, outputs, targets)
-    return loss
-
-
 def _source(task: Task, train: Part) -> Source:
     return Source(train, task.data.form, task.data.targets.num_classes)
-
-
-def _first_rows(train: Part) -> Tensor:
-    return torch.arange(min(2, len(train)), device=train.targets.device)
-
-
-def _probe(model: nn.Module, train: Part, form: Form) -> tuple[Tensor, Tensor]:
-    """Run two rows through the network and return what it gives, and their targets; also settles lazy layers."""
-    inputs, targets = train.take(_first_rows(train))
-    what = f"the network, on inputs of shape {tuple(inputs.shape)},"
-    with as_in_evaluation(model), torch.no_grad(), blaming(what):
-        result = model(inputs)
-    if not isinstance(result, Tensor) or result.ndim == 0 or len(result) != len(inputs):
-        got = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
-        raise InputError(f"the network must return a tensor with one row per input (got {got} for {len(inputs)} inputs)")
-    if not result.is_floating_point():
-        raise InputError(f"the network must return real numbers (got {result.dtype})")
-    if form.each_step and result.ndim != 3:
-        raise InputError(f"the network must answer every step, (rows, steps, classes) (got shape {tuple(result.shape)})")
-    if not form.each_step and train.targets.dtype == torch.int64 and result.ndim > 2:
-        raise InputError(f"the network must return one number a class, (rows, classes) (got shape {tuple(result.shape)})")
-    return result, targets
-
-
-def _width(outputs: Tensor, form: Form) -> int:
-    """Return how many numbers a network gives a row, or a step where each is answered."""
-    if form.each_step:
-        return outputs.shape[-1]
-    return 1 if outputs.ndim == 1 else math.prod(outputs.shape[1:])
