@@ -396,7 +396,7 @@ def test_gradients_of_large_recurrent_weights_explode_with_the_steps() -> None:
 def test_clipping_cures_an_exploding_recurrent_network() -> None:
     task = steepest.Task(recent_mean(), model=lambda: exploding(1.5), metrics=("r2",))
     plain = steepest.fit(task, steepest.Recipe(steepest.sgd(0.1), batch=32, epochs=8), record=False)
-    assert plain.status == "diverged"
+    assert plain.facts["stepped_back"]
     clipped = steepest.chain(steepest.clip_global_norm(1.0), steepest.sgd(0.1))
     cured = steepest.fit(task, steepest.Recipe(clipped, batch=32, epochs=8), record=False)
     assert cured.status == "finished"

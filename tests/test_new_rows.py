@@ -146,7 +146,7 @@ def test_a_number_that_float32_does_not_hold_once_scaled(label: str, capsys: pyt
 def test_a_run_that_diverged_predicts_nothing() -> None:
     run = steepest.fit("iris", steepest.Recipe(steepest.sgd(1e30), epochs=2))
     assert run.status == "diverged"
-    with pytest.raises(steepest.InputError, match="has diverged: its weights are no numbers"):
+    with pytest.raises(steepest.InputError, match="has diverged before it had learned anything"):
         run.predict(np.zeros((2, 4)))
 
 
@@ -374,4 +374,4 @@ def test_names_that_are_not_utf_8(capsys: pytest.CaptureFixture[str]) -> None:
         steepest.read_table(f"{name}.csv", "a")
     book = records.create("run")
     book.append("start", task=f"{name}.csv")
-    assert book.first("start") == {"event": "start", "at": book.first("start")["at"], "task": f"{name}.csv"}  # type: ignore[index]
+    assert book.first("start")["task"] == f"{name}.csv"  # type: ignore[index]

@@ -218,9 +218,9 @@ def test_blocks_that_cannot_be_asked_again(block: type[nn.Module], message: str)
     ("gradient", "message"),
     [
         (lambda context: None, r"a gradient function returns a StepResult\(loss, weight\) \(got NoneType\)"),
-        (lambda context: StepResult(1.0, 3), r"the mean loss, one number as a tensor, and rows > 0 \(got float, 3\)"),
-        (lambda context: StepResult(torch.ones(3), 3), r"rows > 0 \(got shape \(3,\), 3\)"),
-        (lambda context: StepResult(torch.ones(()), 0), r"rows > 0 \(got shape \(\), 0\)"),
+        (lambda context: StepResult(1.0, 3), r"the mean loss, one number as a tensor, and whole rows > 0 \(got float, 3\)"),
+        (lambda context: StepResult(torch.ones(3), 3), r"whole rows > 0 \(got shape \(3,\), 3\)"),
+        (lambda context: StepResult(torch.ones(()), 0), r"whole rows > 0 \(got shape \(\), 0\)"),
     ],
 )
 def test_what_a_gradient_function_gives_back_is_looked_at(gradient: Any, message: str) -> None:

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,7 +29,7 @@ from steepest.training.keeping import Every
 from steepest.training.position import Position
 from steepest.training.randomness import RandomStream
 from steepest.training.resuming import holding
-from tests.faults import cost, disk, kills, sweep, work
+from tests.faults import cost, disk, sweep, work
 
 OF_TIME = ("id", "seconds", "samples_per_second", "stages", "checkpoints", "resumed", "command")
 
@@ -116,7 +117,7 @@ def test_what_is_gone_on_with_must_be_the_same() -> None:
     with pytest.raises(steepest.InputError, match=r"no run 'f0000' in \.steepest"):
         steepest.fit(resume="f0000")
     wider = steepest.Task(work.task().data, model=lambda: nn.Sequential(nn.Flatten(), nn.Linear(192, 4)), name="faults")
-    with pytest.raises(steepest.InputError, match="the state is of another network"):
+    with pytest.raises(steepest.InputError, match="began with other layers"):
         steepest.fit(wider, resume="last")
     assert steepest.fit(work.task(), resume="last").facts["steps"] == work.STEPS  # nothing was lost meanwhile
 
@@ -320,6 +321,81 @@ def test_after_a_step_back_the_newest_checkpoint_has_the_lower_rate() -> None:
     assert run.facts["resumed"] == [8]
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda net: net.__setitem__(1, nn.Tanh()), "began with other layers"),
+        (lambda net: net[0].weight.requires_grad_(False), "began with other layers"),
+    ],
+    ids=["a layer", "frozen"],
+)
+def test_another_network_is_refused(change: Callable[[nn.Sequential], Any], message: str) -> None:
+    X, y = np.random.default_rng(0).normal(size=(200, 3)), np.arange(200) % 2
+
+    def net() -> nn.Sequential:
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
+
+    with pytest.raises(steepest.Interrupted):
+        steepest.fit(net(), X, y, recipe="adam(0.01)", epochs=4, gradient=stopping_at(5))
+    other = net()
+    change(other)
+    with pytest.raises(steepest.InputError, match=message):
+        steepest.fit(other, X, y, resume="last", gradient=undisturbed())
+
+
+def test_a_checkpoint_of_another_run_is_refused() -> None:
+    for lr in (0.01, 0.5):
+        with pytest.raises(steepest.Interrupted):
+            steepest.fit("iris", recipe=f"adam({lr})", epochs=4, gradient=stopping_at(5))
+    mine, theirs = sorted(Path(".steepest/runs").glob("*/checkpoints"), key=lambda path: path.stat().st_mtime)
+    shutil.rmtree(mine)
+    shutil.copytree(theirs, mine)
+    with pytest.raises(steepest.InputError, match=r"the state is of another run: of Recipe\(adam\(0.5\)"):
+        steepest.fit(resume=mine.parent.name, gradient=undisturbed())
+
+
+def test_other_metrics_are_refused() -> None:
+    task = steepest.task("iris", metrics=("accuracy",))
+    with pytest.raises(steepest.Interrupted):
+        steepest.fit(task, "adam(0.01)", gradient=stopping_at(5))
+    with pytest.raises(steepest.InputError, match=r"began with other metrics: \['accuracy'\], now \['f1'\]"):
+        steepest.fit(steepest.task("iris", metrics=("f1",)), resume="last", gradient=undisturbed())
+
+
+@pytest.mark.parametrize(
+    "change", [{"call": None}, {"call": {"more": 1}}, {"versions": None}, {"versions": {"threads": "abc"}}, {"objective": 3}]
+)
+def test_a_record_that_was_edited_is_one_line(change: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(steepest.Interrupted):
+        steepest.fit("iris", recipe="adam(0.01)", epochs=4, gradient=stopping_at(5))
+    path = next(Path(".steepest/runs").glob("*/record.jsonl"))
+    first, *others = path.read_text().splitlines()
+    path.write_text("\n".join([json.dumps(json.loads(first) | change), *others]) + "\n")
+    assert main(["fit", "--resume", "last"]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_warnings_are_printed_where_nobody_logs(tmp_path: Path) -> None:
+    code = """if True:
+        import logging, steepest
+        logging.getLogger("steepest").warning("told %d", 1)
+        logging.basicConfig(format="root: %(message)s")
+        logging.getLogger("steepest").warning("told %d", 2)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == "steepest: told 1\nroot: told 2\n"
+
+
+def test_nothing_to_train() -> None:
+    with pytest.raises(steepest.InputError, match="nothing to train was given"):
+        steepest.fit()
+    with pytest.raises(steepest.InputError, match=r"resume is the id of a run, or 'last' \(got \[1\]\)"):
+        steepest.fit(resume=[1])  # type: ignore[arg-type]
+    with pytest.raises(steepest.InputError, match=r"stops are steps to stop after, such as \[1, 10\] \(got 5\)"):
+        steepest.verify_resume("iris", "adam(0.01)", stops=5)  # type: ignore[arg-type]
+
+
 # -- the command line -------------------------------------------------------------------------------------------------
 
 ONE = "Plan(threads=1)"  # two would wait for each other where the machine is busy
@@ -371,7 +447,7 @@ def test_the_line_that_is_printed_goes_on(sent: signal.Signals, tmp_path: Path, 
         (["--resume", "last", "--label", "x"], "--resume goes on as the run began; leave out --label"),
         (["--checkpoint-every", "often", "iris"], "checkpoint_every must be a time such as 90s, 5m or 2h (got 'often')"),
         (["--checkpoint-every", "0", "iris"], "checkpoint_every must be a whole number >= 1 (got 0)"),
-        ([], "missing argument 'TASK' (see steepest fit --help)"),
+        ([], "Missing argument 'TASK' (see steepest fit --help)"),
     ],
 )
 def test_wrong_ways_to_go_on(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -492,11 +568,24 @@ def test_each_item_of_the_state_is_missed() -> None:
     assert not missed
 
 
+def in_a_process_of_its_own(code: str, folder: Path) -> str:
+    """Run code that forks, which a process with other libraries' threads must not."""
+    root = Path(__file__).parents[1]
+    call = [
+        sys.executable,
+        "-c",
+        f"import sys\nfrom pathlib import Path\nfrom tests.faults import disk, kills\n{code}",
+        str(folder),
+    ]
+    done = subprocess.run(call, capture_output=True, text=True, cwd=root, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout.strip()
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_killed_runs_go_on(tmp_path: Path) -> None:
-    tally = kills.kill(5, tmp_path)
-    assert (tally.kills, tally.different) == (5, 0)
-    assert tally.most_lost <= kills.EVERY
+    code = "t = kills.kill(5, Path(sys.argv[1]))\nprint(t.kills, t.different, t.most_lost <= kills.EVERY)"
+    assert in_a_process_of_its_own(code, tmp_path) == "5 0 True"
 
 
 def test_a_disk_that_fails_at_a_write(tmp_path: Path) -> None:
@@ -514,12 +603,13 @@ def test_a_full_file_system(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_files_that_must_stay_short(tmp_path: Path) -> None:
-    assert disk.limited_files(tmp_path) == ""
+    assert in_a_process_of_its_own("print(disk.limited_files(Path(sys.argv[1])))", tmp_path) == ""
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_many_writers_lose_nothing(tmp_path: Path) -> None:
-    assert disk.many_writers(tmp_path, writers=8, rows=60) == ""
+    code = "print(disk.many_writers(Path(sys.argv[1]), writers=8, rows=60))"
+    assert in_a_process_of_its_own(code, tmp_path) == ""
 
 
 def test_a_record_torn_at_any_byte(tmp_path: Path) -> None:

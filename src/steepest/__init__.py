@@ -7,11 +7,21 @@ from __future__ import annotations
 
 import importlib
 import logging
+import sys
 from typing import Any
 
 __version__ = "0.1.0"
 
-logging.getLogger("steepest").addHandler(logging.NullHandler())
+
+class _Aloud(logging.Handler):
+    """Prints warnings on stderr, a line each, where nobody has set up logging."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not logging.getLogger().handlers:
+            print(f"steepest: {record.getMessage()}", file=sys.stderr, flush=True)
+
+
+logging.getLogger("steepest").addHandler(_Aloud(logging.WARNING))
 
 # module -> the public names it holds
 _PUBLIC = {

@@ -101,10 +101,10 @@ def check_result(result: Any) -> None:
     """Raise unless a gradient function gave back what the loop needs."""
     if not isinstance(result, StepResult):
         raise InputError(f"a gradient function returns a StepResult(loss, weight) (got {type(result).__name__})")
-    if not isinstance(result.loss, Tensor) or result.loss.ndim or not result.weight > 0:
+    if not isinstance(result.loss, Tensor) or result.loss.ndim or not result.weight > 0 or result.weight % 1:
         what = f"shape {tuple(result.loss.shape)}" if isinstance(result.loss, Tensor) else type(result.loss).__name__
         raise InputError(
-            f"a StepResult holds the mean loss, one number as a tensor, and rows > 0 (got {what}, {result.weight})"
+            f"a StepResult holds the mean loss, one number as a tensor, and whole rows > 0 (got {what}, {result.weight})"
         )
 
 

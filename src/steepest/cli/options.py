@@ -151,7 +151,7 @@ def takes_source(verb: Callable[..., int], resumes: bool = False) -> Callable[..
         if said["task"] is not None:
             return verb(Source(**said), **given)
         if given.get("resume") is None:
-            raise InputError("missing argument 'TASK' (see steepest fit --help)")
+            raise InputError("Missing argument 'TASK' (see steepest fit --help)")
         if also := [name for name, field in shared.items() if said[name] not in (None, field.default)]:
             raise InputError(f"--resume goes on as the run began; leave out --{also[0].replace('_', '-')}")
         return verb(None, **given)

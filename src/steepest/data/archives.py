@@ -15,7 +15,7 @@ from typing import IO, Any
 import numpy as np
 
 from ..errors import InputError, switch
-from ..sources import most_unpacked, read_bytes
+from ..sources import MOST_TIMES, most_unpacked, read_bytes
 from .cache import Wanted, stored
 from .lines import AT_ONCE
 
@@ -66,7 +66,7 @@ def read_archive(path: str | Path, on_disk: bool | None = None) -> dict[str, Any
         if on_disk is not False and zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as members:
                 promised = _promised(members)
-                believed = on_disk or promised <= most_unpacked(path.stat().st_size)
+                believed = on_disk or promised <= MOST_TIMES * path.stat().st_size
                 if believed and too_large(promised, on_disk):
                     return _unpacked(path, members)
         content = read_bytes(path)

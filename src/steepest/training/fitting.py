@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from ..models.heads import LastValue
 from ..plans import Plan, as_plan
 from ..progress import Progress
 from ..recipes import Recipe, as_recipe, is_torch_optimizer, named
-from ..records import FROM_PYTHON, Invocation, create
+from ..records import FROM_PYTHON, Invocation, create, reading
 from ..rules import Rule
 from ..stopping import Stops
 from ..tasks import Task, task
@@ -32,7 +32,7 @@ from .loop import Events, steps
 from .pilot import Choice, choose
 from .recovery import Begin, Recovery
 from .resuming import Begun, Call, begun, holding, keeper_of, told_of
-from .run import Interface, Run, versions, weights_sha256
+from .run import Interface, Run, layers_sha256, names_of, versions, weights_sha256
 from .settings import KeptMemory
 from .setup import Training, laid_out_as_before, prepare
 from .supervision import Supervisor
@@ -123,41 +123,48 @@ def fit(
     changes = {"epochs": epochs, "batch": batch, "patience": patience}
     if resume is not None and not record:
         raise InputError("resume goes on with a run's record; leave out record=False")
-    work = (
-        _new(as_task(subject, X, y), as_recipe(recipe), called, changes)
-        if resume is None
-        else _earlier(
-            begun(resume, home), None if subject is None else as_task(subject, X, y), as_recipe(recipe), called, changes, plan
-        )
-    )
-    called, in_place = work.call, isinstance(subject, nn.Module)
-    training = prepare(work.task, work.recipe, seed=called.seed, device=device, in_place=in_place)
-    if invocation.command is None:  # the command line prints them itself
-        warn_of(training)
-    total = min(called.max_steps or training.total_steps, training.total_steps)
-
-    def begin(wrap: Callable[[GradientFunction], GradientFunction]) -> Events:
-        how: dict[str, Any] = {"evaluate_every": called.evaluate_every, "max_steps": called.max_steps}
-        return steps(training.task, gradient=wrap(gradient), training=training, **how)
-
-    with KeptMemory(training.device), laid_out_as_before(training, in_place):
-        if work.earlier is not None:
-            work.earlier.check(training)
-            facts, book = work.earlier.facts, work.earlier.record
+    if subject is None and resume is None:
+        raise InputError("nothing to train was given: fit(task), fit(net, X, y), or fit(resume=...) of a run that was stopped")
+    given, chosen = None if subject is None else as_task(subject, X, y), as_recipe(recipe)
+    with ExitStack() as held:
+        if resume is None:
+            assert given is not None
+            work = _new(given, chosen, called, changes)
         else:
+            called.check_alone(**changes, plan=plan)
+            work = _earlier(begun(resume, home, held), given, chosen, called)
+        called, in_place = work.call, isinstance(subject, nn.Module)
+        training = prepare(work.task, work.recipe, seed=called.seed, device=device, in_place=in_place)
+        if invocation.command is None:  # the command line prints them itself
+            warn_of(training)
+        total = min(called.max_steps or training.total_steps, training.total_steps)
+        held.enter_context(KeptMemory(training.device))
+        held.enter_context(laid_out_as_before(training, in_place))
+        if work.earlier is None:
             choice = choose(training, as_plan(plan), total, gradient)
             training.follow(choice.plan)
             facts, book = _start_facts(training, choice, invocation.command), create("run", home) if record else None
+            held.enter_context(holding(book))
+        else:
+            facts, book = work.earlier.facts, work.earlier.record
         follower = Follower(training, book, called.stop_at_target)
         bar = Progress(total, f"fit {work.task.name}", progress, lines=invocation.lines)
-        with Stops() as stops, holding(book):
-            supervisor = Supervisor(follower, keeper_of(training, book, called), Recovery(follower), bar, stops, total)
-            if work.earlier is not None:
-                work.earlier.restore(training, follower)
-                supervisor.begin_at(training.position.step)
-            elif book is not None:
-                book.append("start", **facts, **_origin(training), call=called.to_dict())
-            return _supervised(supervisor, begin, facts, invocation)
+        keeper, stops = keeper_of(training, book, called), held.enter_context(Stops())
+        supervisor = Supervisor(follower, keeper, Recovery(follower), bar, stops, total)
+        if work.earlier is not None:
+            with reading(work.earlier.record):
+                work.earlier.check(training)
+            work.earlier.restore(training, follower)
+            supervisor.begin_at(training.position.step)
+        elif book is not None:
+            book.append("start", **facts, **_origin(training), call=called.to_dict())
+        return _supervised(supervisor, lambda wrap: _loop(training, called, wrap(gradient)), facts, invocation)
+
+
+def _loop(training: Training, called: Call, gradient: GradientFunction) -> Events:
+    """Return the loop, from where the training stands."""
+    how: dict[str, Any] = {"evaluate_every": called.evaluate_every, "max_steps": called.max_steps}
+    return steps(training.task, gradient=gradient, training=training, **how)
 
 
 @dataclass(frozen=True)
@@ -177,10 +184,13 @@ def _new(job: Task, recipe: Recipe | None, called: Call, changes: dict[str, Any]
     return Work(job, named(recipe, **changes), called)
 
 
-def _earlier(earlier: Begun, job: Task | None, recipe: Recipe | None, called: Call, changes: dict[str, Any], plan: Any) -> Work:
-    """Return work that goes on as it began; what was settled then is refused."""
-    called.check_alone(**changes, plan=plan)
-    return Work(earlier.task(job), earlier.recipe(recipe), earlier.call(called), earlier)
+def _earlier(earlier: Begun, job: Task | None, recipe: Recipe | None, called: Call) -> Work:
+    """Return work that goes on as it began."""
+    with reading(earlier.record):
+        call = earlier.call(called)
+        work = Work(earlier.task(job), earlier.recipe(recipe), call, earlier)
+        call.check(work.task)
+    return work
 
 
 def _supervised(supervisor: Supervisor, begin: Begin, facts: dict[str, Any], invocation: Invocation) -> Run:
@@ -237,11 +247,15 @@ def _origin(training: Training) -> dict[str, Any]:
     model = None
     if spec is not None:
         model = {"spec": repr(spec), "form": data.form.to_dict(), "num_outputs": training.num_outputs}
-    measured = training.task.metrics
-    named = None if measured is None or not all(isinstance(one, str) for one in measured) else list(measured)
     begins_with = None if spec is not None else weights_sha256(training.model)  # which no seed tells
-    interface = Interface.of(training).to_dict()
-    return {"interface": interface, "model": model, "origin": data.origin, "metrics": named, "begins_with": begins_with}
+    return {
+        "interface": Interface.of(training).to_dict(),
+        "model": model,
+        "origin": data.origin,
+        "metrics": names_of(training.task.metrics),
+        "begins_with": begins_with,
+        "layers_sha256": layers_sha256(training.model),
+    }
 
 
 def warn_of(training: Training) -> None:

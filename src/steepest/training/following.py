@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,11 @@ FINISHED, TARGET, EARLY, DIVERGED, INTERRUPTED, FAILED = (
 DONE = (FINISHED, TARGET, EARLY, DIVERGED)  # nothing is left to go on with
 
 
+def copied(value: Any) -> Any:
+    """Return a copy of an item of a network's state."""
+    return value.detach().clone() if isinstance(value, torch.Tensor) else copy.deepcopy(value)
+
+
 @dataclass
 class Best:
     """Early stopping: the weights of the lowest validation loss so far, and how long ago that was."""
@@ -32,14 +38,14 @@ class Best:
     loss: float = math.inf
     step: int = 0
     waited: int = 0
-    weights: dict[str, torch.Tensor] | None = None
+    weights: dict[str, Any] | None = None
 
     def see(self, event: EvaluationEvent) -> bool:
         """Take one evaluation; return whether it is time to stop."""
         now = event.metrics.get("loss", event.train_loss)
         if now < self.loss:
             self.loss, self.step, self.waited = now, event.step, 0
-            self.weights = {name: value.detach().clone() for name, value in event.training.model.state_dict().items()}
+            self.weights = {name: copied(value) for name, value in event.training.model.state_dict().items()}
             return False
         self.waited += 1
         return self.waited >= self.patience

@@ -104,10 +104,11 @@ class Recovery:
             self._make_again(begin, watch, step)
             found = told(t, watch)
             self._go_back(1.0)
+            found["good"] = t.position.step  # whose network it is
             self.follower.step, self.follower.rows, self.follower.curve = step, rows, curve
             self.follower.stepped_back = back
             return found
-        return told(t, watch)
+        return told(t, watch) | {"good": 0}
 
     def _make_again(self, begin: Begin, watch: Watch, last: int) -> None:
         """Make steps until the watch has found something, at most to the step where it broke before."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from ..checkpoints import Checkpoint, Checkpoints, Packed
 from ..durable import alone
-from ..errors import InputError, whole
+from ..errors import InputError, cut, whole
 from ..gradient import GradientFunction
 from ..plans import AS_IT_STANDS, Plan, as_plan
 from ..recipes import Recipe, as_recipe, read
@@ -21,7 +21,7 @@ from ..tasks import Task
 from ..values import name_of
 from .following import DONE, Follower
 from .keeping import Every, Keeper
-from .run import task_of, versions, weights_sha256
+from .run import layers_sha256, names_of, task_of, versions, weights_sha256
 from .setup import Training
 from .snapshots import restore, state_of
 
@@ -143,12 +143,17 @@ class Begun:
             "network": repr(spec) if spec is not None else type(training.model).__name__,
             "objective": repr(training.objective),
             "reach": str(job.goal) if job.goal else None,
+            "metrics": names_of(job.metrics),
             "rows": job.fingerprint()["data"],
+            "layers": layers_sha256(training.model),
         }
-        before = {name: self.start[name] for name in told if name != "rows"} | {"rows": self.start["rows_sha256"]}
+        kept_as = {"rows": "rows_sha256", "layers": "layers_sha256"}
+        before = {name: self.start[kept_as.get(name, name)] for name in told}
         if changed := [name for name, value in told.items() if value != before[name]]:
             name = changed[0]
-            raise InputError(f"run {self.record.id} began with other {name}: {before[name]}, now {told[name]}")
+            raise InputError(
+                f"run {self.record.id} began with other {name}: {cut(str(before[name]))}, now {cut(str(told[name]))}"
+            )
         training.follow(self.plan(training))
         now = versions(training.device)
         changed = [f"{name} {self.start['versions'][name]} -> {now[name]}" for name in ROUNDING if self._differs(name, now)]
@@ -184,7 +189,7 @@ class Begun:
         log.info("run %s goes on after step %d", self.record.id, step)
 
 
-NOT_FACTS = ("event", "at", "schema", "begins_with", "interface", "model", "origin", "metrics", "call")
+NOT_FACTS = ("event", "at", "schema", "begins_with", "layers_sha256", "interface", "model", "origin", "metrics", "call")
 
 
 def checkpoints_of(record: Record) -> Checkpoints:
@@ -192,15 +197,18 @@ def checkpoints_of(record: Record) -> Checkpoints:
     return Checkpoints(record.folder / FOLDER)
 
 
-def begun(name: str, home: str | Path | None) -> Begun:
-    """Return a run that was stopped.
+def begun(name: str, home: str | Path | None, held: ExitStack) -> Begun:
+    """Return a run that was stopped, which this process holds for as long as `held` is open.
 
     Raises:
         InputError: there is none of that name, it is complete, or no checkpoint of it can be read.
     """
+    if not isinstance(name, str):
+        raise InputError(f"resume is the id of a run, or 'last' (got {name!r})")
     record = _unfinished(home) if name == "last" else None
     record = record or find(name, home, kind="run")
-    with reading(record), holding(record):
+    held.enter_context(holding(record))  # before anything is read: who had it until now may have gone further
+    with reading(record):
         start, end = record.first("start"), record.last("end")
         if start is None or "call" not in start:
             raise InputError(f"run {record.id} cannot be gone on with: its record does not say how it was begun")

@@ -61,9 +61,23 @@ def weights_sha256(model: nn.Module) -> str:
     """Return a fingerprint of all weights and buffers: names, shapes, dtypes and bytes."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
+        if not isinstance(tensor, torch.Tensor):  # of `get_extra_state`
+            digest.update(f"{name} {tensor!r}".encode())
+            continue
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def layers_sha256(model: nn.Module) -> str:
+    """Return a fingerprint of what a network says it is made of, and of the kinds of its numbers."""
+    kinds = [(name, str(p.dtype), p.requires_grad) for name, p in model.named_parameters()]
+    return hashlib.sha256(f"{model!r} {kinds}".encode()).hexdigest()
+
+
+def names_of(metrics: Any) -> list[str] | None:
+    """Return the names of a task's metrics, None where none were named or some are functions of the caller's."""
+    return None if metrics is None or not all(isinstance(one, str) for one in metrics) else list(metrics)
 
 
 @dataclass
@@ -240,6 +254,11 @@ class Run:
         return self.interface.preprocessing.form.each_step and self.interface.preprocessing.form.kind != "language"
 
     def _outputs(self, rows: Any) -> torch.Tensor:
+        broke = self.facts.get("diverged")
+        if broke is not None and broke["good"] == 0:
+            raise InputError(
+                f"run {self.id} has diverged before it had learned anything; train again with a lower learning rate"
+            )
         found = evaluation.outputs(self.model, self._inputs(rows), self.interface.preprocessing.form)
         if found.isnan().any():
             row = int(found.isnan().reshape(len(found), -1).any(dim=1).nonzero()[0])
@@ -284,7 +303,7 @@ def save_weights(model: nn.Module, record: Record) -> None:
     with replacing(record.folder / WEIGHTS) as path:
         try:
             save_model(model, str(path))
-        except SafetensorError as error:
+        except (SafetensorError, ValueError, TypeError, AttributeError) as error:  # of state that is no tensor, too
             raise OSError(first_line(error)) from None
 
 

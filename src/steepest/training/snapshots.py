@@ -16,6 +16,7 @@ from ..plans import as_plan
 from .following import Follower
 from .setup import Training
 
+INSIDE = ("position", "scaler", "plan", "seconds", "waits", "batch", "seed", "recipe", "rows_sha256")
 SECTIONS = ("model", "optimizer", "training", "follower", "inventory")
 
 
@@ -35,6 +36,8 @@ def state_of(t: Training, follower: Follower | None = None, *, rows: bool = Fals
             "seconds": dict(t.clock.seconds),
             "waits": t.waits,
             "batch": t.batch,
+            "seed": t.seed,
+            "recipe": repr(t.recipe),
             "rows_sha256": t.rows_sha256 if rows else None,
         },
         "follower": None if follower is None else follower.state(),
@@ -61,7 +64,9 @@ def restore(t: Training, state: Mapping[str, Any], follower: Follower | None = N
     if found != kept:
         raise InputError(_differing(kept - found, found - kept))
     inside = state["training"]
-    check_keys("the state of the training", inside, ["position", "scaler", "plan", "seconds", "waits", "batch", "rows_sha256"])
+    check_keys("the state of the training", inside, INSIDE)
+    if (inside["seed"], inside["recipe"]) != (t.seed, repr(t.recipe)):
+        raise InputError(f"the state is of another run: of {inside['recipe']}, seed {inside['seed']}")
     if inside["batch"] != t.batch or inside["rows_sha256"] not in (None, t.rows_sha256):
         raise InputError("the rows of the training part, or the batch, are not those that the training began with")
     if (plan := as_plan(inside["plan"])) != t.plan and plan is not None:
@@ -104,6 +109,10 @@ def _restore_model(model: nn.Module, state: Mapping[str, Any]) -> None:
     now = _model_state(model)
     check_keys("the state of the network", state, now)
     check_keys("the network's buffers", state["buffers"], now["buffers"])
+    for name, value in (now["kept"] | now["buffers"]).items():
+        kept = state["kept"].get(name, state["buffers"].get(name))
+        if isinstance(value, Tensor) and isinstance(kept, Tensor) and value.dtype != kept.dtype:
+            raise InputError(f"the state is of another network: {name} was {kept.dtype}, and is {value.dtype} now")
     try:
         model.load_state_dict(state["kept"])
         with torch.no_grad():

@@ -107,6 +107,8 @@ def verify_resume(
     True
     """
     began, limit = time.perf_counter(), parse_duration("budget", budget)
+    if stops is not None and not isinstance(stops, Iterable):
+        raise InputError(f"stops are steps to stop after, such as [1, 10] (got {stops!r})")
     stops = None if stops is None else list(stops)
     assert limit is not None
     job = task(subject)
