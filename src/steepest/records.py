@@ -125,13 +125,18 @@ class Record:
         return True
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """Yield the events; a line that is none (cut off by a kill in the middle of a write, damaged) is left out, and told."""
+        """Yield the events; a line that is none (cut off by a kill in the middle of a write, damaged) is left out, and told.
+
+        Where the very first is none, whoever reads says so.
+        """
+        begun = False
         with self.path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 event = _event(line)
                 if event is not None:
+                    begun = True
                     yield event
-                elif (self.path, number) not in _TOLD and line.strip():
+                elif begun and (self.path, number) not in _TOLD and line.strip():
                     _TOLD.add((self.path, number))
                     log.warning("%s: line %d was cut off or is damaged, and is left out", self.path, number)
 

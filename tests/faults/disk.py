@@ -78,12 +78,15 @@ def every_write(folder: Path, every: int = 1) -> tuple[int, list[str]]:
 
 def _goes_wrong(home: Path, broken: Broken, expected: str) -> str:
     """Return what is wrong with a run on a disk that fails, or nothing."""
+    logging.disable(logging.WARNING)
     try:
         with broken.in_place():
             run = _fit(home)
     except (steepest.InputError, OSError) as error:  # it never began: nothing may be left that looks as if it had
         begun = [row for row in index.listing(home) if row["status"] not in ("damaged", "unfinished")]
         return f"it ended with {error}" if begun else ""
+    finally:
+        logging.disable(logging.NOTSET)
     if run.facts["weights_sha256"] != expected:
         return "other weights"
     if not run.facts["kept"]:
