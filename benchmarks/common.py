@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from steepest.records import jsonable
-from steepest.training.run import versions
+from steepest.training.identity import versions
 
 RESULTS = Path(__file__).parent / "results"
 CPU = torch.device("cpu")

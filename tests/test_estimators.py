@@ -64,7 +64,7 @@ def test_a_module_of_ones_own_is_copied_at_every_fit() -> None:
     np.testing.assert_array_equal(first, second)
     assert (net[0].weight == before).all()
     assert net[0].weight.dtype == before.dtype
-    from steepest.training.run import weights_sha256
+    from steepest.training.identity import weights_sha256
 
     assert weights_sha256(model.run_.model) == model.run_.facts["weights_sha256"]
 

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from .errors import InputError, Interrupted, unknown
+from .errors import InputError, Interrupted, reason_of, unknown
 from .progress import Progress
 from .sources import DOWNLOADS, Remote, download_folder
 
@@ -81,7 +81,7 @@ def _told(folder: Path, name: str) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise InputError(f"no space left in {folder} for {name}; make room, or name another folder: --to FOLDER") from None
-        raise InputError(f"{folder} cannot be written to ({error.strerror or error}); name another: --to FOLDER") from None
+        raise InputError(f"{folder} cannot be written to ({reason_of(error)}); name another: --to FOLDER") from None
 
 
 def _fetch(remote: Remote, folder: Path, bar: Progress, before: int) -> None:

@@ -83,6 +83,11 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
+def reason_of(error: BaseException) -> str:
+    """Return what the system says of a file, or an error's first line where it says nothing."""
+    return getattr(error, "strerror", None) or first_line(error)
+
+
 SHOWN = 40  # characters of a value in a message
 COMPARED = 200  # characters of names that may be meant: the time goes with their square
 

@@ -22,8 +22,7 @@ from .state import TRAINING, names_of, observe, uncast, unshared
 GROUP_KEYS = ("params", "lr", "name")
 # torch wraps these methods to keep its compiler out, and imports the whole compiler to do so: 1 to 1.6 s at their first call
 _add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
-_state_dict = inspect.unwrap(torch.optim.Optimizer.state_dict)
-_load_state_dict = inspect.unwrap(torch.optim.Optimizer.load_state_dict)
+_state_dict, _load_state_dict = map(inspect.unwrap, (torch.optim.Optimizer.state_dict, torch.optim.Optimizer.load_state_dict))
 
 
 class Optimizer(torch.optim.Optimizer):
@@ -289,8 +288,7 @@ class Optimizer(torch.optim.Optimizer):
 
     def state_to_copy(self) -> dict[str, Any]:
         """Return the `state_dict` to somebody who copies it at once and lets it go: later steps need not look through it."""
-        handed_out = self._handed_out
-        saved = self.state_dict()
+        handed_out, saved = self._handed_out, self.state_dict()
         self._handed_out = handed_out
         return saved
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from .durable import append_lines
-from .errors import InputError, nearest
+from .errors import InputError, nearest, reason_of
 
 log = logging.getLogger("steepest")
 
@@ -119,7 +119,7 @@ class Record:
             self.append(event, **content)
         except OSError as error:
             if not self._waiting:
-                log.warning("%s cannot be written (%s): what happens waits in memory", self.path, error.strerror or error)
+                log.warning("%s cannot be written (%s): what happens waits in memory", self.path, reason_of(error))
             self._waiting.append(_line(event, content))
             return False
         return True

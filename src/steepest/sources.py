@@ -12,7 +12,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import InputError, nearest, unknown
+from .errors import InputError, nearest, reason_of, unknown
 
 # name -> scikit-learn's loader, what a race on it must reach
 BUILTINS = {
@@ -128,7 +128,7 @@ def read_bytes(path: str | Path) -> bytes:
     except IsADirectoryError:
         raise InputError(f"{path} is a folder; expected a file") from None
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
+        raise InputError(f"{path} cannot be read: {reason_of(error)}") from None
     if not content:
         raise InputError(f"{path} is empty (0 bytes)")
     if content[:2] == b"\x1f\x8b":
@@ -204,11 +204,11 @@ def check_path(path: Path, missing: str = "no such file") -> None:
     except FileNotFoundError:
         raise InputError(_no_such_file(path, missing)) from None
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
+        raise InputError(f"{path} cannot be read: {reason_of(error)}") from None
 
 
 def _check_folder(path: Path) -> None:
     try:
         os.scandir(path).close()
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
+        raise InputError(f"{path} cannot be read: {reason_of(error)}") from None

@@ -12,8 +12,8 @@ OURS = {signal.SIGINT: (signal.default_int_handler,), signal.SIGTERM: (signal.SI
 class Stops:
     """`with stops:` the first SIGINT or SIGTERM sets `asked`; a second one stops at once, as it would have without this.
 
-    Only in the main thread, and only in the place of Python's own handlers and of those that `instead_of` names: whoever has
-    set another one is left alone.
+    Only in the main thread, and only in the place of Python's own handlers and of those in `handlers`: whoever has set
+    another one is left alone.
 
     >>> with Stops() as stops:
     ...     signal.raise_signal(signal.SIGINT)

@@ -148,14 +148,15 @@ def limited_files(home: Path) -> str:
 
     from .kills import forked
 
-    process, reading = forked(child)
+    made = forked(child)
     told = b""
-    while piece := os.read(reading, 4096):
+    while piece := os.read(made.pipe, 4096):
         told += piece
-    os.close(reading)
-    os.waitpid(process, 0)
+    os.close(made.pipe)
+    os.waitpid(made.process, 0)
     if not told:
-        return "it did not end well"
+        return f"it did not end well: {made.last_words()}"
+    made.said.close()
     _, kept, checkpoints = json.loads(told)
     return "" if not kept and checkpoints["written"] == 0 else f"kept {kept}, {checkpoints}"
 

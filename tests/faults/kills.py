@@ -11,12 +11,13 @@ import random
 import select
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NamedTuple
 
 import torch
 
@@ -70,17 +71,30 @@ def _train(home: Path, resume: str | None, pipe: int) -> None:
     steepest.fit(work.task(), resume=resume, **how)
 
 
-def forked(work_of_child: Callable[[int], None]) -> tuple[int, int]:
-    """Return the process and the reading end of its pipe."""
+class Child(NamedTuple):
+    """A forked process, the reading end of its pipe, and what it says on stderr: warnings, or why it failed."""
+
+    process: int
+    pipe: int
+    said: IO[str]
+
+    def last_words(self) -> str:
+        self.said.seek(0)
+        return self.said.read()[-2000:]
+
+
+def forked(work_of_child: Callable[[int], None]) -> Child:
+    """Have a forked process do some work, which may write into a pipe."""
     reading, writing = os.pipe()
+    said = tempfile.TemporaryFile("w+")  # noqa: SIM115  (closed with the child)
     process = os.fork()
     if process:
         os.close(writing)
-        return process, reading
+        return Child(process, reading, said)
     code = 1
     try:
         os.close(reading)
-        sys.stderr = open("child.err", "w")  # noqa: SIM115  (a warning of every resume)
+        sys.stderr = said
         work_of_child(writing)
         code = 0
     except BaseException:
@@ -90,8 +104,9 @@ def forked(work_of_child: Callable[[int], None]) -> tuple[int, int]:
         os._exit(code)
 
 
-def _watch(process: int, pipe: int, until: Callable[[list[str], float], bool]) -> tuple[list[str], bool]:
+def _watch(child: Child, until: Callable[[list[str], float], bool]) -> tuple[list[str], bool]:
     """Read what a training tells until it ends, or `until` says to kill it; return that, and whether it was killed."""
+    process, pipe = child.process, child.pipe
     began, told, rest = time.monotonic(), [], b""
     try:
         while time.monotonic() - began < MOST_S:
@@ -111,7 +126,8 @@ def _watch(process: int, pipe: int, until: Callable[[list[str], float], bool]) -
         os.close(pipe)
     _, status = os.waitpid(process, 0)
     if not os.WIFSIGNALED(status) and os.WEXITSTATUS(status):
-        raise AssertionError(f"a training failed: {Path('child.err').read_text()[-2000:]}")
+        raise AssertionError(f"a training failed: {child.last_words()}")
+    child.said.close()
     return told, os.WIFSIGNALED(status)
 
 
@@ -154,7 +170,7 @@ def kill(kills: int, folder: Path, seed: int = 0) -> Tally:
     calm = folder / "calm"
     calm.mkdir()
     began = time.monotonic()
-    _watch(*forked(lambda pipe: _train(calm, None, pipe)), lambda told, passed: False)
+    _watch(forked(lambda pipe: _train(calm, None, pipe)), lambda told, passed: False)
     run_s, save_s = time.monotonic() - began, 0.02
     expected = _told(calm)
     while tally.kills < kills:
@@ -163,7 +179,7 @@ def kill(kills: int, folder: Path, seed: int = 0) -> Tally:
         while _told(home) is None:
             child = forked(lambda pipe, home=home, resume=resume: _train(home, resume, pipe))
             enough = tally.kills >= kills
-            told, killed = _watch(*child, (lambda told, passed: False) if enough else _moment(rng, save_s, run_s))
+            told, killed = _watch(child, (lambda told, passed: False) if enough else _moment(rng, save_s, run_s))
             record = _record(home)
             resume = None if record is None else record.id
             if killed:

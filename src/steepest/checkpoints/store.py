@@ -26,7 +26,7 @@ from typing import Any
 from torch import Tensor
 
 from ..durable import HERE, replace_file, sync_folder, write_file
-from ..errors import InputError
+from ..errors import InputError, reason_of
 from .tensors import check_dtypes, pieces_of, read_tensors
 from .trees import check_keys, copied, put_together, take_apart
 
@@ -204,7 +204,7 @@ def _check_file(path: Path, size: Any, sha256: Any) -> None:
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
+        raise InputError(f"{path} cannot be read: {reason_of(error)}") from None
     if found != sha256:
         raise InputError(f"{path} is damaged: its SHA-256 is not the one in its manifest")
 
@@ -234,7 +234,7 @@ def _json(path: Path, most: int) -> Any:
         with path.open("rb") as file:
             content = file.read(most + 1)
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
+        raise InputError(f"{path} cannot be read: {reason_of(error)}") from None
     if len(content) > most:
         raise InputError(f"{path} is longer than the {most:,} bytes that it can be")
     try:

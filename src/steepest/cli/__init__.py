@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
 
-from ..errors import InputError, Interrupted, MissingExtraError
+from ..errors import InputError, Interrupted, MissingExtraError, reason_of
 from ..stopping import Stops
 
 OK, WRONG_INPUT, NOT_REACHED, PREEMPTED, STOPPED = 0, 2, 3, 75, 130
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:  # a full disk, say
         sys.stdout = None  # type: ignore[assignment]  # what cannot be written is not to be tried again at exit
         where = f": {error.filename}" if error.filename else ""
-        return _say(f"cannot write ({error.strerror or error}{where}); what was recorded before is kept", WRONG_INPUT)
+        return _say(f"cannot write ({reason_of(error)}{where}); what was recorded before is kept", WRONG_INPUT)
     except KeyboardInterrupt as stop:
         return _stopped(stop)
     except Exception as error:

@@ -6,7 +6,6 @@ import importlib
 import re
 import shlex
 import sys
-from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -177,20 +176,16 @@ def fit(
     o.at_least("--seed", seed, 0)
     size, changes, carried_out = o.batch_size(batch), o.augmentations(augment), as_plan(plan)
     if resume is not None:
-        settled = {
-            "recipe": recipe, "find-lr": find_lr, "stop-at-target": stop_at_target, "epochs": epochs, "batch": batch,
-            "patience": patience, "augment": augment, "plan": plan, "seed": seed,
-        }  # fmt: skip
-        _leave_out(name for name, value in settled.items() if value)
+        _leave_out(
+            recipe=recipe, find_lr=find_lr, stop_at_target=stop_at_target, epochs=epochs, batch=batch, patience=patience,
+            augment=augment, plan=plan, seed=seed,
+        )  # fmt: skip
     chosen = _recipe(recipe, home)
     job, invocation = _made(source, quiet, "steepest.training.finding")
     if resume is None:
         chosen = _filled(chosen, job, epochs=o.whole_where_it_is(epochs), batch=size, patience=patience, augment=changes)
     if find_lr:
-        from ..training.finding import find_lr as search_lr
-
-        drawn = f"{search_lr(job, chosen, seed=seed)}\ntrained below with {chosen.rule}; another rate: --recipe"
-        print(drawn, end="\n\n", file=sys.stderr if json else sys.stdout)
+        _draw_rates(job, chosen, seed, sys.stderr if json else sys.stdout)
     from ..training.fitting import fit as train
 
     with saying_how_to_go_on():
@@ -214,10 +209,19 @@ def _filled(recipe: Any, job: Any, **changes: Any) -> Any:
     return named(recipe or default_recipe(job.data.form, job.data.size("train"), job.model), **changes)
 
 
-def _leave_out(names: Iterable[str]) -> None:
+def _draw_rates(job: Any, recipe: Any, seed: int, where: Any) -> None:
+    """Print loss against learning rate."""
+    from ..training.finding import find_lr
+
+    drawn = find_lr(job, recipe, seed=seed)
+    print(f"{drawn}\ntrained below with {recipe.rule}; another rate: --recipe", end="\n\n", file=where)
+
+
+def _leave_out(**options: Any) -> None:
     """Refuse options that a run which goes on has settled when it began."""
-    for name in names:
-        raise InputError(f"--resume goes on as the run began; leave out --{name}")
+    for name, value in options.items():
+        if value:
+            raise InputError(f"--resume goes on as the run began; leave out --{name.replace('_', '-')}")
 
 
 def _recipe(text: str | None, home: Path | None) -> Any:

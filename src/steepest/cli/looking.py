@@ -50,14 +50,8 @@ def evaluate(
     else:
         if loaded.task is None:
             raise InputError(f"the data of run {run} are no longer where they were; cross-validate in Python instead")
-        found = cross_validate(
-            loaded.task,
-            read(loaded.facts["recipe"]),
-            folds=folds,
-            seed=seed,
-            progress=False if quiet else None,
-            lines=not quiet,
-        )
+        shown: dict[str, Any] = {"progress": False if quiet else None, "lines": not quiet}
+        found = cross_validate(loaded.task, read(loaded.facts["recipe"]), folds=folds, seed=seed, **shown)
     if json:
         print_json(found.to_dict() | {"id": book.id})
     else:

@@ -21,7 +21,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, reason_of
 from ..sources import cache_folder
 from .findings import CleaningReport
 from .lines import Lines, identity_of, in_chunks
@@ -248,6 +248,6 @@ def _writing(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(
-            f"rows that are left on disk are kept in {folder}, which cannot be written ({error.strerror or error}); name "
+            f"rows that are left on disk are kept in {folder}, which cannot be written ({reason_of(error)}); name "
             "another folder with STEEPEST_CACHE"
         ) from None

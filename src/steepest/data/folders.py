@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, reason_of
 from .cleaning import CleaningReport
 from .splitting import deal_around
 from .targets import Targets, check_taught, encode
@@ -163,7 +163,7 @@ def _scanned(path: Path) -> Iterator[Iterator[os.DirEntry[str]]]:
         with os.scandir(path) as entries:
             yield entries
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
+        raise InputError(f"{path} cannot be read: {reason_of(error)}") from None
 
 
 def _has(folder: Path, sought: Sought) -> bool:

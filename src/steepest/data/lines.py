@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, reason_of
 
 AT_ONCE = 2**24  # bytes that a pass over all rows holds
 HELD_BYTES = 2**30  # read through a map before its pages are let go; the kernel may keep what they hold
@@ -186,7 +186,7 @@ def _blamed(path: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:  # an empty file cannot be mapped
-        raise InputError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise InputError(f"{path} cannot be read: {reason_of(error)}") from None
 
 
 def runs(rows: np.ndarray) -> list[tuple[int, int]]:

@@ -11,7 +11,22 @@ HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_p
 
 
 GLOBAL_HOOKS = ("_global_forward_hooks", "_global_forward_pre_hooks", "_global_backward_hooks", "_global_backward_pre_hooks")
-OF_TENSORS = ("_backward_hooks", "_post_accumulate_grad_hooks")
+OF_WEIGHTS = ("_backward_hooks", "_post_accumulate_grad_hooks")
+
+
+def hears_of_all() -> bool:
+    """Return whether somebody has torch call hooks in every module."""
+    return any(getattr(nn.modules.module, name) for name in GLOBAL_HOOKS)
+
+
+def is_replaced(module: nn.Module) -> bool:
+    """Return whether a module's `forward` is not its class's."""
+    return "forward" in vars(module)
+
+
+def hears_of(p: Tensor) -> bool:
+    """Return whether a weight has hooks."""
+    return any(getattr(p, name) for name in OF_WEIGHTS)
 
 
 class Listeners:
@@ -20,16 +35,12 @@ class Listeners:
     """
 
     def __init__(self, modules: Iterable[nn.Module], weights: Iterable[Tensor]) -> None:
-        every = list(modules)
-        self._hooks = [getattr(module, name) for module in every for name in HOOKS]
-        self._hooks += [getattr(nn.modules.module, name) for name in GLOBAL_HOOKS]
-        self._insides = [module.__dict__ for module in every]
-        self._weights = list(weights)
+        self._modules, self._weights = list(modules), list(weights)
+        self._hooks = [getattr(module, name) for module in self._modules for name in HOOKS]
 
     def __bool__(self) -> bool:
-        if any(self._hooks) or any("forward" in inside for inside in self._insides):
-            return True
-        return any(getattr(p, name) for p in self._weights for name in OF_TENSORS)
+        called = any(self._hooks) or hears_of_all() or any(map(is_replaced, self._modules))
+        return called or any(map(hears_of, self._weights))
 
 
 def is_listened_to(model: nn.Module) -> bool:

@@ -23,7 +23,7 @@ from ..records import FROM_PYTHON, Invocation, Record, create, find, jsonable, r
 from ..rules import Rule, adam
 from ..tasks import Task, task
 from ..training.building import choose_device
-from ..training.run import versions
+from ..training.identity import versions
 from ..training.setup import prepare
 from .contenders import BASELINE, contender, contenders
 from .pace import Pace

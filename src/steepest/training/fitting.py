@@ -10,29 +10,27 @@ from typing import Any
 
 from torch import nn
 
-from .. import evaluation, metrics
 from ..data.core import Data
 from ..data.loading import from_dataset
 from ..data.memory import arrays
-from ..data.parts import Part
 from ..defaults import default_recipe
 from ..errors import InputError
-from ..forms import MEASURED
 from ..gradient import GradientFunction, plain
-from ..models.heads import LastValue
 from ..plans import Plan, as_plan
 from ..progress import Progress
 from ..recipes import Recipe, as_recipe, is_torch_optimizer, named
-from ..records import FROM_PYTHON, Invocation, create, reading
+from ..records import FROM_PYTHON, Invocation, Record, create, reading
 from ..rules import Rule
 from ..stopping import Stops
 from ..tasks import Task, task
+from .finishing import finish
 from .following import INTERRUPTED, Follower
+from .identity import layers_sha256, versions, weights_sha256
 from .loop import Events, steps
 from .pilot import Choice, choose
 from .recovery import Begin, Recovery
 from .resuming import Begun, Call, begun, holding, keeper_of, told_of
-from .run import Interface, Run, layers_sha256, names_of, versions, weights_sha256
+from .run import Interface, Run, names_of
 from .settings import KeptMemory
 from .setup import Training, laid_out_as_before, prepare
 from .supervision import Supervisor
@@ -127,38 +125,50 @@ def fit(
         raise InputError("nothing to train was given: fit(task), fit(net, X, y), or fit(resume=...) of a run that was stopped")
     given, chosen = None if subject is None else as_task(subject, X, y), as_recipe(recipe)
     with ExitStack() as held:
-        if resume is None:
-            assert given is not None
-            work = _new(given, chosen, called, changes)
-        else:
+        if resume is not None:
             called.check_alone(**changes, plan=plan)
             work = _earlier(begun(resume, home, held), given, chosen, called)
-        called, in_place = work.call, isinstance(subject, nn.Module)
-        training = prepare(work.task, work.recipe, seed=called.seed, device=device, in_place=in_place)
+        else:
+            work = _new(given, chosen, called, changes)
+        in_place = isinstance(subject, nn.Module)
+        training = prepare(work.task, work.recipe, seed=work.call.seed, device=device, in_place=in_place)
         if invocation.command is None:  # the command line prints them itself
             warn_of(training)
-        total = min(called.max_steps or training.total_steps, training.total_steps)
         held.enter_context(KeptMemory(training.device))
         held.enter_context(laid_out_as_before(training, in_place))
         if work.earlier is None:
-            choice = choose(training, as_plan(plan), total, gradient)
+            choice = choose(training, as_plan(plan), work.call.last(training), gradient)
             training.follow(choice.plan)
             facts, book = _start_facts(training, choice, invocation.command), create("run", home) if record else None
             held.enter_context(holding(book))
         else:
             facts, book = work.earlier.facts, work.earlier.record
-        follower = Follower(training, book, called.stop_at_target)
-        bar = Progress(total, f"fit {work.task.name}", progress, lines=invocation.lines)
-        keeper, stops = keeper_of(training, book, called), held.enter_context(Stops())
-        supervisor = Supervisor(follower, keeper, Recovery(follower), bar, stops, total)
-        if work.earlier is not None:
-            with reading(work.earlier.record):
-                work.earlier.check(training)
-            work.earlier.restore(training, follower)
-            supervisor.begin_at(training.position.step)
-        elif book is not None:
-            book.append("start", **facts, **_origin(training), call=called.to_dict())
-        return _supervised(supervisor, lambda wrap: _loop(training, called, wrap(gradient)), facts, invocation)
+        supervisor = _supervisor(training, work, book, held, progress, invocation)
+        _begin(supervisor, work, facts)
+        return _supervised(supervisor, lambda wrap: _loop(training, work.call, wrap(gradient)), facts, invocation)
+
+
+def _supervisor(
+    training: Training, work: Work, book: Record | None, held: ExitStack, progress: bool | None, invocation: Invocation
+) -> Supervisor:
+    """Return who watches over a training; from here on Ctrl-C and SIGTERM are noted, until `held` is closed."""
+    follower, last = Follower(training, book, work.call.stop_at_target), work.call.last(training)
+    bar = Progress(last, f"fit {work.task.name}", progress, lines=invocation.lines)
+    keeper, stops = keeper_of(training, book, work.call), held.enter_context(Stops())
+    return Supervisor(follower, keeper, Recovery(follower), bar, stops, last)
+
+
+def _begin(supervisor: Supervisor, work: Work, facts: dict[str, Any]) -> None:
+    """Write the first line of a record; or put a training where it was, and tell the record that it goes on."""
+    follower, earlier = supervisor.follower, work.earlier
+    training, book = follower.training, follower.book
+    if earlier is not None:
+        with reading(earlier.record):
+            earlier.check(training)
+        earlier.restore(training, follower)
+        supervisor.begin_at(training.position.step)
+    elif book is not None:
+        book.append("start", **facts, **_origin(training), call=work.call.to_dict())
 
 
 def _loop(training: Training, called: Call, gradient: GradientFunction) -> Events:
@@ -177,8 +187,9 @@ class Work:
     earlier: Begun | None = None
 
 
-def _new(job: Task, recipe: Recipe | None, called: Call, changes: dict[str, Any]) -> Work:
+def _new(job: Task | None, recipe: Recipe | None, called: Call, changes: dict[str, Any]) -> Work:
     """Return work that begins: what a recipe leaves open is that of the default."""
+    assert job is not None
     recipe = recipe or default_recipe(job.data.form, job.data.size("train"), job.model)
     called.check(job)
     return Work(job, named(recipe, **changes), called)
@@ -201,7 +212,7 @@ def _supervised(supervisor: Supervisor, begin: Begin, facts: dict[str, Any], inv
         with supervisor.bar:
             supervisor.supervise(begin)
         if not supervisor.is_preempted:  # who asks for that does not wait for an evaluation
-            run = _finish(facts, supervisor, invocation)
+            run = finish(facts, supervisor, invocation)
     except KeyboardInterrupt:  # a second one, while what was trained is measured
         follower.status = INTERRUPTED
     except Exception as error:
@@ -262,80 +273,3 @@ def warn_of(training: Training) -> None:
     """Warn the caller of `fit`, or of what else trains, of what is worth telling."""
     for note in training.notes:
         warnings.warn(note, stacklevel=3)
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """What a network that has been trained gives for the rows that are held out."""
-
-    name: str  # of the part
-    part: Part
-    predictions: metrics.Predictions
-    measured: dict[str, float]
-
-
-def held_out(training: Training) -> HeldOut:
-    """Measure the test part, or else the validation part, or else what was learned from."""
-    job = training.task
-    training.optimizer.eval()
-    training.model.eval()
-    training.clock.to("evaluate")
-    name = next((name for name in ("test", "validation") if job.data.size(name)), "train")
-    part = job.data.part(name, by="final evaluation", device=training.device)
-    predictions = evaluation.predict(training.model, part, job.data, training.loss, training.objective)
-    measured = metrics.measure(job.measures((*job.metric_names, "loss")), predictions)
-    training.clock.to("waiting")
-    return HeldOut(name, part, predictions, measured)
-
-
-def _finish(facts: dict[str, Any], supervisor: Supervisor, invocation: Invocation) -> Run:
-    """Measure the held-out part, write weights and the last line of the record, and return the Run."""
-    outcome = supervisor.follower
-    training, book, job = outcome.training, outcome.book, outcome.training.task
-    clock, found = training.clock, held_out(training)
-    stages = clock.stop()
-    stages["data"] += invocation.data_s
-    stages = ({"start": invocation.start_s} if invocation.start_s else {}) | stages
-    document = {
-        "id": book.id if book else None,
-        **facts,
-        "versions": versions(training.device),
-        "status": outcome.status,
-        "reached": outcome.reached_at is not None if job.goal else None,
-        "steps_to_target": outcome.reached_at,
-        "steps": outcome.step,
-        "seconds": sum(stages.values()),
-        "samples_per_second": outcome.rows / stages["train"] if stages.get("train") else 0.0,
-        "metrics": found.measured,
-        "measured_on": {"part": found.name, "rows": len(found.predictions.truth), "unit": MEASURED.get(job.data.kind, "rows")},
-        "beside": _beside(job, found.part),
-        "confusion": _confusion(found.predictions, job),
-        "stages": stages,
-        "waits_for_device": training.waits,
-        **supervisor.to_dict(),
-        "weights_sha256": weights_sha256(training.model),
-        "curve": outcome.curve,
-        "data": job.data.to_dict(),
-    }
-    if book is not None:
-        document["kept"] = supervisor.keep_weights() and book.note("end", **document, kept=True, result=_result(found.measured))
-    return Run(book.id if book else None, document, training.model, Interface.of(training), job)
-
-
-def _beside(job: Task, part: Part) -> dict[str, dict[str, float]] | None:
-    """Return what a forecast without a network reaches on the same windows; None of other data."""
-    if job.data.form.kind != "series":
-        return None
-    repeated = evaluation.predict(LastValue(job.data.targets.num_outputs), part, job.data)
-    return {"last value": metrics.measure(job.measures(job.metric_names), repeated)}
-
-
-def _confusion(predictions: metrics.Predictions, job: Task) -> list[list[int]] | None:
-    if predictions.probabilities is None:
-        return None
-    return metrics.confusion(predictions.truth, predictions.classes, job.data.targets.num_classes).tolist()
-
-
-def _result(measured: dict[str, float]) -> str:
-    name, value = next(iter(measured.items()))
-    return f"{name} {value:.4g}"

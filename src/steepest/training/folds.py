@@ -11,7 +11,8 @@ from ..progress import Progress
 from ..recipes import Recipe
 from ..tasks import Task
 from .choosing import LaneChoice, Maker, choose_among
-from .fitting import fit, held_out, warn_of
+from .finishing import held_out
+from .fitting import fit, warn_of
 from .following import Follower
 from .known import default_plan
 from .lanes import Lanes

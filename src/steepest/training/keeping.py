@@ -10,7 +10,7 @@ from typing import Any
 
 from ..checkpoints import Checkpoints, Packed
 from ..clock import parse_duration
-from ..errors import InputError, whole
+from ..errors import InputError, reason_of, whole
 from .following import Follower
 from .setup import Training
 from .snapshots import is_good, taken
@@ -157,9 +157,8 @@ class Keeper:
         """Say once that the disk takes no checkpoints."""
         if not self._told:
             self._told = True
-            reason = getattr(error, "strerror", None) or error
             said = "no checkpoint could be written to %s (%s): training goes on, its newest state waits in memory"
-            log.warning(said, self.store.folder, reason)
+            log.warning(said, self.store.folder, reason_of(error))
 
     def wait(self) -> None:
         """Wait until the checkpoint before is on the disk."""

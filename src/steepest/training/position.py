@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,6 +77,11 @@ class Position:
     def is_due(self, every: int, last: int) -> bool:
         """Return whether the validation part is to be measured before the next step."""
         return self.evaluated < self.step and (self.step % every == 0 or self.step == last)
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the loss of the last step is known to be no number: on a device it would have to be waited for."""
+        return bool(self.losses) and isinstance(self.losses[-1][0], float) and not math.isfinite(self.losses[-1][0])
 
     def mean_loss(self) -> float:
         """Return the mean loss of a row since the last evaluation."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -60,11 +59,6 @@ class Recovery:
             self._good, self._tries = taken(t, self.follower, self._good), 0
         except InputError:  # it holds what cannot be copied
             self.most = 0
-
-    def is_broken(self) -> bool:
-        """Return whether the loss of the last step is known to be no number."""
-        losses = self.follower.training.position.losses
-        return bool(losses) and isinstance(losses[-1][0], float) and not math.isfinite(losses[-1][0])
 
     def step_back(self) -> bool:
         """Go back to the last good state and halve the learning rate there; return whether that was possible."""

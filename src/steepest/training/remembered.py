@@ -16,7 +16,7 @@ from ..gradient import GradientFunction
 from ..plans import Plan, as_plan
 from ..records import jsonable
 from ..sources import cache_folder
-from .run import versions
+from .identity import versions
 from .setup import Training
 
 FOLDER = "plans"

@@ -20,8 +20,9 @@ from ..records import Record, find, home_folder, reading, records_in
 from ..tasks import Task
 from ..values import name_of
 from .following import DONE, Follower
+from .identity import layers_sha256, versions, weights_sha256
 from .keeping import Every, Keeper
-from .run import layers_sha256, names_of, task_of, versions, weights_sha256
+from .run import names_of, task_of
 from .setup import Training
 from .snapshots import restore, state_of
 
@@ -58,6 +59,10 @@ class Call:
         for name, value in (mine | others).items():
             if value != plain_call[name]:
                 raise InputError(f"resume goes on as the run began; leave out {name} (got {value!r})")
+
+    def last(self, training: Training) -> int:
+        """Return the step that a training ends with."""
+        return min(self.max_steps or training.total_steps, training.total_steps)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what a record keeps of it."""
@@ -174,13 +179,12 @@ class Begun:
             raise InputError(
                 f"run {self.record.id} was stopped before its first checkpoint, and this network begins with other weights"
             )
-        if found is not None:
-            found.state["training"]["plan"] = repr(training.plan)  # with the threads that it had, whatever is usual here
         if found is None:
             log.warning("run %s has no checkpoint yet: it begins from its first step", self.record.id)
         else:
             for reason in found.passed_over:
                 log.warning("a newer checkpoint is passed over: %s", reason)
+            found.state["training"]["plan"] = repr(training.plan)  # with the threads that it had, whatever is usual here
             restore(training, found.state, follower)
         step = training.position.step
         follower.resumed.append(step)

@@ -8,11 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.modules import module as torchs
 
 from ..averages import Watch
 from ..data.feeds import StreamPart
-from ..models.modes import HOOKS
+from ..models.modes import HOOKS, hears_of, hears_of_all, is_replaced
 from ..plans import AS_IT_STANDS
 from .setup import Training
 
@@ -41,7 +40,7 @@ def apart(trainings: Sequence[Training]) -> str | None:
         return "a plan has one of them carried out otherwise than as it stands"
     if len({len(t.train) for t in trainings}) > 1 and first.device.type not in ("cpu", "cuda"):
         return f"they differ in the rows of the training part, and random numbers of {first.device.type} cannot be set aside"
-    if any(getattr(torchs, f"_global{name}") for name in HOOKS):
+    if hears_of_all():
         return "torch calls hooks of somebody's in every module"
     return next((reason for t in trainings if (reason := _unfit(t.model))), None)
 
@@ -76,12 +75,12 @@ def _unfit(model: nn.Module) -> str | None:
             return f"{where} reads its steps in a call of its own, which takes one network at a time"
         if hasattr(module, "_orig_mod"):
             return f"{where} is compiled by torch"
-        if "forward" in vars(module):
+        if is_replaced(module):
             return f"{where} has a forward of its own, set from outside"
         hooks = [hook for kind in HOOKS for hook in getattr(module, kind).values()]
         if any(not isinstance(hook, Watch) for hook in hooks):
             return f"{where} has hooks of its own"
     for name, p in model.named_parameters():
-        if p._backward_hooks or getattr(p, "_post_accumulate_grad_hooks", None):
+        if hears_of(p):
             return f"the parameter {name} has hooks of its own"
     return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -89,9 +88,7 @@ def restore(t: Training, state: Mapping[str, Any], follower: Follower | None = N
 
 def is_good(t: Training) -> bool:
     """Return whether every weight is a finite number, and the last loss that is known."""
-    losses = t.position.losses
-    broken = bool(losses) and isinstance(losses[-1][0], float) and not math.isfinite(losses[-1][0])
-    return not broken and all(bool(p.isfinite().all()) for p in t.parameters)
+    return not t.position.is_broken and all(bool(p.isfinite().all()) for p in t.parameters)
 
 
 def _differing(lost: set[str], extra: set[str]) -> str:

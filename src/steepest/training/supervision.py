@@ -8,7 +8,7 @@ import signal
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import Interrupted
+from ..errors import Interrupted, reason_of
 from ..progress import Progress
 from ..stopping import Stops
 from .autopsy import in_words
@@ -107,7 +107,7 @@ class Supervisor:
             save_weights(model, book)
         except OSError as error:
             log.warning(
-                "the weights cannot be written to %s (%s): the run that is returned holds them", book.folder, why(error)
+                "the weights cannot be written to %s (%s): the run that is returned holds them", book.folder, reason_of(error)
             )
             return False
         return True
@@ -153,7 +153,7 @@ class Supervisor:
         follower.step = event.step
         follower.rows += event.result.weight
         self.bar.update(event.step)
-        if self.recovery.is_broken():
+        if follower.training.position.is_broken:
             return True
         if self._stops():
             return True
@@ -170,11 +170,6 @@ class Supervisor:
         if self.keeper is not None:
             self.keeper.keep(follower.training, follower, at_once=True)
         return True
-
-
-def why(error: OSError) -> str:
-    """Return what the system says."""
-    return error.strerror or str(error)
 
 
 def _glance(event: EvaluationEvent) -> str:

@@ -107,9 +107,6 @@ def verify_resume(
     True
     """
     began, limit = time.perf_counter(), parse_duration("budget", budget)
-    if stops is not None and not isinstance(stops, Iterable):
-        raise InputError(f"stops are steps to stop after, such as [1, 10] (got {stops!r})")
-    stops = None if stops is None else list(stops)
     assert limit is not None
     job = task(subject)
     chosen = as_recipe(recipe) or default_recipe(job.data.form, job.data.size("train"), job.model)
@@ -124,11 +121,10 @@ def verify_resume(
         raise InputError(f"verify_resume needs a training of at least two steps (this recipe makes {t.total_steps})")
     num_steps = _affordable(fresh, gradient, limit) if stops is None else min(t.total_steps, MOST_STEPS)
     every = max(num_steps // 3, 1)
-    if stops is not None and (outside := [step for step in stops if step not in range(1, num_steps)]):
-        raise InputError(f"stops lie within the steps that are made, 1 to {num_steps - 1} (got {outside[0]!r})")
-    wanted = {1, num_steps // 2, every, t.steps_per_epoch, num_steps - 1} if stops is None else set(stops)
+    usual = {1, num_steps // 2, every, t.steps_per_epoch, num_steps - 1} & set(range(1, num_steps))
+    wanted = usual if stops is None else _given(stops, num_steps)
     with tempfile.TemporaryDirectory() as folder:
-        stores = {step: Checkpoints(Path(folder) / str(step)) for step in sorted(wanted & set(range(1, num_steps)))}
+        stores = {step: Checkpoints(Path(folder) / str(step)) for step in sorted(wanted)}
         straight = _marks(t, follower, num_steps, every, gradient, stores)
         found = []
         for step, store in stores.items():
@@ -138,6 +134,16 @@ def verify_resume(
             restore(again, checkpoint.state, follower)
             found.append(Stop(step, _first_difference(straight, _marks(again, follower, num_steps, every, gradient, {}))))
     return ResumeReport(tuple(found), num_steps, t.steps_per_epoch, time.perf_counter() - began)
+
+
+def _given(stops: Any, num_steps: int) -> set[int]:
+    """Return the stops that were asked for; raise unless they lie within the steps that are made."""
+    if not isinstance(stops, Iterable):
+        raise InputError(f"stops are steps to stop after, such as [1, 10] (got {stops!r})")
+    wanted = set(stops)
+    if outside := [step for step in wanted if step not in range(1, num_steps)]:
+        raise InputError(f"stops lie within the steps that are made, 1 to {num_steps - 1} (got {outside[0]!r})")
+    return wanted
 
 
 def _affordable(fresh: Callable[[], tuple[Training, Follower]], gradient: GradientFunction, limit: float) -> int:
