@@ -20,7 +20,7 @@ FLOORS = (
     ("kernels",),
     ("own",),
     ("rules", "schedules", "models", "data", "objectives", "metrics"),
-    ("records", "sources", "downloads", "machine", "checkpoints", "index"),
+    ("records", "sources", "downloads", "machine", "checkpoints", "index", "sinks"),
     ("reach", "forms", "transcripts"),
     ("plans",),
     ("calls",),
@@ -41,6 +41,7 @@ NEIGHBOURS = {
     "objectives": {"data"},
     "clock": {"errors"},
     "index": {"records"},
+    "sinks": {"records"},
 }
 
 

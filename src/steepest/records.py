@@ -18,7 +18,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -91,11 +91,12 @@ def _event(line: bytes) -> dict[str, Any] | None:
 
 @dataclass(frozen=True)
 class Record:
-    """One run's or race's append-only file of events."""
+    """One run's or race's append-only file of events; `listeners` are told each of them, whether or not the disk takes it."""
 
     kind: str
     id: str
     folder: Path
+    listeners: list[Callable[[dict[str, Any]], None]] = field(default_factory=list, repr=False, compare=False)
     _waiting: list[bytes] = field(default_factory=list, repr=False, compare=False)  # lines that the disk has not taken
 
     @property
@@ -110,19 +111,31 @@ class Record:
         Raises:
             OSError: the disk takes nothing.
         """
-        append_lines(self.path, [*self._waiting, _line(event, content)], sync=event in LASTING)
-        self._waiting.clear()
+        line = _line(event, content)
+        self._write(line, event)
+        self._tell(line)
 
     def note(self, event: str, **content: Any) -> bool:
         """Append one event; where the disk takes nothing, say so once, and have it wait in memory for the next one."""
+        line = _line(event, content)
+        self._tell(line)
         try:
-            self.append(event, **content)
+            self._write(line, event)
         except OSError as error:
             if not self._waiting:
                 log.warning("%s cannot be written (%s): what happens waits in memory", self.path, reason_of(error))
-            self._waiting.append(_line(event, content))
+            self._waiting.append(line)
             return False
         return True
+
+    def _write(self, line: bytes, event: str) -> None:
+        append_lines(self.path, [*self._waiting, line], sync=event in LASTING)
+        self._waiting.clear()
+
+    def _tell(self, line: bytes) -> None:
+        """Tell an event to who listens, as the file has it."""
+        for listener in self.listeners:
+            listener(json.loads(line))
 
     def events(self) -> Iterator[dict[str, Any]]:
         """Yield the events; a line that is none (cut off by a kill in the middle of a write, damaged) is left out, and told.

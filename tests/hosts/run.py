@@ -44,6 +44,7 @@ HOSTS = (
     Host("accelerate", "with_accelerate.py", ("accelerate>=1.12,<2",)),
     Host("lightning", "with_lightning.py", ("lightning>=2.6.6,<3", "pytorch-lightning>=2.6.6,<3")),
     Host("skorch", "with_skorch.py", ("skorch>=1.3,<2",)),
+    Host("mlflow", "with_mlflow.py", ("mlflow-skinny>=3.1,<4",)),
     Host("transformers", "with_transformers.py", ("transformers>=5.20,<6", "accelerate>=1.12,<2")),
 )
 

@@ -17,6 +17,7 @@ from ..clock import process_age_s
 from ..errors import InputError
 from ..forms import ROWS
 from ..plans import as_plan
+from ..sinks import as_sinks
 from ..sources import BUILTINS
 from . import NOT_REACHED, OK, saying_how_to_go_on
 from . import options as o
@@ -165,6 +166,9 @@ def fit(
     checkpoint_every: Annotated[
         str | None, typer.Option(help="Steps or time between checkpoints: 100, 5m, or never [1m].")
     ] = None,
+    sink: Annotated[
+        list[str] | None, typer.Option(help="Who else is told: tensorboard:FOLDER, mlflow:URI. Can be given again.")
+    ] = None,
     seed: o.Seed = 0,
     home: o.Home = None,
     json: o.Json = False,
@@ -174,7 +178,7 @@ def fit(
     o.above_zero("--epochs", epochs)
     o.at_least("--patience", patience, 1)
     o.at_least("--seed", seed, 0)
-    size, changes, carried_out = o.batch_size(batch), o.augmentations(augment), as_plan(plan)
+    size, changes, carried_out, sinks = o.batch_size(batch), o.augmentations(augment), as_plan(plan), as_sinks(sink or None)
     if resume is not None:
         _leave_out(
             recipe=recipe, find_lr=find_lr, stop_at_target=stop_at_target, epochs=epochs, batch=batch, patience=patience,
@@ -191,7 +195,7 @@ def fit(
     with saying_how_to_go_on():
         run = train(
             job, recipe=chosen, seed=seed, home=home, stop_at_target=stop_at_target, plan=carried_out, resume=resume,
-            checkpoint_every=checkpoint_every, progress=False if quiet else None, invocation=invocation,
+            checkpoint_every=checkpoint_every, sinks=sinks, progress=False if quiet else None, invocation=invocation,
         )  # fmt: skip
     if json:
         print_json(run.to_dict())

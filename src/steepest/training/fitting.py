@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from ..progress import Progress
 from ..recipes import Recipe, as_recipe, is_torch_optimizer, named
 from ..records import FROM_PYTHON, Invocation, Record, create, reading
 from ..rules import Rule
+from ..sinks import Sink, as_sinks, telling
 from ..stopping import Stops
 from ..tasks import Task, task
 from .finishing import finish
@@ -75,6 +77,7 @@ def fit(
     record: bool = True,
     checkpoint_every: int | str | bool | None = None,
     resume: str | None = None,
+    sinks: Sink | str | Sequence[Sink | str] | None = None,
     progress: bool | None = None,
     invocation: Invocation = FROM_PYTHON,
 ) -> Run:
@@ -103,6 +106,8 @@ def fit(
         checkpoint_every: updates (100) or time ("5m") between two checkpoints; None: a minute; False: only when it is stopped.
         resume: go on with a stopped run of this id, or `"last"`, exactly where it was. All else is as it began: give again
             what no record can hold (data from memory, a module, a gradient function of your own), and nothing else.
+        sinks: who else is told what the record is told: functions of one event, `"tensorboard:FOLDER"`, `"mlflow:URI"`; one
+            that fails stops nothing (see `steepest.sinks`).
         progress: show a bar; None: where somebody watches.
         invocation: how the command line called, for the record and the clock.
 
@@ -119,8 +124,10 @@ def fit(
         recipe, X = X, None
     called = Call(seed, evaluate_every, max_steps, stop_at_target, told_of(gradient), checkpoint_every)
     changes = {"epochs": epochs, "batch": batch, "patience": patience}
-    if resume is not None and not record:
-        raise InputError("resume goes on with a run's record; leave out record=False")
+    if not record and (resume is not None or sinks is not None):
+        what = "resume goes on with a run's record" if resume is not None else "sinks are told what the record is told"
+        raise InputError(f"{what}; leave out record=False")
+    told = as_sinks(sinks)
     if subject is None and resume is None:
         raise InputError("nothing to train was given: fit(task), fit(net, X, y), or fit(resume=...) of a run that was stopped")
     given, chosen = None if subject is None else as_task(subject, X, y), as_recipe(recipe)
@@ -143,6 +150,7 @@ def fit(
             held.enter_context(holding(book))
         else:
             facts, book = work.earlier.facts, work.earlier.record
+        held.enter_context(telling(book, told))
         supervisor = _supervisor(training, work, book, held, progress, invocation)
         _begin(supervisor, work, facts)
         return _supervised(supervisor, lambda wrap: _loop(training, work.call, wrap(gradient)), facts, invocation)
