@@ -16,8 +16,8 @@ class Stops:
     another one is left alone.
 
     >>> with Stops() as stops:
-    ...     signal.raise_signal(signal.SIGINT)
-    >>> stops.asked == signal.SIGINT
+    ...     signal.raise_signal(signal.SIGTERM)
+    >>> stops.asked == signal.SIGTERM
     True
     """
 
