@@ -121,6 +121,6 @@ def test_light_floors_do_not_import_torch() -> None:
 
     rooms = "steepest.rules, steepest.schedules, steepest.recipes, steepest.tasks, steepest.metrics, steepest.models"
     check = f"import {rooms}, steepest.data, steepest.cli.app, steepest.racing.contenders, sys; "
-    check += "print([name for name in ('torch', 'sklearn', 'plotly', 'loky') if name in sys.modules])"
+    check += "print([name for name in ('torch', 'sklearn', 'plotly', 'cloudpickle') if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"

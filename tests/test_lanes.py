@@ -25,6 +25,7 @@ from steepest.training.probing import difference
 from steepest.training.setup import Training, prepare
 from steepest.training.sharing import apart
 from steepest.training.stacked import Stacked
+from tests.paces import equal_pace
 
 DIGITS = steepest.task("digits")
 RULES = (
@@ -384,6 +385,7 @@ def pays(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(bundles, "choose_lanes", always)
     monkeypatch.setattr(bundles, "FEW", 2)
+    monkeypatch.setattr(runner, "measure_pace", equal_pace)
 
 
 @pytest.mark.usefixtures("pays")

@@ -1,4 +1,4 @@
-"""The statistics of a race: against SciPy, and on thousands of simulated races with the noise of real training.
+"""The statistics of a race: against what they promise, and on thousands of simulated races with the noise of real training.
 
 The seeds' noise is what ten classic rules showed on digits: the logarithm of steps-to-target deviates by 0.24 to 0.45 between
 seeds, and about a third of its variance is shared by rules that run the same seed (docs/racing.md).
@@ -6,22 +6,26 @@ seeds, and about a third of its variance is shared by rules that run the same se
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from scipy import stats
 
+from benchmarks.statistics import Noise, drawn, plan_of, simulate, wins, with_finals
 from steepest.racing.contenders import Contender
-from steepest.racing.leaderboard import FASTER, FASTEST, leaderboard
+from steepest.racing.finals import next_block
+from steepest.racing.leaderboard import leaderboard
 from steepest.racing.pace import Pace
 from steepest.racing.plan import FINALS, SCREENING, SEARCH, Plan, finalists, middle_out
 from steepest.racing.statistics import (
+    anytime_p,
     compare,
     in_sequence,
+    log_evidence,
     log_ratios,
     median_interval,
     ratio_interval,
     seeds_needed,
-    signed_rank_tails,
     weighed_p,
 )
 from steepest.racing.trials import Outcome, Trial
@@ -30,73 +34,97 @@ from steepest.rules import sgd
 
 INF = float("inf")
 RACES = 1000
-DEVIATION, SHARED = 0.32, 0.28  # of log steps between seeds; the share of the variance common to a seed
-MEDIAN_STEPS, EVALUATE_EVERY = 80, 5
+NOISE = Noise(deviation=0.32, shared=0.28)  # of log steps between seeds; the share of the variance common to a seed
 
 
-@pytest.mark.parametrize("n", [1, 2, 5, 6, 10, 15])
-@pytest.mark.parametrize("seed", range(4))
-def test_the_signed_rank_test_equals_scipys(n: int, seed: int) -> None:
-    d = np.random.default_rng(seed).normal(0.3, 1, n)
-    for tail, name in zip(signed_rank_tails(d), ("greater", "less"), strict=True):
-        assert tail == pytest.approx(stats.wilcoxon(d, method="exact", alternative=name).pvalue)
+def in_any_order(tree: np.ndarray) -> np.ndarray:
+    """Return every way to give signs to these sizes: (2^n, n)."""
+    return np.array(np.meshgrid(*[[1, -1]] * len(tree))).reshape(len(tree), -1).T * tree
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_ties_and_zeros_are_exact(seed: int) -> None:
-    d = np.round(np.random.default_rng(seed).normal(0.4, 1, 9))
-    ranks = stats.rankdata(np.abs(d))
-    observed = (np.sign(d) * ranks).sum()
-    signs = np.array(np.meshgrid(*[[1, -1]] * 9)).reshape(9, -1).T
-    sums = (signs * ranks * (d != 0)).sum(axis=1)
-    assert signed_rank_tails(d) == pytest.approx(((sums >= observed - 1e-9).mean(), (sums <= observed + 1e-9).mean()))
+@pytest.mark.parametrize("n", [1, 2, 5, 8])
+@pytest.mark.parametrize("seed", range(3))
+def test_fair_bets_win_nothing_on_average(n: int, seed: int) -> None:
+    """Over all signs of whatever sizes the evidence is 1 on average, after every difference."""
+    sizes = np.abs(np.random.default_rng(seed).normal(0, 0.4, n))
+    evidence = np.exp([log_evidence(d) for d in in_any_order(sizes)])
+    assert evidence.mean(axis=0) == pytest.approx(np.ones(n))
+
+
+@pytest.mark.parametrize("draw", ["normal", "cauchy", "ties", "one size", "misses"])
+def test_who_watches_all_the_time_is_wrong_in_at_most_4_5_percent(draw: str) -> None:
+    """Ville's inequality, on noise of every shape, looked at after each of a hundred differences."""
+    rng = np.random.default_rng(0)
+    draws = {
+        "normal": lambda: rng.normal(0, 0.4, 100),
+        "cauchy": lambda: rng.standard_cauchy(100),
+        "ties": lambda: np.round(rng.normal(0, 1, 100)),
+        "one size": lambda: rng.choice([-0.1, 0.1], 100),
+        "misses": lambda: rng.choice([-INF, -0.3, 0.0, 0.3, INF], 100),
+    }
+    claims = [weighed_p(draws[draw]()) <= 0.05 for _ in range(RACES)]
+    assert np.mean(claims) <= 0.05
+
+
+def test_evidence_agrees_with_an_unbiased_coin() -> None:
+    """Large differences are tosses: the evidence is that of betting 0.95 on heads each time (Waudby-Smith, Ramdas, 2024)."""
+    signs = np.array([1, 1, -1, 1, 1, 1, -1, 1])
+    expected = np.cumsum(np.log1p(0.95 * signs))
+    assert log_evidence(100.0 * signs) == pytest.approx(expected)
+    assert log_evidence(INF * signs) == pytest.approx(expected)
 
 
 def test_a_miss_is_the_largest_difference() -> None:
-    assert signed_rank_tails([INF] * 10)[0] == pytest.approx(1 / 2**10)
-    assert weighed_p([0.1] * 9 + [-INF]) > weighed_p([0.1] * 9 + [-0.05])
+    assert anytime_p([INF] * 10) == pytest.approx(1 / 1.95**10)
+    assert weighed_p([-INF] + [0.1] * 19) > weighed_p([-0.05] + [0.1] * 19)
     assert log_ratios([INF, 100, INF], [INF, INF, 100]).tolist() == [0.0, -INF, INF]
     both_ways = compare([100, INF, 100, 100, 100, 100], [INF, 100, 90, 90, 90, 90])
-    assert both_ways.low <= both_ways.ratio <= both_ways.high
+    low, high = both_ways.interval
+    assert low <= both_ways.ratio <= high
 
 
 def test_few_pairs_can_decide_nothing() -> None:
     assert weighed_p([1.0] * 4) > 0.05
-    assert weighed_p([1.0] * 5) == pytest.approx(1 / 2**5 / 0.9)
-    assert weighed_p([-1.0] * 7) > 0.05
-    assert weighed_p([-1.0] * 8) == pytest.approx(1 / 2**8 / 0.1)
+    assert weighed_p([9.0] * 5) == pytest.approx(1 / 1.95**5 / 0.9)
+    assert weighed_p([9.0] * 5) <= 0.05
+    assert weighed_p([-9.0] * 7) > 0.05
+    assert weighed_p([-9.0] * 8) == pytest.approx(1 / 1.95**8 / 0.1)
+    assert weighed_p([-9.0] * 8) <= 0.05
     assert weighed_p([]) == 1.0
     assert weighed_p([0.0] * 8) == 1.0
 
 
 def test_both_directions_together_err_in_at_most_5_percent() -> None:
-    """Over all signs of ten differences: "faster" in at most 4.5% of them, "slower" in at most 0.5%."""
-    signs = np.array(np.meshgrid(*[[1, -1]] * 10)).reshape(10, -1).T * np.arange(1, 11)
-    faster = [weighed_p(d) <= 0.05 and d.sum() > 0 for d in signs]
-    slower = [weighed_p(d) <= 0.05 and d.sum() < 0 for d in signs]
-    assert np.mean(faster) <= 0.045
+    """Over all signs of twelve differences, always watched: "faster" in at most 4.5% of them, "slower" in at most 0.5%."""
+    signs = in_any_order(np.linspace(0.1, 1.2, 12))
+    faster = [anytime_p(d) <= 0.045 for d in signs]
+    slower = [anytime_p(-d) <= 0.005 for d in signs]
+    assert 0.01 < np.mean(faster) <= 0.045
     assert np.mean(slower) <= 0.005
-    assert np.mean(faster) > 0.03
 
 
 def test_intervals_cover_what_they_promise() -> None:
+    """Of a ratio, at every one of thirty looks; of a median, at one."""
     rng = np.random.default_rng(0)
     ratios = medians = 0
     for _ in range(1500):
-        low, high = ratio_interval(rng.normal(0.4, 0.3, 10))[1:]
-        ratios += low <= np.exp(0.4) <= high
+        d = rng.normal(0.4, 0.3, 30)
+        ratios += weighed_p(d - 0.4) > 0.05  # which is what the interval holds, see below
         low, high = median_interval(np.exp(rng.normal(0, 0.3, 10)))[1:]
         medians += low <= 1 <= high
-    assert 0.93 <= ratios / 1500 <= 0.97
+    assert ratios / 1500 >= 0.95
     assert 0.95 <= medians / 1500 <= 1.0
 
 
 def test_the_interval_agrees_with_the_test() -> None:
     rng = np.random.default_rng(1)
-    for _ in range(300):
+    for _ in range(100):
         d = rng.normal(0.2, 0.3, 10)
         _, low, high = ratio_interval(d)
         assert (low <= 1 <= high) == (weighed_p(d) > 0.05)
+        at = np.log(low) if low > 0 else -9.0
+        assert anytime_p(d - at - 1e-6) > 0.045 or at == -9.0
+        assert anytime_p(d - at + 1e-6) <= 0.045 or at == -9.0
 
 
 def test_seeds_needed_falls_with_the_effect_and_gives_up() -> None:
@@ -104,11 +132,11 @@ def test_seeds_needed_falls_with_the_effect_and_gives_up() -> None:
     noise = rng.normal(0, 0.3, 10)
     noise -= noise.mean()
     few, many = seeds_needed(noise + 0.4), seeds_needed(noise + 0.1)
-    assert few is not None
-    assert many is not None
-    assert few < 10 < many < 200
-    assert seeds_needed(noise + 0.001) is None
-    assert seeds_needed([0.1]) is None
+    assert few < 15 < many < 200
+    assert seeds_needed(noise + 0.001) > 200
+    assert seeds_needed(noise - 0.1) > 200  # it points the other way
+    assert seeds_needed([0.1]) == INF
+    assert compare([100.0] * 4, [99.9] * 4).more_seeds is None
 
 
 def test_a_sequence_stops_at_the_first_that_cannot_be_told() -> None:
@@ -124,53 +152,32 @@ def test_learning_rates_are_tried_from_the_middle() -> None:
 # -- whole races, simulated -------------------------------------------------------------------------------------------
 
 
-def simulated_plan(num_contenders: int, seeds: int = 5) -> Plan:
-    recipe = Recipe(sgd(0.1))
-    names = ["momentum", *(f"rule {i}" for i in range(1, num_contenders))]
-    return Plan(tuple(Contender(name, (recipe,), 10_000) for name in names), "momentum", "accuracy >= 0.9", 5, seeds=seeds)
-
-
 def outcomes_of(plan: Plan, stage: str, names: list[str], speed: dict[str, float], rng: np.random.Generator) -> list[Outcome]:
-    """Draw steps to the target: log-normal, part of the noise common to a seed, rounded to the evaluation interval."""
-    count = plan.final_seeds if stage == FINALS else plan.seeds
-    shared = rng.normal(0, DEVIATION * np.sqrt(SHARED), count)
-    found = []
-    for name in names:
-        own = rng.normal(0, DEVIATION * np.sqrt(1 - SHARED), count)
-        steps = MEDIAN_STEPS / speed.get(name, 1.0) * np.exp(shared + own)
-        for i, value in enumerate(np.maximum(EVALUATE_EVERY, np.rint(steps / EVALUATE_EVERY) * EVALUATE_EVERY)):
-            found.append(Outcome(plan.trial(stage, name, 0, i), int(value), int(value) + EVALUATE_EVERY, 1.0, 1.0, 1.0))
-    return found
+    return drawn(plan, stage, names, speed, rng, NOISE)
 
 
-def simulate(num_contenders: int, speed: dict[str, float], seed: int) -> dict[str, str]:
-    """Run one race through the very functions that plan and judge real ones; return the verdicts."""
-    rng = np.random.default_rng(seed)
-    plan = simulated_plan(num_contenders)
-    pace = Pace.of(dict.fromkeys(plan.names, 0.001))
-    outcomes = outcomes_of(plan, SCREENING, plan.names, speed, rng)
-    outcomes += outcomes_of(plan, FINALS, finalists(plan, outcomes, pace), speed, rng)
-    return {row.recipe: row.verdict for row in leaderboard(plan, outcomes, pace).rows}
-
-
-def wins(verdict: str) -> bool:
-    return verdict.startswith((FASTER, FASTEST))
+def raced(plan: Plan, speed: dict[str, float], pace: Pace, rng: np.random.Generator) -> list[Outcome]:
+    """Return the outcomes of a race from its screening on."""
+    screened = outcomes_of(plan, SCREENING, plan.names, speed, rng)
+    return with_finals(plan, screened, pace, outcomes_of(plan, FINALS, plan.names, speed, rng))
 
 
 @pytest.mark.parametrize("num_contenders", [2, 10])
 def test_a_recipe_against_itself_wins_in_at_most_5_percent(num_contenders: int) -> None:
-    winners = sum(any(wins(verdict) for verdict in simulate(num_contenders, {}, seed).values()) for seed in range(RACES))
+    winners = sum(
+        any(wins(verdict) for verdict in simulate(num_contenders, {}, NOISE, seed)[0].values()) for seed in range(RACES)
+    )
     assert winners / RACES <= 0.05
 
 
 @pytest.mark.parametrize("num_contenders", [2, 10])
 def test_a_true_1_5_is_found_in_at_least_80_percent(num_contenders: int) -> None:
-    found = sum(wins(simulate(num_contenders, {"rule 1": 1.5}, 10_000 + seed)["rule 1"]) for seed in range(RACES))
+    found = sum(wins(simulate(num_contenders, {"rule 1": 1.5}, NOISE, 10_000 + seed)[0]["rule 1"]) for seed in range(RACES))
     assert found / RACES >= 0.8
 
 
 def test_the_order_of_the_screening_never_reads_the_finals() -> None:
-    plan = simulated_plan(6)
+    plan = plan_of(6)
     rng = np.random.default_rng(0)
     pace = Pace.of(dict.fromkeys(plan.names, 0.001))
     screened = outcomes_of(plan, SCREENING, plan.names, {}, rng)
@@ -178,28 +185,55 @@ def test_the_order_of_the_screening_never_reads_the_finals() -> None:
     assert finalists(plan, [*screened, *outcomes_of(plan, FINALS, chosen, {"rule 5": 9.0}, rng)], pace) == chosen
 
 
+def test_seeds_are_run_where_they_can_change_the_answer() -> None:
+    """Of three that are clearly apart, the second look suffices; two equals run until it is hopeless."""
+    plan = plan_of(3)
+    pace = Pace.of(dict.fromkeys(plan.names, 0.001))
+
+    def seeds(speed: dict[str, float], seed: int) -> dict[str, int]:
+        rng = np.random.default_rng(seed)
+        found = raced(plan, speed, pace, rng)
+        return {name: sum(o.trial.contender == name and o.trial.stage == FINALS for o in found) for name in plan.names}
+
+    clear = [seeds({"rule 1": 6.0, "rule 2": 0.2}, seed) for seed in range(20)]
+    assert all(max(counts.values()) == 7 for counts in clear)  # two rivals: at 2.5% each, six that agree, and the block of one
+    equal = [seeds({"rule 1": 4.0, "rule 2": 4.0}, seed) for seed in range(20)]
+    assert all(counts["momentum"] <= 10 for counts in equal)  # beaten by both, it need not go on
+    assert np.mean([counts["rule 1"] for counts in equal]) > np.mean([counts["momentum"] for counts in equal])
+    assert max(max(counts.values()) for counts in equal) <= plan.most_seeds
+
+
+def test_a_race_that_is_judged_anew_asks_for_the_same_seeds() -> None:
+    """What was run is what a race that goes on asks for, whatever the order in which it came back."""
+    plan = plan_of(5)
+    pace = Pace.of(dict.fromkeys(plan.names, 0.001))
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        found = raced(plan, {"rule 1": 1.5}, pace, rng)
+        shuffled = [found[i] for i in rng.permutation(len(found))]
+        assert next_block(plan, shuffled, pace) == []
+        assert leaderboard(plan, shuffled, pace) == leaderboard(plan, found, pace)
+
+
 def test_misses_are_counted_never_dropped() -> None:
-    plan = simulated_plan(3)
+    plan = plan_of(3)
     pace = Pace.of(dict.fromkeys(plan.names, 0.001))
     rng = np.random.default_rng(0)
-    outcomes = outcomes_of(plan, SCREENING, plan.names, {}, rng)
-    outcomes += outcomes_of(plan, FINALS, plan.names, {"rule 1": 3.0}, rng)
-    for outcome in outcomes:
-        if outcome.trial.contender == "rule 2" and outcome.trial.stage == FINALS:
-            outcome.reached_at = None
+    outcomes = outcomes_of(plan, SCREENING, plan.names, {"rule 1": 5.0, "rule 2": 0.3}, rng)
+    drawn = outcomes_of(plan, FINALS, plan.names, {"rule 1": 3.0}, rng)
+    outcomes += [replace(o, reached_at=None) if o.trial.contender == "rule 2" else o for o in drawn]
     board = leaderboard(plan, outcomes, pace)
     rows = {row.recipe: row for row in board.rows}
     assert rows["rule 2"].reached == 0
     assert rows["rule 2"].steps_to_target == INF
-    assert rows["rule 2"].verdict.startswith("slower")
-    assert "missed the target in 10 of 10" in rows["rule 2"].verdict
+    assert "missed the target in 7 of 7" in rows["rule 2"].verdict  # and by then it was clear who is fastest
     assert rows["rule 1"].verdict.startswith("fastest")
     assert board.winner == "rule 1"
     assert "missed" in str(board)
 
 
 def test_a_race_stopped_half_way_is_still_judged_fairly() -> None:
-    plan = simulated_plan(4)
+    plan = plan_of(4)
     rng = np.random.default_rng(0)
     pace = Pace.of(dict.fromkeys(plan.names, 0.001))
     outcomes = outcomes_of(plan, SCREENING, plan.names, {}, rng)
@@ -208,12 +242,12 @@ def test_a_race_stopped_half_way_is_still_judged_fairly() -> None:
     assert "not run" in str(leaderboard(plan, [], Pace({})))
     chosen = finalists(plan, outcomes, pace)
     final = outcomes_of(plan, FINALS, chosen, {}, rng)
-    part = [o for o in final if not (o.trial.contender == chosen[0] and o.trial.seed % 2)]  # unequal seeds
+    part = [o for o in final if not (o.trial.contender == chosen[0] and o.trial.seed % 1000 == 3)]  # its fourth is missing
     rows = {row.recipe: row for row in leaderboard(plan, [*outcomes, *part], pace).rows}
-    assert all(rows[name].seeds == 5 for name in chosen)  # only the seeds that all of them ran
+    assert all(rows[name].seeds == 3 for name in chosen)  # only the seeds that all of them ran
     versus = rows[chosen[0]].versus_baseline if chosen[0] != plan.baseline else rows[chosen[1]].versus_baseline
     assert versus is not None
-    assert versus.pairs == 5
+    assert versus.pairs == 3
     some = [o for o in outcomes if o.trial.contender != "rule 1"]  # time ran out before rule 1 ran any seed
     searched = [Outcome(plan.trial(SEARCH, name, 0, 0), 50, 50, 1.0, 1.0, 1.0) for name in plan.names]
     assert leaderboard(plan, [*searched, *some], pace).winner is None
@@ -252,13 +286,13 @@ def test_without_the_baselines_finals_nothing_is_claimed() -> None:
     outcomes += outcomes_of(plan, SCREENING, plan.names, {"rule 1": 3.0}, rng)
     outcomes += outcomes_of(plan, FINALS, ["rule 1", "rule 2"], {"rule 1": 3.0}, rng)
     board = leaderboard(plan, outcomes, pace)
-    assert board.winner == "rule 1"
-    assert {row.verdict for row in board.rows if row.judged} == {"not compared"}
+    assert board.winner is None
+    assert not any(row.judged or row.verdict.startswith(("fast", "slow")) for row in board.rows)
 
 
 def test_a_measured_cost_is_not_trusted_beyond_its_error() -> None:
     """Two equal recipes, both twice as expensive as the baseline, whose costs were measured 8% apart."""
-    plan = simulated_plan(3)
+    plan = plan_of(3)
     pace = Pace.of({"momentum": 0.001, "rule 1": 0.00200, "rule 2": 0.00216})
     assert pace.ratio("rule 1", "rule 2") == 1.0
     assert pace.ratio("rule 1", "momentum") == pytest.approx(2.0 / 1.1)
@@ -266,7 +300,7 @@ def test_a_measured_cost_is_not_trusted_beyond_its_error() -> None:
     assert noisy.ratio("a", "b") == 1.0
     steps = outcomes_of(plan, SCREENING, plan.names, {}, np.random.default_rng(0))
     for name in plan.names:  # the same steps for all: only the cost could tell them apart
-        steps += [Outcome(plan.trial(FINALS, name, 0, i), 50 + i, 60 + i, 1.0, 1.0, 1.0) for i in range(plan.final_seeds)]
+        steps += [Outcome(plan.trial(FINALS, name, 0, i), 50 + i, 60 + i, 1.0, 1.0, 1.0) for i in range(plan.most_seeds)]
     rows = {row.recipe: row for row in leaderboard(plan, steps, pace).rows}
     assert not any(row.verdict.startswith("fastest") for row in rows.values() if row.recipe != "momentum")
     assert rows["rule 1"].step_seconds == 0.002  # what is shown is what was measured
@@ -278,18 +312,16 @@ def test_a_noisy_pace_makes_no_winners(error: float) -> None:
     wrong = 0
     for seed in range(RACES // 4):
         rng = np.random.default_rng(seed)
-        plan = simulated_plan(3)
+        plan = plan_of(3)
         true = {"momentum": 0.004, "rule 1": 0.001, "rule 2": 0.001}
         rounds = {name: tuple(cost * np.exp(rng.normal(0, error, 9))) for name, cost in true.items()}
-        outcomes = outcomes_of(plan, SCREENING, plan.names, {}, rng)
-        outcomes += outcomes_of(plan, FINALS, plan.names, {}, rng)
-        rows = leaderboard(plan, outcomes, Pace(rounds)).rows
+        rows = leaderboard(plan, raced(plan, {}, Pace(rounds), rng), Pace(rounds)).rows
         wrong += any(row.verdict.startswith("fastest") for row in rows)
     assert wrong / (RACES // 4) <= 0.08  # 5%, and what 250 races can be off by chance
 
 
 def test_a_step_that_costs_three_times_as_much_weighs_in_the_ranking() -> None:
-    plan = simulated_plan(5)
+    plan = plan_of(5)
     rng = np.random.default_rng(0)
     seconds = dict.fromkeys(plan.names, 0.001)
     outcomes = outcomes_of(plan, SCREENING, plan.names, {"rule 1": 2.0}, rng)

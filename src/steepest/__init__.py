@@ -74,6 +74,7 @@ _PUBLIC = {
     "assessment": ("cross_validate", "evaluate"),
     "diagnosis": ("doctor",),
     "racing.race": ("race",),
+    "racing.ablation": ("Ablation", "ablate"),
     "racing.result": ("Race",),
     "reporting.report": ("report",),
     "estimators": ("SteepestClassifier", "SteepestRegressor"),

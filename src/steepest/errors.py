@@ -103,9 +103,9 @@ def shown(value: object) -> str:
     return cut(repr(value))
 
 
-def cut(text: str) -> str:
+def cut(text: str, most: int = SHOWN) -> str:
     """Return a text, or how it begins where it is long."""
-    return text if len(text) <= SHOWN else text[:SHOWN] + "…"
+    return text if len(text) <= most else text[:most] + "…"
 
 
 def listed(names: Iterable[object], most: int = 12) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import functools
 import os
 import platform
+import re
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from .errors import InputError
 
 SIDE = 1024  # of the square matrices whose product is timed
 COPIED = 2**26  # numbers that are copied: 256 MiB, beyond any cache
@@ -55,6 +58,20 @@ def name_of_device(device: Any) -> str:
     except (OSError, StopIteration):
         name = platform.processor() or platform.machine()
     return f"CPU ({name})"
+
+
+def parse_bytes(name: str, text: str | int | None) -> int | None:
+    """Return bytes from `"512MiB"`, `"2GiB"` or a number.
+
+    >>> parse_bytes("memory", "2GiB") == 2**31
+    True
+    """
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(?:([KMGT])i?B?|B)?", str(text).strip(), re.IGNORECASE)
+    if found is None or isinstance(text, bool) or float(found[1]) <= 0:
+        raise InputError(f"{name} must be a size such as 512MiB or 2GiB (got {text!r})")
+    return int(float(found[1]) * 1024 ** " KMGT".index((found[2] or " ").upper()))
 
 
 def memory_bytes() -> int | None:

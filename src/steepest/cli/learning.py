@@ -31,10 +31,12 @@ def race(
         str | None, typer.Option(help='Who races, such as "adamw,muon,sgd(0.1)". A bare name tunes its learning rate.')
     ] = None,
     baseline: Annotated[str | None, typer.Option(help="Whom the others are compared with [momentum].")] = None,
-    seeds: Annotated[int, typer.Option(help="Seeds that rank everyone; twice as many judge the finalists.")] = 5,
+    seeds: Annotated[int, typer.Option(help="Seeds that rank everyone; 1 to 6 times as many judge the finalists.")] = 5,
     budget: Annotated[str | None, typer.Option(help="Start no trial after this time, such as 5m.")] = None,
     resume: Annotated[str | None, typer.Option(help="Go on with an interrupted race of the same command.")] = None,
     processes: Annotated[int | None, typer.Option(help="Trials side by side [one a core].")] = None,
+    memory: Annotated[str | None, typer.Option(help="Of each process, such as 2GiB [its share of what is free].")] = None,
+    stall: Annotated[str | None, typer.Option(help="Give up a trial that makes no step for this long [5m].")] = None,
     evaluate_every: Annotated[int | None, typer.Option(help="Steps between evaluations.")] = None,
     epochs: Annotated[float, typer.Option(help="A trial misses the target after these.")] = 40,
     batch: o.Batch = None,
@@ -64,7 +66,8 @@ def race(
     with saying_how_to_go_on():
         result = run_race(
             job, recipes, baseline=baseline, seeds=seeds, seed=seed, budget=budget, batch=size, epochs=epochs,
-            evaluate_every=evaluate_every, processes=processes, home=home, resume=resume, progress=shown, invocation=invocation,
+            evaluate_every=evaluate_every, processes=processes, memory=memory, stall=stall, home=home, resume=resume,
+            progress=shown, invocation=invocation,
         )  # fmt: skip
     settings = {"seed": seed, "home": home, "progress": shown, "invocation": replace(invocation, start_s=0.0)}
     run = _winner_trained(job, result, settings) if result.leaderboard().winner is not None else None
@@ -145,6 +148,46 @@ def _print_race(result: Any, run: Any, page: Path) -> None:
         print(f"trained with {run.facts['label']}{told}, run {run.id}:")
         print(f"{metrics_line(run.metrics, run.facts['measured_on'])}")
         print(f"next: steepest evaluate {run.id}      report: {page}")
+
+
+@o.takes_source
+def ablate(
+    source: o.Source,
+    recipe: Annotated[
+        str | None, typer.Option(help="What to take apart: a Recipe, a rule, or the id of a race [the default].")
+    ] = None,
+    seeds: Annotated[
+        int, typer.Option(help="Seeds that everyone runs; up to 6 times as many where they can change an answer.")
+    ] = 5,
+    processes: Annotated[int | None, typer.Option(help="Trials side by side [one a core].")] = None,
+    epochs: Annotated[float, typer.Option(help="A trial misses the target after these, where the recipe does not say.")] = 40,
+    batch: o.Batch = None,
+    seed: o.Seed = 0,
+    home: o.Home = None,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+) -> int:
+    """Measure what each ingredient of a recipe buys: taken out alone, and alone put in."""
+    o.at_least("--seeds", seeds, 1)
+    o.at_least("--seed", seed, 0)
+    o.at_least("--processes", processes, 1)
+    o.above_zero("--epochs", epochs)
+    size, epochs = o.batch_size(batch), o.whole_where_it_is(epochs)
+    chosen = _recipe(recipe, home)
+    job, _ = _made(source, quiet, "steepest.racing.ablation")
+    if job.goal is None:
+        from ..reach import a_target
+
+        raise InputError(f"an ablation needs a target: add --reach '{a_target(job.kind)}'")
+    from ..defaults import default_recipe
+    from ..racing.ablation import ablate as take_apart
+
+    chosen = chosen or default_recipe(job.data.form, job.data.size("train"), job.model)
+    found = take_apart(
+        job, chosen, seeds=seeds, seed=seed, batch=size, epochs=epochs, processes=processes, progress=False if quiet else None
+    )
+    print_json(found.to_dict()) if json else print(found)
+    return OK
 
 
 @partial(o.takes_source, resumes=True)

@@ -60,7 +60,10 @@ def measured(recipes: Iterable[Recipe], seeds: Sequence[int], call: Callable[...
         lanes = [(recipe, seed) for seed in seeds for recipe in alike][:most]
         for size in sorted({len(lanes), min(FEW, len(lanes))}, reverse=True):
             chosen = [recipe for recipe, _ in lanes[:size]], [seed for _, seed in lanes[:size]]
-            choice = call(choose, *chosen)
+            try:
+                choice = call(choose, *chosen)
+            except Exception:  # a network that fails, or brings its process to an end; its trials will tell
+                break
             found.choices.append(choice)
             if not choice.chosen:
                 break

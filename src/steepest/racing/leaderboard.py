@@ -9,25 +9,12 @@ from html import escape
 from typing import Any
 
 from .contenders import learning_rate
+from .finals import complete
 from .pace import Pace
-from .plan import (
-    FINALS,
-    SCREENING,
-    SEARCH,
-    Plan,
-    best_of_search,
-    best_recipe,
-    complete,
-    finalists,
-    missed_everywhere,
-    ranking,
-    times,
-    times_by_seed,
-)
-from .statistics import LEVEL, Comparison, compare, in_sequence, median_interval
+from .plan import FINALS, SCREENING, SEARCH, Plan, best_of_search, best_recipe, finalists, ranking, times
+from .statistics import Comparison, median_interval
 from .trials import Outcome
-
-FASTEST, FASTER, SLOWER, MISSED = "fastest", "faster", "slower", "missed the target"
+from .verdicts import MISSED, Verdicts, judge, troubles, versus_other
 
 
 @dataclass(frozen=True)
@@ -75,7 +62,7 @@ class Row:
             "finalist": self.judged,
             "versus_baseline": None
             if versus is None
-            else {"ratio": versus.ratio, "interval": [versus.low, versus.high], "more_seeds": versus.more_seeds},
+            else {"ratio": versus.ratio, "interval": list(versus.interval), "more_seeds": versus.more_seeds},
             "verdict": self.verdict,
             "p_value": self.p_value,
         }
@@ -147,7 +134,8 @@ def _against(row: Row, baseline: str) -> str:
         return "slower"
     if math.isinf(versus.ratio):
         return "faster"
-    return f"{_ratio(versus.ratio)}x [{_ratio(versus.low)}, {_ratio(versus.high)}]"
+    low, high = versus.interval
+    return f"{_ratio(versus.ratio)}x [{_ratio(low)}, {_ratio(high)}]"
 
 
 def _ratio(value: float) -> str:
@@ -156,7 +144,7 @@ def _ratio(value: float) -> str:
 
 def leaderboard(plan: Plan, outcomes: Sequence[Outcome], pace: Pace) -> Leaderboard:
     """Judge the outcomes of a race, whole or stopped half-way; `pace` is what a step of each contender was measured to cost."""
-    outcomes = complete(plan, outcomes)
+    outcomes = complete(plan, outcomes, pace)
     screened = ranking(plan, outcomes, pace)
     judged = [name for name in finalists(plan, outcomes, pace) if times(outcomes, name, FINALS)]
     verdicts = judge(plan, outcomes, pace, judged)
@@ -192,7 +180,7 @@ def _row(plan: Plan, outcomes: Sequence[Outcome], pace: Pace, name: str, verdict
         judged=judged,
         versus_baseline=versus,
         p_value=verdicts.p_values.get(name),
-        verdict=verdicts.texts.get(name) or _unjudged(steps, stage, name == plan.baseline),
+        verdict=(verdicts.texts.get(name) or _unjudged(steps, stage, name == plan.baseline)) + troubles(outcomes, name, stage),
     )
 
 
@@ -205,93 +193,3 @@ def _unjudged(steps: list[float], stage: str, is_baseline: bool) -> str:
     if misses:
         return f"{MISSED} in {misses} of {len(steps)}"
     return "baseline" if is_baseline else "not among the finalists"
-
-
-def versus_other(outcomes: Sequence[Outcome], pace: Pace, name: str, other: str, stage: str) -> Comparison | None:
-    """Compare a contender with another in seconds, over the seeds that both have run; None when there are none."""
-    mine, theirs = times_by_seed(outcomes, name, stage), times_by_seed(outcomes, other, stage)
-    shared = [seed for seed in mine if seed in theirs]
-    if not shared or name not in pace or other not in pace:
-        return None
-    cost = pace.ratio(name, other)
-    return compare([theirs[seed] for seed in shared], [mine[seed] * cost for seed in shared])
-
-
-@dataclass(frozen=True)
-class Verdicts:
-    """What is said of the finalists: texts and corrected p-values, their order, and the winner."""
-
-    texts: dict[str, str]
-    p_values: dict[str, float]
-    order: tuple[str, ...]
-    winner: str | None
-
-
-def judge(plan: Plan, outcomes: Sequence[Outcome], pace: Pace, judged: list[str]) -> Verdicts:
-    """Judge the finalists on their fresh seeds.
-
-    Against the baseline they are tested in the order of the screening, until one cannot be told apart. "Fastest" is said of
-    one that beats every other finalist too. Where nobody does, the winner is the first by steps and the coarse cost of a
-    step among those whom nobody is proven to beat: a fixed rule, so that the same race ends alike.
-    """
-    texts, corrected = _against_baseline(plan, outcomes, pace, judged)
-    wins = {a: {b: _win(plan, outcomes, pace, a, b) for b in judged if b != a} for a in judged}
-    beaten = {b for a in judged for b, p in wins[a].items() if p is not None}
-    ranked = ranking(plan, outcomes, pace, FINALS)
-    order = tuple(sorted((name for name in ranked if name in judged), key=lambda name: name in beaten))
-    winner = next((name for name in order if math.isfinite(median_interval(times(outcomes, name, FINALS))[0])), None)
-    if winner is None:
-        return Verdicts(texts, corrected, order, None)
-    proven = winner == plan.baseline or corrected.get(winner, 1.0) <= LEVEL or _missed(plan, outcomes)
-    if proven and wins[winner] and None not in wins[winner].values():
-        runner_up = next(name for name in order if name != winner)
-        texts[winner] = f"{FASTEST} (p = {max(p or 0.0 for p in wins[winner].values()):.2g} against {runner_up})"
-    elif winner == plan.baseline:
-        texts[winner] = "baseline; nobody is proven faster"
-    return Verdicts(texts, corrected, order, winner)
-
-
-def _win(plan: Plan, outcomes: Sequence[Outcome], pace: Pace, name: str, other: str) -> float | None:
-    """Return the p-value with which a finalist beats another, None where it does not.
-
-    The baseline beats whoever is proven slower than it: the same comparison, seen from the other side.
-    """
-    if name == plan.baseline:
-        comparison = versus_other(outcomes, pace, other, name, FINALS)
-        return comparison.p if comparison is not None and comparison.slower else None
-    comparison = versus_other(outcomes, pace, name, other, FINALS)
-    return comparison.p if comparison is not None and comparison.faster else None
-
-
-def _missed(plan: Plan, outcomes: Sequence[Outcome]) -> bool:
-    """Return whether the baseline never reached the target, at any learning rate."""
-    return missed_everywhere(plan, outcomes, plan.baseline)
-
-
-def _against_baseline(
-    plan: Plan, outcomes: Sequence[Outcome], pace: Pace, judged: list[str]
-) -> tuple[dict[str, str], dict[str, float]]:
-    """Return what is said of each finalist beside the baseline, and its p-value corrected for the order of testing."""
-    others = [name for name in judged if name != plan.baseline]
-    against = {name: versus_other(outcomes, pace, name, plan.baseline, FINALS) for name in others}
-    known = {name: comparison for name, comparison in against.items() if comparison is not None}
-    corrected = dict(zip(known, in_sequence([comparison.p for comparison in known.values()]), strict=True))
-    untold = f"{FASTER}: {plan.baseline} never reached the target" if _missed(plan, outcomes) else "not compared"
-    stopped_at = next((name for name in known if corrected[name] > LEVEL), "")  # none after it is claimed
-    texts = {
-        name: _verdict(known[name], corrected[name], times(outcomes, name, FINALS), stopped_at) if name in known else untold
-        for name in others
-    }
-    return texts, corrected
-
-
-def _verdict(against: Comparison, corrected: float, steps: list[float], stopped_at: str) -> str:
-    misses = sum(math.isinf(value) for value in steps)
-    missed = f"; {MISSED} in {misses} of {len(steps)}" if misses else ""
-    if corrected <= LEVEL:
-        return f"{FASTER if against.ratio > 1 else SLOWER} (p = {corrected:.2g}){missed}"
-    if against.p <= LEVEL:
-        return f"not claimed: {stopped_at}, tested before it, could not be told apart{missed}"
-    if against.more_seeds is None:
-        return f"no difference that 200 seeds would show{missed}"
-    return f"cannot tell yet: about {against.more_seeds} more seeds{missed}"

@@ -13,6 +13,7 @@ from ..recipes import Recipe
 from ..tasks import Task
 from ..training.loop import StepEvent, steps
 from ..training.setup import prepare
+from .serving import beat
 from .statistics import median_interval
 
 TOLERANCE = 0.1
@@ -29,6 +30,11 @@ class Pace:
     def of(cls, seconds: Mapping[str, float]) -> Pace:
         """Return the pace of costs that are known exactly."""
         return cls({name: (value,) for name, value in seconds.items()})
+
+    @classmethod
+    def from_dict(cls, rounds: Mapping[str, Sequence[float]]) -> Pace:
+        """Return the pace that a record tells."""
+        return cls({name: tuple(map(float, seconds)) for name, seconds in rounds.items()})
 
     def __contains__(self, name: object) -> bool:
         return name in self.rounds
@@ -71,7 +77,10 @@ def measure_pace(task: Task, recipes: Sequence[Recipe], device: Any = None) -> l
             training.settle()
             before = training.clock.seconds.get("train", 0.0)
             count = STEPS if round_ else WARM_UP
-            done = sum(1 for _, event in zip(range(count), loop, strict=False) if isinstance(event, StepEvent))
+            done = 0
+            for _, event in zip(range(count), loop, strict=False):
+                done += isinstance(event, StepEvent)
+                beat()
             training.settle()
             if round_ and done:
                 seconds.append((training.clock.seconds["train"] - before) / done)

@@ -2,7 +2,7 @@
 
 Three stages. *Search*: each contender tries its learning rates on one seed of its own, middle first, later ones only as long
 as they could still win. *Screening*: the best learning rate of each runs the same five seeds; this only ranks. *Finals*: the
-first three, and the baseline, run ten fresh seeds; these alone are judged.
+first three, and the baseline, run fresh seeds, until it is settled who is fastest (`finals.py`); these alone are judged.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ COST_CLASS = 3.0  # a step that costs this many times the cheapest weighs in the
 
 @dataclass(frozen=True)
 class Plan:
-    """The conditions, the same for every contender. `seeds` screen, twice as many judge the finalists."""
+    """The conditions, the same for every contender: `seeds` screen, up to six times as many fresh ones judge."""
 
     contenders: tuple[Contender, ...]
     baseline: str
@@ -45,8 +45,14 @@ class Plan:
         return [contender.name for contender in self.contenders]
 
     @property
-    def final_seeds(self) -> int:
-        return 2 * self.seeds
+    def most_seeds(self) -> int:
+        """How many fresh seeds the finals may take."""
+        return 6 * self.seeds
+
+    @property
+    def block(self) -> int:
+        """How many fresh seeds are run before the verdicts are looked at again."""
+        return max(1, self.seeds // 2)
 
     def seed_of(self, stage: str, index: int) -> int:
         """Return a seed that no other stage uses."""
@@ -63,7 +69,7 @@ class Plan:
     def num_trials(self) -> int:
         """Return about how many trials this takes."""
         search = sum(len(contender.recipes) for contender in self.contenders if contender.tuned)
-        finals = min(self.finalists, len(self.contenders)) * self.final_seeds
+        finals = min(self.finalists, len(self.contenders)) * 2 * self.seeds
         return search + len(self.contenders) * self.seeds + finals
 
     def to_dict(self) -> dict[str, Any]:
@@ -100,31 +106,19 @@ def search(plan: Plan, name: str) -> Chain:
             best = outcome.reached_at
 
 
-def by_seed(plan: Plan, stage: str, recipes: Mapping[str, int]) -> list[Chain]:
-    """Return one chain a trial, seed by seed and in each the baseline first, so that a race cut short can be judged."""
+def alone(plan: Plan, stage: str, recipes: Mapping[str, int], who: Iterable[tuple[str, int]]) -> list[Chain]:
+    """Return one chain a trial: who runs which of the stage's seeds, as which of its recipes."""
 
     def one(name: str, index: int) -> Chain:
         yield plan.trial(stage, name, recipes[name], index)
 
+    return [one(name, index) for name, index in who]
+
+
+def screening(plan: Plan, recipes: Mapping[str, int]) -> list[Chain]:
+    """Return the trials that rank, seed by seed and in each the baseline first, so that a race cut short can be judged."""
     names = sorted(recipes, key=lambda name: name != plan.baseline)
-    return [one(name, index) for index in range(plan.final_seeds if stage == FINALS else plan.seeds) for name in names]
-
-
-def complete(plan: Plan, outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Return the outcomes without the seeds that not everyone in the stage has run.
-
-    Where time ran out in the middle of a seed, the trials still missing are the long ones; to judge without them would
-    favour who is slow.
-    """
-    kept = [o for o in outcomes if o.trial.stage == SEARCH]
-    runners = {name for name in plan.names if best_recipe(plan, outcomes, name) is not None}
-    for stage in (SCREENING, FINALS):
-        mine = [o for o in outcomes if o.trial.stage == stage]
-        if stage == FINALS:
-            runners = {o.trial.contender for o in mine}
-        seen = {seed: {o.trial.contender for o in mine if o.trial.seed == seed} for seed in {o.trial.seed for o in mine}}
-        kept += [o for o in mine if seen[o.trial.seed] >= runners]
-    return kept
+    return alone(plan, SCREENING, recipes, [(name, index) for index in range(plan.seeds) for name in names])
 
 
 def times_by_seed(outcomes: Iterable[Outcome], name: str, stage: str) -> dict[int, float]:

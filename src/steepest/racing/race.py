@@ -30,9 +30,9 @@ from .pace import Pace
 from .plan import Plan
 from .result import CRASHED, FINISHED, INTERRUPTED, Race, headline
 from .runner import Known, Runner, key_of
-from .trials import Outcome
+from .trials import FAILED, Outcome
 from .view import View
-from .workers import available_cores
+from .workers import STALL_S, available_cores, process_memory
 
 log = logging.getLogger("steepest")
 
@@ -59,19 +59,27 @@ def make_plan(
         whole("evaluate_every", evaluate_every, 1)
     if job.goal is None:
         raise InputError(f"a race needs a target: add --reach '{a_target(job.kind)}' (in Python: reach=)")
-    rows, held_out = job.data.size("train"), job.data.size("validation")
-    if not held_out:
-        raise InputError("a race needs a validation part to see the target reached; give it a share with parts=")
+    rows = job.data.size("train")
     size = 32 if rows < 10_000 else 128
     frame = Recipe(adam(), batch=batch or size, epochs=float(epochs), patience=PATIENCE)
     found = contenders(recipes, frame)
     name = baseline or BASELINE
     if name not in [one.name for one in found] and baseline is None:
         found = [contender(BASELINE, frame), *found]  # and says so: it is listed, and named as the baseline
-    # an evaluation costs about a third of as many training rows; this keeps it at or below a fifth of the training
-    every = evaluate_every or max(5, math.ceil(held_out / frame.batch_size(rows) / 2))
+    every = evaluate_every or evaluations(job, frame)
     lasting = [replace(one, max_steps=every * math.ceil(one.recipes[0].num_steps(rows) / every)) for one in found]
     return Plan(tuple(lasting), name, str(job.goal), every, seed, seeds)
+
+
+def evaluations(job: Task, frame: Recipe) -> int:
+    """Return after how many steps the validation part is measured.
+
+    An evaluation costs about a third of as many training rows; this keeps it at or below a fifth of the training.
+    """
+    held_out = job.data.size("validation")
+    if not held_out:
+        raise InputError("a race needs a validation part to see the target reached; give it a share with parts=")
+    return max(5, math.ceil(held_out / frame.batch_size(job.data.size("train")) / 2))
 
 
 def race(
@@ -87,6 +95,8 @@ def race(
     epochs: float = EPOCHS,
     evaluate_every: int | None = None,
     processes: int | None = None,
+    memory: str | int | None = None,
+    stall: str | float | None = None,
     lanes: bool = True,
     device: Any = None,
     home: str | Path | None = None,
@@ -106,7 +116,8 @@ def race(
         recipes: names (tuned), rules or recipes (raced as they are); None: ten classic rules.
         reach: the target, such as `"accuracy >= 0.97"`; None: the task's.
         baseline: the contender the others are compared with; None: momentum, which is added when missing.
-        seeds: seeds that rank every contender; twice as many judge the finalists. Fewer than 3 can decide nothing.
+        seeds: seeds that rank every contender; as many fresh ones judge the finalists, and up to six times as many where they
+            can change the answer.
         seed: everything random follows from it; the same seed gives the same steps.
         budget: stop starting trials after this time, such as `"5m"`; None: run the whole plan.
         batch: rows a step for contenders that do not say; None: 32 below 10,000 rows, else 128. Contenders of different
@@ -114,6 +125,9 @@ def race(
         epochs: a trial that has not reached the target by then has missed it.
         evaluate_every: updates between evaluations; None: chosen so that they cost at most about a fifth of the training.
         processes: how many trials run side by side; None: one a core (one in all on a GPU).
+        memory: what each process may take, such as `"2GiB"`; None: its share of nine tenths of what is free. With one process
+            neither this nor `stall` is looked at: it is the caller's own.
+        stall: a trial that makes no step for this long is given up, such as `"5m"`, which is meant by None.
         lanes: run trials of one network as one batched computation (`docs/lanes.md`), where that is measured to be faster;
             steps and curves are then those of trials alone but for rounding. False: bit for bit.
         device: where; None: CUDA when there is one.
@@ -136,23 +150,25 @@ def race(
     began = time.perf_counter()
     job = task(subject, reach=reach)
     seconds = parse_duration("budget", budget)
+    limits = {"memory": process_memory(memory), "stall_s": parse_duration("stall", stall) or STALL_S}
     deadline = None if seconds is None else time.time() + seconds
     conditions = {"batch": batch, "epochs": epochs, "evaluate_every": evaluate_every}
     plan = make_plan(job, recipes, baseline=baseline, seed=seed, seeds=seeds, **conditions)
     where = choose_device(device)
-    _check_contenders(job, plan, where)
+    check_contenders(job, plan, where)
     earlier = _earlier(plan, job, home, resume)
-    count, threads = _side_by_side(processes, where, plan, earlier)
+    count, threads = side_by_side(processes, where, plan, earlier)
     command = invocation.command
     facts = {"processes": count, "threads": threads, "seed": seed, "versions": versions(where), "command": command}
     book = earlier.book if earlier else _begun(job, plan, facts, home) if record else None
     spent = {"start": invocation.start_s} if invocation.start_s else {}
     spent["data"] = invocation.data_s + time.perf_counter() - began
-    result = Race(book.id if book else None, job, plan, [], Pace({}), spent, FINISHED, facts, book)
+    pace = earlier.pace if earlier else Pace({})
+    result = Race(book.id if book else None, job, plan, [], pace, spent, FINISHED, facts, book)
     with View(plan, headline(job, plan, count, threads), progress, lines=invocation.lines) as view:
         try:
             known = earlier.outcomes if earlier else {}
-            Runner(result, known, view, deadline, lanes=lanes).run(count, threads, where)
+            Runner(result, known, view, deadline, lanes=lanes, limits=limits).run(count, threads, where)
         except Exception as error:
             _give_up(result, error)
             raise
@@ -179,7 +195,7 @@ def _ended(result: Race) -> Race:
         raise Interrupted(_how_to_go_on(result, command, "stopped"), resumable=result.id is not None)
     if result.status == CRASHED:
         fewer = f"{command} --processes 1" if command else None
-        raise InputError(_how_to_go_on(result, fewer, "a worker process died (out of memory?)"))
+        raise InputError(_how_to_go_on(result, fewer, f"a worker process was lost ({result.facts['crash']})"))
     return result
 
 
@@ -187,14 +203,14 @@ def _give_up(result: Race, error: Exception) -> None:
     """Close the record of a race that failed: nothing is left of one that never began, and what was finished is kept."""
     if result.book is None:
         return
-    if not result.outcomes:
+    if all(outcome.status == FAILED for outcome in result.outcomes):
         result.book.delete()
         return
     result.book.append("end", status="failed", error=str(error), seconds=sum(result.seconds.values()))
     log.error("%s", _how_to_go_on(result, result.facts["command"], "failed"))
 
 
-def _side_by_side(processes: int | None, device: torch.device, plan: Plan, earlier: Earlier | None) -> tuple[int, int]:
+def side_by_side(processes: int | None, device: torch.device, plan: Plan, earlier: Earlier | None) -> tuple[int, int]:
     """Return how many trials run side by side, and with how many threads each: all cores are shared out.
 
     A race that goes on keeps its number of threads, on which the last digits of a sum depend.
@@ -207,7 +223,7 @@ def _side_by_side(processes: int | None, device: torch.device, plan: Plan, earli
     return processes, torch.get_num_threads() if processes == 1 else max(1, available_cores() // processes)
 
 
-def _check_contenders(job: Task, plan: Plan, device: Any) -> None:
+def check_contenders(job: Task, plan: Plan, device: Any) -> None:
     """Build every network and every optimizer once, so that one that does not fit is told before anything is started."""
     seen: list[tuple[Any, Any, Any]] = []
     reads = len(job.data.reads)
@@ -237,10 +253,11 @@ def _how_to_go_on(result: Race, command: str | None, what: str) -> str:
 
 @dataclass(frozen=True)
 class Earlier:
-    """What an interrupted race left: its record, its finished trials, its threads."""
+    """What an interrupted race left: its record, its finished trials, what it had measured of steps, its threads."""
 
     book: Record
     outcomes: Known
+    pace: Pace
     threads: int
 
 
@@ -256,4 +273,5 @@ def _earlier(plan: Plan, job: Task, home: str | Path | None, resume: str | None)
         if changed := [name for name in now if now[name] != before.get(name)]:
             raise InputError(f"{resume} was a race with other {', '.join(changed)}; repeat its command, with --resume {resume}")
         outcomes = [Outcome.from_dict(event["outcome"]) for event in book.events() if event["event"] == "trial"]
-        return Earlier(book, {key_of(outcome.trial): outcome for outcome in outcomes}, int(start["threads"]))
+        pace = Pace.from_dict((book.last("pace") or {}).get("rounds", {}))
+        return Earlier(book, {key_of(outcome.trial): outcome for outcome in outcomes}, pace, int(start["threads"]))

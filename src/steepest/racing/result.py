@@ -13,10 +13,11 @@ from ..recipes import Recipe, read
 from ..records import Record, find, reading
 from ..tasks import Task
 from ..training.run import Run
-from .leaderboard import FASTEST, Leaderboard, leaderboard
+from .leaderboard import Leaderboard, leaderboard
 from .pace import Pace
 from .plan import SEARCH, Plan, best_recipe
 from .trials import Outcome
+from .verdicts import FASTEST
 
 FINISHED, OUT_OF_TIME, INTERRUPTED, CRASHED = "finished", "out of time", "interrupted", "a worker process died"
 
@@ -128,7 +129,7 @@ def headline(job: Task, plan: Plan, processes: int, threads: int) -> str:
     side_by_side = f"{processes} process{'es' * (processes > 1)} x {threads} thread{'s' * (threads > 1)}"
     return (
         f"{job.data.describe()}   reach {plan.reach}   {counted(len(plan.contenders), 'recipes')} (baseline {plan.baseline}), "
-        f"{counted(plan.seeds, 'seeds')} (finalists {plan.final_seeds} fresh), {side_by_side}"
+        f"{counted(plan.seeds, 'seeds')} (finalists {plan.seeds} to {plan.most_seeds} fresh), {side_by_side}"
     )
 
 

@@ -1,15 +1,22 @@
-"""The statistics of a race: paired, exact, and honest about what they cannot tell.
+"""The statistics of a race: paired, valid whenever one looks, and honest about what they cannot tell.
 
 Two recipes are compared seed by seed, on the logarithm of the ratio of their times to the target. A miss is an infinite time.
-The test is Wilcoxon's signed-rank test, its distribution computed exactly: it needs no normality, and a miss counts as the
-largest difference. A race asks who is *faster*: nine tenths of the 5% that a verdict may err are spent on that direction, one
-tenth on "slower". The interval holds every ratio the test does not reject (Hodges and Lehmann).
+The test is a game of bets. Where two recipes are equal, and their noise is alike, the two signs of a difference are equally
+likely, whatever its shape; so who bets on "faster" before each seed, at fair odds, does not get rich: a fortune that begins at
+1 ever exceeds 20 with a probability of at most 1/20 (Ville, 1939), however long one watches and whenever one stops. The fortune
+is the evidence (an "e-value"), and one over the largest that it has been is a p-value at any time. A race asks who is *faster*:
+nine tenths of the 5% that a verdict may err are spent on that direction, one tenth on "slower". The interval holds every ratio
+that the game does not reject: a confidence sequence.
 
 Many comparisons would find something by luck, so they are corrected by their order: the first five seeds of every contender
-only *rank*; then the finalists run ten fresh seeds, and are tested in that ranking, each at the full level, until one fails
-(the fixed-sequence procedure of Maurer, Hothorn and Lehmacher, 1995). The order does not depend on the fresh seeds, so all
-claims together are wrong in at most 5% of races; on noise measured on real training, a contender 1.5 times faster than nine
-equals was found in 82% of races this way and in 50% when all nine were tested with a joint correction.
+only *rank*; then the finalists run fresh seeds, and are tested in that ranking, each at the full level, until one fails (the
+fixed-sequence procedure of Maurer, Hothorn and Lehmacher, 1995). The order does not depend on the fresh seeds, so all claims
+against the baseline together are wrong in at most 5% of races. That one of its rivals is the "fastest" is a family of its own,
+corrected for their number.
+
+Sources: Waudby-Smith, Ramdas, Estimating means of bounded random variables by betting, JRSS B 86, 2024 (arXiv:2010.09686);
+Ramdas, Ruf, Larsson, Koolen, Admissible anytime-valid sequential inference must rely on nonnegative martingales, 2020
+(arXiv:2009.03167), for the test of symmetry.
 """
 
 from __future__ import annotations
@@ -17,15 +24,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from ..metrics import midranks
-
 LEVEL = 0.05
 FASTER_SHARE = 0.9  # of the level, for the direction a race is about
-POWER = 0.8
 MAX_SEEDS = 200  # beyond this many seeds two recipes count as equal for all practical purposes
+STAKE = 0.95  # of the fortune is bet at most: the rest outlives a miss
+SCALES = (2.0, 8.0)  # of the bets: differences of about 1 / scale say as much as larger ones
 
 
 def log_ratios(baseline: Sequence[float], other: Sequence[float]) -> np.ndarray:
@@ -40,29 +47,31 @@ def log_ratios(baseline: Sequence[float], other: Sequence[float]) -> np.ndarray:
         return np.where(both, 0.0, np.log(a) - np.log(b))
 
 
-def signed_rank_tails(differences: Sequence[float] | np.ndarray) -> tuple[float, float]:
-    """Return the one-sided p-values of Wilcoxon's signed-rank test, for "above zero" and "below zero".
+def log_evidence(differences: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Return the logarithm of the evidence for "above zero" after each difference, in the order in which they came.
 
-    `W = sum of sign(d) * rank(|d|)`; under the null every sign is a coin toss, and a p-value is the share of all `2^n`
-    outcomes with `W` at least as large (as small). Zeros keep their rank but add nothing (Pratt, 1959). Exact for any number
-    of ties and zeros. Source: Wilcoxon, 1945.
+    `E_t = mean over scales k of prod_{i <= t} (1 + 0.95 tanh(k d_i))`
 
-    >>> signed_rank_tails([1.0] * 10) == (1 / 2**10, 1.0)
-    True
+    Each factor grows with `d`, and is 1 on average where `d` is as likely as `-d`; so every product is a supermartingale where
+    the differences are independent and symmetric about zero or less, and so is their mean. `tanh(k d)` is the bet that wins
+    most against normal differences of mean `k` times their variance; two scales suit small noise and large. Shape: that of
+    the differences.
+
+    >>> np.exp(log_evidence([1.0, 1.0, -1.0])).round(2).tolist()
+    [1.93, 3.74, 0.25]
     """
     d = np.asarray(differences, dtype=float)
-    ranks = np.where(d == 0, 0.0, midranks(np.abs(d))) if len(d) else d
-    doubled = np.rint(2 * ranks).astype(int)  # midranks are halves
-    observed = int((np.sign(d) * doubled).sum())
-    total = int(doubled.sum())
-    ways = np.zeros(total + 1)  # ways[s]: probability that the positive ranks sum to s
-    ways[0] = 1.0
-    for rank in doubled[doubled > 0]:
-        shifted = np.zeros_like(ways)
-        shifted[rank:] = ways[:-rank]
-        ways = (ways + shifted) / 2
-    sums = 2 * np.arange(total + 1) - total
-    return float(min(1.0, ways[sums >= observed].sum())), float(min(1.0, ways[sums <= observed].sum()))
+    fortunes = np.cumsum(np.log1p(STAKE * np.tanh(np.multiply.outer(d, SCALES))), axis=0)
+    return np.logaddexp.reduce(fortunes, axis=-1) - math.log(len(SCALES))
+
+
+def anytime_p(differences: Sequence[float] | np.ndarray) -> float:
+    """Return the p-value of "above zero" that may be looked at after every difference: one over the largest evidence so far.
+
+    >>> anytime_p([]), round(anytime_p([2.0] * 10), 4)
+    (1.0, 0.0013)
+    """
+    return math.exp(-float(np.max(log_evidence(differences), initial=0.0)))
 
 
 def weighed_p(differences: Sequence[float] | np.ndarray) -> float:
@@ -73,8 +82,7 @@ def weighed_p(differences: Sequence[float] | np.ndarray) -> float:
     >>> weighed_p([1.0] * 10) < weighed_p([-1.0] * 10)
     True
     """
-    faster, slower = signed_rank_tails(differences)
-    return min(1.0, faster / FASTER_SHARE, slower / (1 - FASTER_SHARE))
+    return Comparison(tuple(differences)).p
 
 
 def _walsh(d: np.ndarray) -> np.ndarray:
@@ -100,31 +108,36 @@ def centre(values: Sequence[float]) -> float:
 def ratio_interval(differences: Sequence[float] | np.ndarray, level: float = LEVEL) -> tuple[float, float, float]:
     """Return the estimated ratio and the ends of its interval, from log ratios.
 
-    The estimate is the median of the Walsh averages `(d_i + d_j) / 2`; the interval leaves out as many from each end as the
-    signed-rank distribution allows at that direction's share of the level (Hodges, Lehmann, 1963): it holds every ratio that
-    `weighed_p` does not reject, so that its lower end is above 1 where "faster" is proven.
+    The estimate is the median of the Walsh averages `(d_i + d_j) / 2` (Hodges, Lehmann, 1963); the interval holds it and every
+    ratio that `weighed_p` does not reject, so that its lower end is above 1 where "faster" is proven; it is valid whenever one
+    looks.
     """
     d = np.asarray(differences, dtype=float)
-    walsh = _walsh(d)
-    low, high = _walsh_cut(len(d), level * FASTER_SHARE), _walsh_cut(len(d), level * (1 - FASTER_SHARE))
-    return float(np.exp(_median(walsh))), float(np.exp(walsh[low])), float(np.exp(walsh[len(walsh) - 1 - high]))
+    middle = _median(_walsh(d))
+    low, high = _bound(d, level * FASTER_SHARE), -_bound(-d, level * (1 - FASTER_SHARE))
+    return float(np.exp(middle)), float(np.exp(min(low, middle))), float(np.exp(max(high, middle)))
+
+
+def _bound(d: np.ndarray, level: float) -> float:
+    """Return the largest shift of which the differences prove that they lie above it."""
+    finite = d[np.isfinite(d)]
+    if not len(finite):
+        return -math.inf if anytime_p(d) > level else math.inf
+    low, high = float(finite.min()) - FAR, float(finite.max()) + FAR
+    if anytime_p(d - low) > level:
+        return -math.inf
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (low, middle) if anytime_p(d - middle) > level else (middle, high)
+    return low
+
+
+FAR = 20.0 / min(SCALES)  # from there on a bet is as good as the whole stake
 
 
 def _median(ordered: np.ndarray) -> float:
     low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
     return float(low if low == high else (low + high) / 2)
-
-
-def _walsh_cut(n: int, level: float) -> int:
-    """Return the place (from 0) of the lower end among the sorted Walsh averages.
-
-    The c-th smallest is a lower bound with error `P(W+ < c)`, `W+` the sum of the positive ranks; c is the largest for which
-    that is at most the level.
-    """
-    ways = np.array([1.0])
-    for rank in range(1, n + 1):
-        ways = (np.pad(ways, (0, rank)) + np.pad(ways, (rank, 0))) / 2
-    return max(int(np.searchsorted(np.cumsum(ways), level, side="right")) - 1, 0)
 
 
 def median_interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, float, float]:
@@ -148,56 +161,79 @@ def median_interval(values: Sequence[float], level: float = LEVEL) -> tuple[floa
     return _median(ordered), float(ordered[k]), float(ordered[n - 1 - k])
 
 
-def seeds_needed(differences: Sequence[float] | np.ndarray, level: float = LEVEL, power: float = POWER) -> int | None:
-    """Return about how many seeds in all would settle a comparison, or None when more than 200 would be needed.
+def seeds_needed(differences: Sequence[float] | np.ndarray, level: float = LEVEL * FASTER_SHARE) -> float:
+    """Return about how many seeds in all would prove "above zero" at this level; infinite where nothing points that way.
 
-    `n = ((z_{1 - level'} + z_power) * deviation / mean)^2 / 0.955`, the normal sample size over the efficiency of the
-    signed-rank test, `level'` the share of the level that the direction of the mean has, and never fewer than the pairs below
-    which the test cannot reject at all.
+    `n = (log(1 / level) + log(scales)) / growth`: the evidence grows on as it has grown a seed so far, at the scale that suits
+    best.
+
+    >>> seeds_needed([0.5, 0.4, 0.6, 0.5]) < seeds_needed([0.2, 0.1, 0.3, -0.1]) < seeds_needed([-0.5, -0.5])
+    True
     """
     d = np.asarray(differences, dtype=float)
-    d = d[np.isfinite(d)]
-    if len(d) < 2 or d.mean() == 0:
-        return None
-    share = level * (FASTER_SHARE if d.mean() > 0 else 1 - FASTER_SHARE)
-    z = _normal_quantile(1 - share) + _normal_quantile(power)
-    deviation = float(d.std(ddof=1))
-    count = max(math.ceil(-math.log2(share)), math.ceil((z * deviation / abs(float(d.mean()))) ** 2 / 0.955))
-    return count if count <= MAX_SEEDS else None
-
-
-def _normal_quantile(p: float) -> float:
-    from statistics import NormalDist
-
-    return NormalDist().inv_cdf(p)
+    if len(d) < 2:
+        return math.inf
+    growth = float(np.log1p(STAKE * np.tanh(np.multiply.outer(d, SCALES))).mean(axis=0).max())
+    return (math.log(len(SCALES)) - math.log(level)) / growth if growth > 0 else math.inf
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One recipe against another over the same seeds: ratio above 1 means faster."""
+    """One recipe against another over the same seeds: log ratios of their times, above 0 where it was faster."""
 
-    ratio: float
-    low: float
-    high: float
-    p: float
-    pairs: int
-    more_seeds: int | None
+    differences: tuple[float, ...]
+
+    @cached_property
+    def ratio(self) -> float:
+        """How many times as fast it is."""
+        return float(np.exp(_median(_walsh(np.array(self.differences)))))
+
+    @cached_property
+    def interval(self) -> tuple[float, float]:
+        """The ends of the interval of the ratio."""
+        return ratio_interval(self.differences)[1:]
+
+    @cached_property
+    def p_faster(self) -> float:
+        """The p-value of "faster" alone."""
+        return anytime_p(self.differences)
+
+    @cached_property
+    def p_slower(self) -> float:
+        """The p-value of "slower" alone."""
+        return anytime_p(-np.asarray(self.differences, dtype=float))
+
+    @property
+    def p(self) -> float:
+        """The p-value of "faster or slower", weighed; see `weighed_p`."""
+        return min(1.0, self.p_faster / FASTER_SHARE, self.p_slower / (1 - FASTER_SHARE))
+
+    @property
+    def pairs(self) -> int:
+        return len(self.differences)
+
+    @cached_property
+    def more_seeds(self) -> int | None:
+        """About how many more seeds would settle it; None: more than anybody runs."""
+        faster = seeds_needed(self.differences)
+        slower = seeds_needed(-np.asarray(self.differences, dtype=float), LEVEL * (1 - FASTER_SHARE))
+        needed = min(faster, slower)
+        return max(math.ceil(needed) - self.pairs, 1) if needed <= MAX_SEEDS else None
 
     @property
     def faster(self) -> bool:
-        return self.p <= LEVEL and self.ratio > 1
+        """Whether that is proven, and the other direction is not."""
+        return self.p <= LEVEL and self.p_faster / FASTER_SHARE <= LEVEL < self.p_slower / (1 - FASTER_SHARE)
 
     @property
     def slower(self) -> bool:
-        return self.p <= LEVEL and self.ratio < 1
+        """Whether that is proven, and the other direction is not."""
+        return self.p <= LEVEL and self.p_slower / (1 - FASTER_SHARE) <= LEVEL < self.p_faster / FASTER_SHARE
 
 
 def compare(baseline: Sequence[float], other: Sequence[float]) -> Comparison:
-    """Compare times to the target, pair by pair (misses infinite)."""
-    d = log_ratios(baseline, other)
-    ratio, low, high = ratio_interval(d)
-    needed = seeds_needed(d)
-    return Comparison(ratio, low, high, weighed_p(d), len(d), None if needed is None else max(needed - len(d), 1))
+    """Compare times to the target, pair by pair in the order of their seeds (misses infinite)."""
+    return Comparison(tuple(log_ratios(baseline, other).tolist()))
 
 
 def in_sequence(p_values: Sequence[float]) -> list[float]:

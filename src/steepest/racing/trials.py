@@ -9,15 +9,20 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, cut, first_line
+from ..machine import is_out_of_memory
 from ..reach import Reach
 from ..recipes import Recipe
 from ..tasks import Task
 from ..training.lanes import Lanes, prepare_lanes
 from ..training.loop import EvaluationEvent, Hits, steps
 from ..training.setup import prepare
+from .processes import HUNG, KILLED, OUT_OF_MEMORY, LostError
+from .serving import beat
 
 FINISHED, REACHED, DIVERGED = "finished", "reached", "diverged"
+FAILED = "failed"
+LOST = (HUNG, KILLED, OUT_OF_MEMORY, FAILED)  # it did not come to an end of its own
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,10 @@ class Trial:
 
 @dataclass
 class Outcome:
-    """What came of it. `reached_at` is the first of two consecutive evaluations that met the target, or None."""
+    """What came of it. `reached_at` is the first of two consecutive evaluations that met the target, or None.
+
+    `status` says how it ended, `error` what went wrong where it is one of `LOST`.
+    """
 
     trial: Trial
     reached_at: int | None
@@ -45,6 +53,15 @@ class Outcome:
     best: float
     curve: list[tuple[int, float, float]] = field(default_factory=list)  # step, training loss, watched metric
     status: str = FINISHED
+    error: str | None = None
+
+    @classmethod
+    def lost(cls, trial: Trial, error: BaseException) -> Outcome:
+        """Return the outcome of a trial that ended in an error, or of which nothing came back."""
+        said = any(word in str(error) for word in ("MemoryError", "bad_alloc"))  # as the loop tells of what it has met
+        too_large = said or is_out_of_memory(error) or is_out_of_memory(RuntimeError(str(error)))
+        kind = error.kind if isinstance(error, LostError) else OUT_OF_MEMORY if too_large else FAILED
+        return cls(trial, None, 0, 0.0, 0.0, math.nan, status=kind, error=cut(first_line(error), 200))
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -53,7 +70,8 @@ class Outcome:
     def from_dict(cls, value: dict[str, Any]) -> Outcome:
         curve = [(int(step), _number(loss), _number(metric)) for step, loss, metric in value["curve"]]
         fields = {name: value[name] for name in ("reached_at", "steps", "train_seconds", "seconds", "status")}
-        return cls(Trial(**value["trial"]), best=_number(value["best"]), curve=curve, **fields)
+        error = value.get("error")  # earlier records have none
+        return cls(Trial(**value["trial"]), best=_number(value["best"]), curve=curve, error=error, **fields)
 
 
 def _number(value: Any) -> float:
@@ -73,6 +91,7 @@ def run_trial(task: Task, recipe: Recipe, trial: Trial, until: float | None = No
     with closing(loop):
         for event in loop:
             judge.step = event.step
+            beat()
             if not isinstance(event, EvaluationEvent):
                 continue
             if until is not None and time.time() > until:
@@ -102,6 +121,7 @@ def run_lanes(
     except InputError:
         return [run_trial(task, *pair, until, device=device) for pair in zip(recipes, trials, strict=True)]
     for events in lanes:
+        beat()
         if until is not None and time.time() > until:
             break
         for place, event in events.items():

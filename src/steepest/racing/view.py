@@ -84,12 +84,10 @@ class View:
         return Group(Text(self.headline), table, Text(self._status()))
 
     def _count(self, done: dict[tuple[str, str], int], name: str, stage: str) -> str:
-        whole = {
-            SEARCH: len(self.plan.contender(name).recipes),
-            SCREENING: self.plan.seeds,
-            FINALS: self.plan.final_seeds,
-        }
-        return f"{done[name, stage]}/{whole[stage]}" if done[name, stage] else ""
+        if not done[name, stage]:
+            return ""
+        whole = {SEARCH: len(self.plan.contender(name).recipes), SCREENING: self.plan.seeds}
+        return f"{done[name, stage]}/{whole[stage]}" if stage in whole else str(done[name, stage])  # as many as it takes
 
     def _steps(self, name: str, stage: str | None) -> str:
         if stage is None:

@@ -208,15 +208,16 @@ def _attribute(text: str) -> str:
 
 
 def _how_judged(rows: list[Document]) -> str:
-    finals = next((row["seeds"] for row in rows if row["finalist"]), 0)
+    finals = [row["seeds"] for row in rows if row["finalist"]]
     if not finals:
         return "Nobody was judged: no recipe came as far as the fresh seeds."
+    counts = f"{min(finals)} to {max(finals)}" if min(finals) < max(finals) else f"{finals[0]}"
     return (
         "Every recipe tuned its learning rate over as many values of its own published range, one seed each. The best of each "
-        f"then ran the same seeds, which rank. The first three and the baseline ran {finals} fresh seeds, on which alone they "
-        "are judged: Wilcoxon's signed-rank test on the ratios of their times seed by seed (a miss counts as infinite), in the "
-        "order of the ranking, so that all claims together are wrong in at most 5% of races. Intervals are 95% where the "
-        "number of seeds allows."
+        f"then ran the same seeds, which rank. The first three and the baseline ran {counts} fresh seeds, until all was "
+        "settled or hopeless; on these alone they are judged: bets on the ratios of their times seed by seed (a miss counts as "
+        "infinite), whose evidence may be looked at after each, in the order of the ranking, so that all claims against the "
+        "baseline together are wrong in at most 5% of races. Intervals hold at every look."
     )
 
 
