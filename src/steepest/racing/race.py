@@ -30,7 +30,7 @@ from .pace import Pace
 from .plan import Plan
 from .result import CRASHED, FINISHED, INTERRUPTED, Race, headline
 from .runner import Known, Runner, key_of
-from .trials import FAILED, Outcome
+from .trials import FAILED, GIVEN_UP, Outcome
 from .view import View
 from .workers import STALL_S, available_cores, process_memory
 
@@ -203,7 +203,7 @@ def _give_up(result: Race, error: Exception) -> None:
     """Close the record of a race that failed: nothing is left of one that never began, and what was finished is kept."""
     if result.book is None:
         return
-    if all(outcome.status == FAILED for outcome in result.outcomes):
+    if all(outcome.status in (FAILED, GIVEN_UP) for outcome in result.outcomes):
         result.book.delete()
         return
     result.book.append("end", status="failed", error=str(error), seconds=sum(result.seconds.values()))

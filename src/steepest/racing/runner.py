@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import InputError
@@ -17,7 +18,7 @@ from .pace import Pace, measure_pace
 from .plan import FINALS, SCREENING, SEARCH, Chain
 from .processes import LostError
 from .result import CRASHED, FINISHED, INTERRUPTED, OUT_OF_TIME, Race
-from .trials import FAILED, LOST, Outcome, Trial, run_lanes, run_trial
+from .trials import FAILED, GIVEN_UP, LOST, Outcome, Trial, run_lanes, run_trial
 from .view import View
 from .workers import Workers
 
@@ -46,7 +47,7 @@ class Runner:
     bundles: Bundles = field(default_factory=Bundles)
     limits: dict[str, Any] = field(default_factory=dict)  # of each process: `memory`, `stall_s`
     _alone: set[tuple[Any, ...]] = field(default_factory=set)  # trials that run by themselves
-    _lost: dict[str, list[Outcome]] = field(default_factory=dict)  # by contender
+    _lost: Counter[str] = field(default_factory=Counter)  # trials, by contender
 
     def run(self, processes: int, threads: int, device: Any) -> None:
         """Run search, screening, pace and finals; stop early on Ctrl-C or when time is up."""
@@ -85,7 +86,7 @@ class Runner:
     def check_that_one_trains(self) -> None:
         """Raise what the first trial failed of, where every one has failed."""
         outcomes = self.result.outcomes
-        if outcomes and all(outcome.status == FAILED for outcome in outcomes):
+        if outcomes and all(outcome.status in (FAILED, GIVEN_UP) for outcome in outcomes):
             raise InputError(f"every trial failed: {outcomes[0].error}")
 
     def _choose_lanes(self) -> None:
@@ -106,7 +107,7 @@ class Runner:
         A race that goes on keeps what it had measured, which its verdicts depend on.
         """
         result, plan = self.result, self.result.plan
-        whole = {name: recipe for name, recipe in running.items() if len(self._lost.get(name, [])) < PATIENCE}
+        whole = {name: recipe for name, recipe in running.items() if self._lost[name] < PATIENCE}
         if self._time_is_up() or result.status != FINISHED or not whole or set(result.pace.rounds) == set(whole):
             return
         assert self.pool is not None
@@ -205,13 +206,11 @@ class Runner:
 
     def _given_up(self, trial: Trial) -> Outcome | None:
         """Return the outcome of a trial that is not run, because others of its contender were lost."""
-        lost = self._lost.get(trial.contender, [])
-        return None if len(lost) < PATIENCE else replace(lost[-1], trial=trial, seconds=0.0)
+        return Outcome.given_up(trial) if self._lost[trial.contender] >= PATIENCE else None
 
     def _keep(self, outcome: Outcome, *, new: bool) -> None:
         self.result.outcomes.append(outcome)
-        if outcome.status in LOST:
-            self._lost.setdefault(outcome.trial.contender, []).append(outcome)
+        self._lost[outcome.trial.contender] += outcome.status in LOST
         if new and self.result.book is not None:
             self.result.book.append("trial", outcome=outcome.to_dict())
         self.view.see(outcome)

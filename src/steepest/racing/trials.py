@@ -23,6 +23,7 @@ from .serving import beat
 FINISHED, REACHED, DIVERGED = "finished", "reached", "diverged"
 FAILED = "failed"
 LOST = (HUNG, KILLED, OUT_OF_MEMORY, FAILED)  # it did not come to an end of its own
+GIVEN_UP = "not tried again"  # because others of its contender were lost
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,11 @@ class Outcome:
     curve: list[tuple[int, float, float]] = field(default_factory=list)  # step, training loss, watched metric
     status: str = FINISHED
     error: str | None = None
+
+    @classmethod
+    def given_up(cls, trial: Trial) -> Outcome:
+        """Return the outcome of a trial that is not run."""
+        return cls(trial, None, 0, 0.0, 0.0, math.nan, status=GIVEN_UP)
 
     @classmethod
     def lost(cls, trial: Trial, error: BaseException) -> Outcome:

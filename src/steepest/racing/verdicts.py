@@ -10,9 +10,9 @@ from ..errors import cut
 from .pace import Pace
 from .plan import FINALS, Plan, missed_everywhere, ranking, times, times_by_seed
 from .statistics import LEVEL, Comparison, compare, in_sequence, median_interval
-from .trials import DIVERGED, LOST, Outcome
+from .trials import DIVERGED, GIVEN_UP, LOST, Outcome
 
-MOST = 60  # characters of an error in a table
+MOST = 48  # characters of an error in a table
 FASTEST, FASTER, SLOWER, MISSED = "fastest", "faster", "slower", "missed the target"
 
 
@@ -64,7 +64,8 @@ def judge(plan: Plan, outcomes: Sequence[Outcome], pace: Pace, judged: list[str]
 
 def troubles(outcomes: Sequence[Outcome], name: str, stage: str) -> str:
     """Return what went wrong with a contender's trials of a stage, to be put after its verdict; nothing where nothing did."""
-    mine = [o for o in outcomes if o.trial.contender == name and o.trial.stage == stage and o.status in (DIVERGED, *LOST)]
+    bad = (DIVERGED, *LOST, GIVEN_UP)
+    mine = [o for o in outcomes if o.trial.contender == name and o.trial.stage == stage and o.status in bad]
     kinds = dict.fromkeys(o.status for o in mine)
     told = []
     for kind in kinds:

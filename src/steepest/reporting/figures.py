@@ -54,6 +54,8 @@ def bands(trials: Sequence[dict[str, Any]], value: int) -> tuple[np.ndarray, np.
         for i in range(1, len(steps)):
             if np.isnan(table[row, i]):
                 table[row, i] = table[row, i - 1]
+    seen = ~np.isnan(table).all(axis=0)  # nobody's loss of a recipe that diverged at once is a number
+    steps, table = steps[seen], table[:, seen]
     return steps, np.nanmin(table, axis=0), np.nanmedian(table, axis=0), np.nanmax(table, axis=0)
 
 
