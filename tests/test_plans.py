@@ -706,3 +706,48 @@ def test_a_function_that_returns_a_step_is_called_for_it() -> None:
     found = steepest.doctor(lambda: step)
     assert found.step_ms is not None
     assert found.step_ms["backward"] > 0
+
+
+# -- a second thread that hinders -------------------------------------------------------------------------------------
+
+
+def perceptron() -> Training:
+    rng = np.random.default_rng(0)
+    data = steepest.arrays(rng.normal(size=(600, 100)).astype("float32"), np.arange(600) % 3, scaling="none")
+    return prepare(steepest.Task(data, model=steepest.mlp((128, 128))), steepest.Recipe(steepest.adam(), batch=128, epochs=200))
+
+
+@pytest.mark.parametrize(
+    ("together_s", "alone_s", "busy", "threads"),
+    [(1e-3, 5e-4, False, 1), (5e-4, 6e-4, False, None), (5.5e-4, 5e-4, False, None), (5e-4, 6e-4, True, 1)],
+    ids=["waits", "idle", "alike", "busy"],
+)
+def test_one_thread_is_taken_where_others_hinder(
+    together_s: float, alone_s: float, busy: bool, threads: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    t = perceptron()
+    if t.dense is None or t.dense.in_c is None:
+        pytest.skip("dense layers do not run in C here")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+
+    def run(self: pilot.Bench, timing: pilot.Timing, steps: int | None = None) -> None:
+        timing.seconds += [together_s if timing.plan.threads is None else alone_s] * 4
+
+    monkeypatch.setattr(pilot.Bench, "run", run)
+    monkeypatch.setattr(pilot, "lacks_cores", lambda threads: busy)
+    choice = pilot.choose(t, None, 1000, plain)
+    assert choice.plan.threads == threads
+    assert choice.source == ("measured" if threads else "default")
+    assert [timing.plan.threads for timing in choice.timings] == [None, 1]
+    assert pilot.choose(t, None, 100, plain).timings == ()  # too short for that
+    assert pilot.choose(t, None, 1000, accumulated(2)).timings == ()  # and nobody's own function is called for it
+    assert pilot.choose(t, Plan(), 1000, plain).source == "given"
+
+
+def test_asking_for_a_second_thread_changes_nothing_and_costs_little() -> None:
+    t = perceptron()
+    before = [p.detach().clone() for p in t.parameters]
+    choice = pilot.choose(t, None, 5000, plain)
+    assert all(torch.equal(a, b) for a, b in zip(before, t.parameters, strict=True))
+    assert choice.plan.threads in (None, 1)
+    assert choice.spent_s < 2.0

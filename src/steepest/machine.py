@@ -74,6 +74,19 @@ def parse_bytes(name: str, text: str | int | None) -> int | None:
     return int(float(found[1]) * 1024 ** " KMGT".index((found[2] or " ").upper()))
 
 
+def lacks_cores(threads: int) -> bool:
+    """Return whether others use so many cores at this moment that this many threads of ours would wait for one another.
+
+    Where the system does not tell, it is False.
+    """
+    try:
+        running = int(Path("/proc/loadavg").read_text().split()[3].partition("/")[0])
+        ours = [path.read_text().rpartition(")")[2].split()[0] for path in Path("/proc/self/task").glob("*/stat")]
+    except (OSError, ValueError, IndexError):
+        return False
+    return running - ours.count("R") + threads > (os.cpu_count() or 1)
+
+
 def memory_bytes() -> int | None:
     """Return the memory of the machine, or None where the system does not tell."""
     try:

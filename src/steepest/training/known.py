@@ -84,8 +84,12 @@ def flops_of(training: Training) -> float:
 
 def _is_little(training: Training) -> bool:
     """Return whether a second thread is waited for longer than it helps."""
-    in_c = training.dense is not None and training.dense.in_c is not None and not has(training.model, HEAVY)
-    return flops_of(training) < (ALONE_FLOPS_IN_C if in_c else ALONE_FLOPS)
+    return flops_of(training) < (ALONE_FLOPS_IN_C if runs_in_c(training) else ALONE_FLOPS)
+
+
+def runs_in_c(training: Training) -> bool:
+    """Return whether a step is dense layers in C, and hardly anything else."""
+    return training.dense is not None and training.dense.in_c is not None and not has(training.model, HEAVY)
 
 
 def longest_s(training: Training, num_steps: int) -> float:

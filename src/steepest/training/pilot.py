@@ -23,10 +23,10 @@ from ..data.batches import batch_bounds, epoch_order
 from ..data.gathering import Mapped, reading_ahead
 from ..errors import InputError, cut, first_line
 from ..gradient import GradientFunction, plain
-from ..machine import has_bfloat16
+from ..machine import has_bfloat16, lacks_cores
 from ..optimizer import Optimizer
 from ..plans import BFLOAT16, FLOAT16, FLOAT32, TF32, Plan
-from .known import default_plan, has, longest_s, may_round
+from .known import default_plan, flops_of, has, longest_s, may_round, runs_in_c
 from .randomness import RandomStream
 from .remembered import keep, key_of, recall
 from .settings import Tf32, Threads
@@ -39,6 +39,8 @@ SLOWER = 1.25  # than the best so far: out after one round
 NO_TIME = "no time was left"
 WORTH, WORTH_ROUNDING = 1.03, 1.1  # gains below which nothing is changed, and products are not rounded
 CHECKED, TOLERANCE = 3, 0.02  # steps whose losses are compared with float32's, and how far apart they may lie, relatively
+FEW_ROUNDS, FEW_STEPS = 2, 5  # of several threads and of one, where a training is short
+FRAGILE_FLOPS, HINDERS = 5e8, 1.15  # of a step; how much slower several threads must be, because the digits change with them
 COMPILE_S = 40.0  # that torch.compile takes, at most, on the networks of docs/plans.md
 
 
@@ -97,7 +99,7 @@ def choose(training: Training, plan: Plan | None, num_steps: int, gradient: Grad
         return Choice(plan, "given")
     known = default_plan(training)
     if longest_s(training, num_steps) < SHORT_S:
-        return Choice(known, "default")
+        return _alone_where_others_hinder(training, known, num_steps, gradient)
     key = key_of(training, gradient)
     if (before := recall(key, num_steps)) is not None:
         return Choice(_within(known, before), "measured before")
@@ -110,6 +112,31 @@ def choose(training: Training, plan: Plan | None, num_steps: int, gradient: Grad
     if choice.source == "measured":
         keep(key, choice.to_dict(), num_steps)
     return choice
+
+
+def _alone_where_others_hinder(training: Training, known: Plan, num_steps: int, gradient: GradientFunction) -> Choice:
+    """Return what is known, but one thread where others hinder.
+
+    In steps of half a millisecond threads wait for one another whenever another process takes the core of one. A few steps of
+    both kinds tell, and the system does: rare, long waits do not show in a few steps.
+    """
+    made = 2 * FEW_ROUNDS * FEW_STEPS
+    is_asked = known.threads is None and torch.get_num_threads() > 1 and training.device.type == "cpu" and gradient is plain
+    if not is_asked or made > BUDGET_SHARE * num_steps or not runs_in_c(training) or flops_of(training) > FRAGILE_FLOPS:
+        return Choice(known, "default")
+    training.clock.to("pilot")
+    began, bench = time.perf_counter(), Bench(training, gradient)
+    bench.steps = FEW_STEPS
+    together, alone = timings = Timing(known), Timing(replace(known, threads=1))
+    busy = True  # at every one of these moments
+    for timing in timings * FEW_ROUNDS:
+        bench.run(timing)
+        busy = busy and lacks_cores(torch.get_num_threads())
+    training.clock.to("data")
+    found = {"timings": timings, "spent_s": time.perf_counter() - began, "budget_s": BUDGET_SHARE * num_steps * together.step_s}
+    if busy or together.step_s > HINDERS * alone.step_s:
+        return Choice(alone.plan, "measured", **found)
+    return Choice(known, "default", **found)
 
 
 def _within(known: Plan, kept: Plan) -> Plan:
@@ -131,8 +158,7 @@ def _looked_at(bench: Bench, num_steps: int, known: Plan) -> Choice:
     spent_s = time.perf_counter() - began
     if first.out is None and num_steps * first.step_s < SHORT_S:
         return Choice(known, "default", spent_s=spent_s)
-    choice = measured(bench, num_steps, known)
-    return replace(choice, spent_s=choice.spent_s + spent_s)
+    return measured(bench, num_steps, known, began=began)
 
 
 def candidates(training: Training, known: Plan) -> list[Plan]:
@@ -171,9 +197,12 @@ def variants(bench: Bench, best: Plan) -> list[Plan]:
 HELD_SHARE = 0.5  # of the free memory: so large a file the system holds
 
 
-def measured(bench: Bench, num_steps: int, known: Plan, *, even_if_short: bool = False) -> Choice:
-    """Time candidates within the budget, then numbers of threads for the best of them, and return the choice."""
-    began = time.perf_counter()
+def measured(bench: Bench, num_steps: int, known: Plan, *, even_if_short: bool = False, began: float | None = None) -> Choice:
+    """Time candidates within the budget, then numbers of threads for the best of them, and return the choice.
+
+    The budget counts from when it `began`, or from now.
+    """
+    began = time.perf_counter() if began is None else began
     timings = [Timing(plan) for plan in candidates(bench.training, known)]
     bench.run(timings[0])
     expected_s = num_steps * timings[0].step_s
