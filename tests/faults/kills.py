@@ -185,9 +185,11 @@ def kill(kills: int, folder: Path, seed: int = 0) -> Tally:
             if killed:
                 tally.kills += 1
                 tally.in_saves += told.count("save") > told.count("saved")
+                if _told(home) is not None:
+                    continue  # killed behind its end, its checkpoints half removed: nothing of it is needed any more
                 step, kept = _last_step(told), None if record is None else Checkpoints(record.folder / "checkpoints").newest()
                 tally.before_the_first += kept is None
-                if step is not None and _told(home) is None:
+                if step is not None:
                     tally.most_lost = max(tally.most_lost, step - (kept.step if kept is not None else 0))
         tally.runs += 1
         tally.different += _told(home) != expected
