@@ -179,13 +179,12 @@ def ablate(
         from ..reach import a_target
 
         raise InputError(f"an ablation needs a target: add --reach '{a_target(job.kind)}'")
-    from ..defaults import default_recipe
     from ..racing.ablation import ablate as take_apart
 
-    chosen = chosen or default_recipe(job.data.form, job.data.size("train"), job.model)
     found = take_apart(
-        job, chosen, seeds=seeds, seed=seed, batch=size, epochs=epochs, processes=processes, progress=False if quiet else None
-    )
+        job, _filled(chosen, job), seeds=seeds, seed=seed, batch=size, epochs=epochs, processes=processes,
+        progress=False if quiet else None,
+    )  # fmt: skip
     print_json(found.to_dict()) if json else print(found)
     return OK
 

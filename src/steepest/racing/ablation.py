@@ -27,7 +27,7 @@ from .plan import FINALS, Plan, alone, times
 from .race import EPOCHS, check_contenders, evaluations, side_by_side
 from .result import FINISHED, INTERRUPTED, Race, headline
 from .runner import Runner
-from .statistics import LEVEL, Comparison, median_interval, ratio_interval, seeds_needed
+from .statistics import LEVEL, Comparison, median_interval, ratio_interval
 from .verdicts import troubles, versus_other
 from .view import View
 
@@ -246,10 +246,9 @@ def _next_block(result: Race, names: list[str]) -> list[tuple[str, int]]:
     wanted: set[str] = set()
     for pair in _pairs(names):
         comparison = versus_other(result.outcomes, result.pace, *pair, FINALS)
-        if comparison is None or min(comparison.p_faster, comparison.p_slower) <= level:
+        if comparison is None or comparison.is_told(level):
             continue
-        needed = min(seeds_needed(comparison.differences, level), seeds_needed([-d for d in comparison.differences], level))
-        if comparison.pairs < 2 * plan.seeds or needed <= plan.most_seeds:
+        if comparison.pairs < 2 * plan.seeds or comparison.seeds_to_tell(level) <= plan.most_seeds:
             wanted |= set(pair)
     done = fresh_seeds(plan, result.outcomes)
     return [(name, i) for i in range(done, min(done + plan.block, plan.most_seeds)) for name in plan.names if name in wanted]

@@ -10,11 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 
-import numpy as np
-
 from .pace import Pace
 from .plan import FINALS, SCREENING, SEARCH, Plan, best_recipe, finalists
-from .statistics import LEVEL, Comparison, seeds_needed
+from .statistics import LEVEL, Comparison
 from .trials import Outcome
 from .verdicts import judge, versus_other
 
@@ -63,9 +61,7 @@ def _may_be_told(plan: Plan, comparison: Comparison, level: float | None) -> boo
     if level is None:
         told, needed = comparison.p <= LEVEL, comparison.more_seeds
     else:
-        d = np.array(comparison.differences)
-        told = min(comparison.p_faster, comparison.p_slower) <= level
-        needed = min(seeds_needed(d, level), seeds_needed(-d, level)) - comparison.pairs
+        told, needed = comparison.is_told(level), comparison.seeds_to_tell(level) - comparison.pairs
     early = comparison.pairs < 2 * plan.seeds  # to give up
     return not told and (early or (needed is not None and comparison.pairs + needed <= plan.most_seeds))
 

@@ -208,6 +208,15 @@ class Comparison:
         """The p-value of "faster or slower", weighed; see `weighed_p`."""
         return min(1.0, self.p_faster / FASTER_SHARE, self.p_slower / (1 - FASTER_SHARE))
 
+    def is_told(self, level: float) -> bool:
+        """Return whether either direction is proven at a level of its own."""
+        return min(self.p_faster, self.p_slower) <= level
+
+    def seeds_to_tell(self, level: float) -> float:
+        """Return about how many seeds in all would prove either direction at that level; infinite where nothing points so."""
+        d = np.asarray(self.differences, dtype=float)
+        return min(seeds_needed(d, level), seeds_needed(-d, level))
+
     @property
     def pairs(self) -> int:
         return len(self.differences)
