@@ -402,10 +402,10 @@ def test_what_is_known_is_measured_where_its_first_step_fails(monkeypatch: pytes
     monkeypatch.setattr(pilot, "default_plan", lambda _: Plan("float16", threads=1))
     failing = pilot.Bench.run
 
-    def run(bench: pilot.Bench, timing: pilot.Timing, steps: int | None = None) -> None:
+    def run(bench: pilot.Bench, timing: pilot.Timing, *options: Any) -> None:
         if timing.plan.precision == "float16":
             raise RuntimeError("no such operation in float16")
-        failing(bench, timing, steps)
+        failing(bench, timing, *options)
 
     monkeypatch.setattr(pilot.Bench, "run", run)
     choice = pilot.choose(training(), None, 10**6, plain)
@@ -594,6 +594,15 @@ def test_what_is_known_is_taken_where_no_time_is_left_to_measure_it(monkeypatch:
     found = pilot.measured(pilot.Bench(training(), plain), 10**6, Plan(channels_last=True))
     assert (found.plan, found.source) == (Plan(channels_last=True), "default")
     assert found.timings[1].out == pilot.NO_TIME
+
+
+def test_a_candidate_slower_than_expected_makes_one_step_and_is_not_judged_by_it() -> None:
+    bench, timing = pilot.Bench(training(), plain), pilot.Timing(Plan())
+    bench.run(timing, ends=0.0)
+    assert len(timing.losses) == 1
+    assert not timing.seconds
+    bench.run(timing, 1)
+    assert len(timing.seconds) == 1
 
 
 def test_a_network_that_cannot_be_copied_is_trained_as_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,6 +36,7 @@ SHORT_S = 60.0  # below, nothing is measured
 BUDGET_S, BUDGET_SHARE = 5.0, 0.03  # what measuring may take, of what the training is expected to
 ROUNDS, MOST_STEPS = 5, 64  # of each candidate that is still in; steps of a round
 SLOWER = 1.25  # than the best so far: out after one round
+UNSEEN = 2.0  # times as long as the slowest step so far a candidate's first may take
 NO_TIME = "no time was left"
 WORTH, WORTH_ROUNDING = 1.03, 1.1  # gains below which nothing is changed, and products are not rounded
 CHECKED, TOLERANCE = 3, 0.02  # steps whose losses are compared with float32's, and how far apart they may lie, relatively
@@ -266,17 +267,23 @@ class Bench:
         bounds = batch_bounds(len(training.train), training.batch)[:MOST_STEPS]
         self.batches = [order[begin:end] for begin, end in bounds]
         self.steps = CHECKED  # of a round, the first of which warms up
+        self.slowest_s = 0.0  # the longest step so far
         self.copies: dict[Plan, Training] = {}
 
-    def run(self, timing: Timing, steps: int | None = None) -> None:
-        """Make a few steps of a candidate, and count the seconds of each but the first, which warms up."""
+    def run(self, timing: Timing, steps: int | None = None, ends: float = math.inf) -> None:
+        """Make a few steps of a candidate while there is time, and count the seconds of each but the first, which warms up."""
         if timing.plan not in self.copies:
             self.copies[timing.plan] = self._copy(timing.plan)
         t = self.copies[timing.plan]
         batches = list(islice(cycle(self.batches), steps or self.steps))
         with Threads(timing.plan.threads), reading_ahead(t.train.inputs, batches if timing.plan.prefetch else ()):
-            made = [self._step(t, rows) for rows in batches]
-        timing.seconds += [seconds for seconds, _ in made[1:] or made]
+            made = [self._step(t, batches[0])]
+            for rows in batches[1:]:
+                if time.perf_counter() + made[-1][0] > ends:
+                    break
+                made.append(self._step(t, rows))
+        self.slowest_s = max(self.slowest_s, *(seconds for seconds, _ in made))
+        timing.seconds += [seconds for seconds, _ in made[len(batches) > 1 :]]
         timing.losses = timing.losses or [loss for _, loss in made[:CHECKED]]
 
     def tournament(self, timings: Sequence[Timing], ends: float) -> None:
@@ -285,18 +292,18 @@ class Bench:
             for timing in timings:
                 if timing.out or (timing.seconds and not round_):  # who was timed before waits for the others
                     continue
-                step_s = timing.step_s if timing.seconds else timings[0].step_s
-                if time.perf_counter() + self.steps * step_s < ends:
-                    self.attempt(timing, timings[0])
+                expected_s = self.steps * timing.step_s if timing.seconds else UNSEEN * self.slowest_s
+                if time.perf_counter() + expected_s < ends:
+                    self.attempt(timing, timings[0], ends=ends)
             best = min((timing.step_s for timing in timings if timing.out is None), default=math.inf)
             for timing in timings[1:]:
                 if timing.out is None and timing.step_s > SLOWER * best:
                     timing.out = "slower" if timing.seconds else NO_TIME
 
-    def attempt(self, timing: Timing, first: Timing, steps: int | None = None) -> None:
+    def attempt(self, timing: Timing, first: Timing, steps: int | None = None, ends: float = math.inf) -> None:
         """Run a candidate; who fails, or strays from the losses of the first, is out."""
         try:
-            self.run(timing, steps)
+            self.run(timing, steps, ends)
         except (RuntimeError, InputError) as error:  # what this precision, or layout, lacks; too little memory
             timing.out = cut(first_line(error))
             return
