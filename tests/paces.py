@@ -8,7 +8,7 @@ from typing import Any
 from steepest.recipes import Recipe
 
 
-def equal_pace(task: Any, recipes: Sequence[Recipe], device: Any = None) -> list[tuple[float, ...]]:
+def equal_pace(task: Any, recipes: Sequence[Recipe], *_: int, device: Any = None) -> list[tuple[float, ...]]:
     """Return that a step of each costs a millisecond."""
     del task, device
     return [(0.001,) for _ in recipes]

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import steepest
-from steepest.gradient import StepContext
+from steepest.gradient import StepContext, plain
 
 STEPS = 100
 EXECUTIONS = ("eager", "C")
@@ -159,7 +159,6 @@ def test_a_fit_evaluates_and_leaves_the_averaged_weights(recipe: str) -> None:
 
 def test_sharpness_aware_takes_the_gradient_uphill() -> None:
     """By hand for a quadratic loss: the gradient of p^2 / 2 at p + rho p / |p| is that point itself."""
-    from steepest.gradient import StepContext, plain
 
     class Square(nn.Module):
         def __init__(self) -> None:
@@ -197,6 +196,12 @@ def test_sharpness_aware_takes_the_gradient_uphill() -> None:
         (lambda: steepest.stochastic_rounding(-1), "stochastic_rounding seed must be a whole number from 0 to 4294967295"),
         (lambda: steepest.keep_state("adam"), "keep_state takes a rule such as adamw(1e-3) (got 'adam')"),
         (lambda: steepest.sharpness_aware(-1), "rho must be > 0 (got -1); did you mean 1?"),
+        (lambda: steepest.selective(0), "share must be > 0 (got 0)"),
+        (lambda: steepest.selective(1.5), "share must be in [0, 1] (got 1.5)"),
+        (lambda: steepest.parse_recipe("Recipe(adam(), gradient=selective(2))"), "share must be in [0, 1] (got 2)"),
+        (lambda: steepest.parse_recipe("Recipe(adam(), gradient=selective(part=2))"), "unexpected keyword argument 'part'"),
+        (lambda: steepest.Recipe(steepest.adam(), gradient="selectiv()"), "did you mean 'selective'?"),
+        (lambda: steepest.Recipe(steepest.adam(), gradient=0.5), "gradient takes a function such as sharpness_aware(0.05)"),
     ],
 )
 def test_wrong_numbers_are_told(make: Callable[[], object], message: str) -> None:
@@ -230,3 +235,61 @@ def test_sharpness_aware_lets_a_network_without_gradients_be() -> None:
         net, list(net.parameters()), steepest.mse(), lambda a, b: (a - b).square().mean(), inputs, inputs[:, :2]
     )
     assert steepest.sharpness_aware()(context).weight == 5
+
+
+def _context(net: nn.Module, rows: int) -> StepContext:
+    X, y = torch.randn(rows, 3, generator=torch.Generator().manual_seed(1)), torch.arange(rows) % 2
+    return StepContext(net, list(net.parameters()), steepest.cross_entropy(), nn.functional.cross_entropy, X, y)
+
+
+def test_selective_learns_from_the_hardest_rows_alone() -> None:
+    net = nn.Linear(3, 2)
+    context = _context(net, 10)
+    losses = nn.functional.cross_entropy(net(context.inputs), context.targets, reduction="none")
+    result = steepest.selective(0.3)(context)
+    found = [p.grad.clone() for p in net.parameters() if p.grad is not None]
+    hard = losses.topk(3).indices
+    wanted = torch.autograd.grad(losses[hard].mean(), list(net.parameters()))
+    for mine, theirs in zip(found, wanted, strict=True):
+        torch.testing.assert_close(mine, theirs)
+    assert result.weight == 10
+    assert result.loss.item() == pytest.approx(losses.mean().item())
+    steepest.selective(1.0)(context)
+    whole = [p.grad.clone() for p in net.parameters() if p.grad is not None]
+    plain(context)
+    for mine, p in zip(whole, net.parameters(), strict=True):
+        torch.testing.assert_close(mine, p.grad)
+
+
+def test_selective_counts_a_batch_once_where_it_is_normalised() -> None:
+    net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    steepest.selective(0.5)(_context(net, 8))
+    norm = net[1]
+    assert isinstance(norm, nn.BatchNorm1d)
+    assert norm.num_batches_tracked == 1
+
+
+def test_an_objective_without_losses_of_rows_is_refused() -> None:
+    context = _context(nn.Linear(3, 2), 4)
+    context.loss = lambda out, _: torch.linalg.matrix_norm(out @ out.mT) if out.sum().item() > 1e9 else out.sum()
+    with pytest.raises(steepest.InputError, match="selective needs the loss of each row"):
+        steepest.selective(0.5)(context)
+
+
+@pytest.mark.parametrize("text", ["sharpness_aware(0.1)", "selective(0.5)", "accumulated(2)"])
+def test_a_recipe_says_how_its_gradient_is_obtained(text: str) -> None:
+    recipe = steepest.parse_recipe(f"Recipe(adamw(0.01), batch=16, epochs=3.0, gradient={text})")
+    assert repr(recipe) == f"Recipe(adamw(0.01), batch=16, epochs=3.0, gradient={text})"
+    assert steepest.parse_recipe(repr(recipe)) == recipe
+    said = steepest.fit("iris", recipe, record=False)
+    bare = steepest.parse_recipe("Recipe(adamw(0.01), batch=16, epochs=3.0)")
+    given = steepest.fit("iris", bare, gradient=recipe.gradient or plain, record=False)
+    assert [point["loss"] for point in said.curve] == [point["loss"] for point in given.curve]
+    other = steepest.fit("iris", bare, record=False)
+    assert text.startswith("accumulated") or [p["loss"] for p in other.curve] != [p["loss"] for p in said.curve]
+
+
+def test_trainings_whose_gradient_is_obtained_otherwise_are_no_lanes() -> None:
+    recipes = [steepest.parse_recipe(f"Recipe(adamw({lr}), batch=16, gradient=selective(0.5))") for lr in (0.1, 0.01)]
+    with pytest.raises(steepest.InputError, match="its way to the gradient"):
+        steepest.Lanes(steepest.prepare_lanes("iris", recipes, seeds=[0, 0]))

@@ -34,7 +34,7 @@ NEIGHBOURS = {
     "groups": {"state"},
     "averages": {"state"},
     "gradient": {"backpropagation"},
-    "recipes": {"augmentations"},
+    "recipes": {"augmentations", "gradient"},
     "defaults": {"augmentations", "recipes"},
     "rules": {"schedules"},
     "downloads": {"sources"},

@@ -20,10 +20,11 @@ from torch import nn
 import steepest
 from steepest import index, records
 from steepest.racing import runner
-from steepest.racing.contenders import DEFAULT, SPACES, contenders, learning_rate, learning_rates
+from steepest.racing.contenders import DEFAULT, contenders
 from steepest.racing.pace import Pace
 from steepest.racing.plan import FINALS, SCREENING, SEARCH
 from steepest.racing.processes import LostError
+from steepest.racing.ranges import RANGES, learning_rate, learning_rates
 from steepest.racing.trials import Outcome
 from steepest.racing.workers import available_cores
 from steepest.recipes import Recipe
@@ -97,7 +98,7 @@ def test_networks_and_objectives_race_too() -> None:
         Recipe(adam(0.01), objective=steepest.cross_entropy(label_smoothing=0.1), epochs=15, batch=32, name="smooth"),
     ]
     race = steepest.race("iris", entries, baseline="narrow", **SMALL)
-    assert {row.recipe for row in race.leaderboard().rows} == {"narrow", "wide", "smooth"}
+    assert {row.recipe for row in race.leaderboard().rows} == {"narrow", "wide", "smooth", "linear"}
 
 
 def test_warm_processes_run_lambdas_and_files(tmp_path: Path) -> None:
@@ -217,7 +218,7 @@ def test_nobody_reaches_an_impossible_target() -> None:
 def test_ranges_are_spread_evenly_and_have_a_source() -> None:
     assert len(DEFAULT) == 10
     for name in (*DEFAULT, "ema_momentum"):
-        space = SPACES[name]
+        space = RANGES[name]
         rates = learning_rates(space)
         assert len(rates) == 5
         ratios = np.diff(np.log(rates))

@@ -63,7 +63,7 @@ _PUBLIC = {
     "recipes": ("Recipe", "parse_recipe", "plateau"),
     "plans": ("Plan",),
     "optimizer": ("Optimizer",),
-    "gradient": ("accumulated", "sharpness_aware"),
+    "gradient": ("accumulated", "selective", "sharpness_aware"),
     "training.loop": ("EvaluationEvent", "StepEvent", "steps"),
     "training.lanes": ("Lanes", "prepare_lanes"),
     "training.choosing": ("choose_lanes",),
@@ -75,7 +75,9 @@ _PUBLIC = {
     "diagnosis": ("doctor",),
     "racing.race": ("race",),
     "racing.ablation": ("Ablation", "ablate"),
+    "racing.methods": ("methods",),
     "racing.result": ("Race",),
+    "racing.spaces": ("Space",),
     "reporting.report": ("report",),
     "estimators": ("SteepestClassifier", "SteepestRegressor"),
 }  # fmt: skip

@@ -19,11 +19,15 @@ def read_call(text: str, names: Names, *, what: str = "function", example: str =
     >>> read_call("dict(a=(1, -2.0))", {"dict": dict})
     {'a': (1, -2.0)}
     """
+    return Reading(text, names, what, example).value(parsed(text, example))
+
+
+def parsed(text: str, example: str) -> ast.expr:
+    """Return the syntax tree of a text that is to be read."""
     try:
-        tree = ast.parse(text.strip(), mode="eval").body
+        return ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise InputError(f"expected Python such as {example} (got {text!r})") from None
-    return _Reading(text, names, what, example).value(tree)
 
 
 def read_named(text: str, names: Names, *, what: str, example: str) -> Any:
@@ -36,8 +40,8 @@ def read_named(text: str, names: Names, *, what: str, example: str) -> Any:
     return read_call(f"{text}()" if text.isidentifier() else text, names, what=what, example=example)
 
 
-class _Reading:
-    """One reading of a text."""
+class Reading:
+    """One reading of a text. Who reads more than calls and values overrides `value` or `called`."""
 
     def __init__(self, text: str, names: Names, what: str, example: str) -> None:
         self.text, self.names, self.what, self.example = text, names, what, example
@@ -59,11 +63,11 @@ class _Reading:
             case ast.Dict(keys=keys, values=values) if None not in keys:
                 return {self.value(k): self.value(v) for k, v in zip(keys, values, strict=True) if k is not None}
             case ast.Call(func=ast.Name(id=name), args=args, keywords=keywords) if all(word.arg for word in keywords):
-                return self._called(name, args, keywords)
+                return self.called(name, args, keywords)
         got = ast.unparse(node)
         raise InputError(f"{self.text!r}: expected calls such as {self.example}, numbers and strings (got {got!r})")
 
-    def _called(self, name: str, args: list[ast.expr], keywords: list[ast.keyword]) -> Any:
+    def called(self, name: str, args: list[ast.expr], keywords: list[ast.keyword]) -> Any:
         if name not in self.names:
             raise unknown(self.what, name, self.names)
         words = [str(word.arg) for word in keywords]

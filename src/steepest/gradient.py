@@ -1,7 +1,7 @@
 """How a gradient is obtained: a plain function from a `StepContext` to a `StepResult`, with `.grad` filled.
 
-`plain` is one such function; `accumulated(parts)` and `sharpness_aware(rho)` make others. Private or pipelined gradients are
-further functions of the same shape; the loop never learns which one it calls.
+`plain` is one such function; `accumulated(parts)`, `sharpness_aware(rho)` and `selective(share)` make others. Private or
+pipelined gradients are further functions of the same shape; the loop never learns which one it calls.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .backpropagation import Dense, loss_and_gradient
-from .errors import InputError, positive, switch, whole
+from .errors import InputError, between, first_line, positive, switch, whole
 from .models.checkpoints import checkpointed
 from .models.graphs import Graphed
 from .models.modes import frozen_statistics
@@ -245,6 +245,61 @@ class SharpnessAware:
 
     def __repr__(self) -> str:
         return f"sharpness_aware({self.rho:g}{', adaptive=True' * self.adaptive})"
+
+
+def selective(share: float = 0.5) -> GradientFunction:
+    """Return a function that learns only from the rows of a batch that are hardest now: the `share` with the largest losses.
+
+    All rows pass forward without being recorded; the gradient is the mean over the hardest `ceil(share * rows)`, at least one.
+    Where the way back takes twice as long as the way forward, a step costs `(1 + 3 share) / 3` of a whole one: 0.83 at a half,
+    0.58 at a quarter. It is the limit of Selective-Backprop, which keeps a row with probability `P(loss <= its own) ** beta`, a
+    share of `1 / (beta + 1)` on average; the paper claims the same error up to 3.5 times sooner on SVHN and 1.5 times on
+    CIFAR-10. The gradient is not that of the mean loss: rows with wrong labels are the hardest of all. The loss that is
+    reported is the mean over all rows.
+
+    Args:
+        share: of the rows, in (0, 1].
+
+    Source: Jiang et al., Accelerating Deep Learning by Focusing on the Biggest Losers, 2019, arXiv:1910.00762.
+
+    >>> import steepest
+    >>> run = steepest.fit("iris", "adamw(0.01)", gradient=selective(0.5), record=False)
+    >>> run.metrics["accuracy"] > 0.8
+    True
+    """
+    positive("share", share)
+    between("share", share, 0, 1)
+    return Selective(share)
+
+
+@dataclass(frozen=True, repr=False)
+class Selective:
+    """What `selective` returns."""
+
+    share: float
+
+    def __call__(self, context: StepContext) -> StepResult:
+        with torch.no_grad(), frozen_statistics(context.model):
+            losses_B = _row_losses(context, context.outputs(context.inputs))
+        count = math.ceil(self.share * len(losses_B) - 1e-9)
+        hard = losses_B.topk(count).indices.sort().values
+        chosen = replace(context, inputs=context.inputs[hard], targets=context.targets[hard], dense=None)
+        plain(chosen)
+        return StepResult(losses_B.mean(), len(losses_B))
+
+    def __repr__(self) -> str:
+        return f"selective({self.share:g})"
+
+
+def _row_losses(context: StepContext, outputs: Tensor) -> Tensor:
+    """Return the loss of each row by itself, shape (B,)."""
+    try:
+        losses = torch.vmap(lambda out, target: context.loss(out[None], target[None]))(outputs, context.targets)
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f"selective needs the loss of each row, and this objective gives none: {first_line(error)}") from None
+    if losses.ndim != 1:
+        raise InputError(f"selective needs one loss a row (got the shape {tuple(losses.shape)})")
+    return losses
 
 
 def _ascent(params: list[Tensor], rho: float, adaptive: bool) -> list[Tensor]:

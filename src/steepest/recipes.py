@@ -9,7 +9,7 @@ from typing import Any
 
 from . import augmentations, models, objectives, rules, schedules
 from .augmentations import Augmentation, as_augmentations
-from .calls import read_call
+from .calls import read_call, read_named
 from .errors import InputError, at_least, between, positive, shown, unknown, whole
 from .models import as_model
 from .objectives import Objective, as_objective
@@ -78,6 +78,8 @@ class Recipe:
             None: train to the end and keep the last weights.
         augment: random changes to the rows of each batch, such as `(flip(), shift(2))`; None: those of the default recipe for
             the data, `()`: none.
+        gradient: how a gradient is obtained: a function of `steepest.gradient`, or the text of one, such as
+            `"sharpness_aware(0.05)"` or `"selective(0.5)"`; None: one pass forward and back.
         name: what tables call it; None: the rule's name.
 
     >>> from steepest import adamw
@@ -93,6 +95,7 @@ class Recipe:
     plateau: Plateau | None = None
     patience: int | None = None
     augment: tuple[Augmentation, ...] | Augmentation | None = None
+    gradient: Callable[..., Any] | None = None
     name: str | None = None
 
     def __post_init__(self) -> None:
@@ -112,6 +115,7 @@ class Recipe:
         object.__setattr__(self, "model", as_model(self.model))
         object.__setattr__(self, "objective", as_objective(self.objective))
         object.__setattr__(self, "augment", as_augmentations(self.augment))
+        object.__setattr__(self, "gradient", as_gradient(self.gradient))
 
     def _read_rule(self, text: str) -> None:
         """Put the rule that a text names in its place, with the name that tables call it."""
@@ -151,17 +155,43 @@ class Recipe:
         return printed_call(self, "Recipe")
 
 
+def _maker(name: str) -> Callable[..., Any]:
+    """Return a function of `steepest.gradient` that makes another, which is imported, and torch with it, when it is called."""
+
+    def make(*args: Any, **options: Any) -> Any:
+        from . import gradient
+
+        return getattr(gradient, name)(*args, **options)
+
+    return make
+
+
+GRADIENTS = {name: _maker(name) for name in ("accumulated", "selective", "sharpness_aware")}
+
+
+def as_gradient(value: Any) -> Callable[..., Any] | None:
+    """Return the gradient function that a text such as `"selective(0.5)"` stands for; a function, and None, as they are."""
+    if isinstance(value, str):
+        value = read_named(value, GRADIENTS, what="gradient function", example="selective(0.5)")
+    if value is not None and not callable(value):
+        raise InputError(f"gradient takes a function such as sharpness_aware(0.05), or its text (got {value!r})")
+    return value
+
+
 # -- reading recipes from text ----------------------------------------------------------------------------------------
 
 
-def _names() -> dict[str, Callable[..., Any]]:
-    """Every function a recipe's text may call."""
+EXAMPLE = "adamw(0.003)"
+
+
+def callables() -> dict[str, Callable[..., Any]]:
+    """Return every function that a recipe's text may call."""
     named = {name: getattr(rules, name) for name in rules.__all__ if name[0].islower()}
     named |= {name: getattr(schedules, name) for name in schedules.__all__ if name[0].islower()}
     named |= {name: getattr(models, name) for name in models.NAMES}
     named |= {name: getattr(objectives, name) for name in objectives.NAMES}
     named |= {name: getattr(augmentations, name) for name in augmentations.NAMES}
-    named |= {"Recipe": Recipe, "plateau": Plateau}
+    named |= {**GRADIENTS, "Recipe": Recipe, "plateau": Plateau}
     return {name: named[name] for name in sorted(named)}
 
 
@@ -175,7 +205,7 @@ def read(text: str) -> Any:
     >>> read("Recipe(adamw(0.003, schedule=cosine(warmup=0.1)), batch=64)")
     Recipe(adamw(0.003, schedule=cosine(warmup=0.1)), batch=64)
     """
-    return read_call(text, _names())
+    return read_call(text, callables(), example=EXAMPLE)
 
 
 def as_recipe(value: Recipe | Rule | str | None) -> Recipe | None:

@@ -11,8 +11,8 @@ from . import learning, looking
 HELP = "Find the cheapest way to train a network to a target, train it that way, and show the evidence."
 app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 VERBS = (
-    learning.race, learning.fit, learning.ablate, looking.evaluate, looking.predict, looking.runs, looking.report,
-    looking.download, looking.doctor,
+    learning.race, learning.fit, learning.ablate, looking.evaluate, looking.predict, looking.methods, looking.runs,
+    looking.report, looking.download, looking.doctor,
 )  # fmt: skip
 
 

@@ -28,10 +28,14 @@ from .printing import beside_lines, clock_line, cost_line, data_lines, metrics_l
 def race(
     source: o.Source,
     recipes: Annotated[
-        str | None, typer.Option(help='Who races, such as "adamw,muon,sgd(0.1)". A bare name tunes its learning rate.')
+        str | None, typer.Option(help='Who races: "adamw,sgd(0.1)". A bare name tunes its rate, open places are searched.')
     ] = None,
     baseline: Annotated[str | None, typer.Option(help="Whom the others are compared with [momentum].")] = None,
     seeds: Annotated[int, typer.Option(help="Seeds that rank everyone; 1 to 6 times as many judge the finalists.")] = 5,
+    tries: Annotated[int, typer.Option(help="Recipes that are tried of one with open places, most of them briefly.")] = 64,
+    start_from: Annotated[
+        list[str] | None, typer.Option(help="An earlier race, whose winner is tried first in a space. Can be given again.")
+    ] = None,
     budget: Annotated[str | None, typer.Option(help="Start no trial after this time, such as 5m.")] = None,
     resume: Annotated[str | None, typer.Option(help="Go on with an interrupted race of the same command.")] = None,
     processes: Annotated[int | None, typer.Option(help="Trials side by side [one a core].")] = None,
@@ -65,9 +69,9 @@ def race(
     shown = False if quiet else None
     with saying_how_to_go_on():
         result = run_race(
-            job, recipes, baseline=baseline, seeds=seeds, seed=seed, budget=budget, batch=size, epochs=epochs,
-            evaluate_every=evaluate_every, processes=processes, memory=memory, stall=stall, home=home, resume=resume,
-            progress=shown, invocation=invocation,
+            job, recipes, baseline=baseline, seeds=seeds, seed=seed, tries=tries, start_from=start_from or (), budget=budget,
+            batch=size, epochs=epochs, evaluate_every=evaluate_every, processes=processes, memory=memory, stall=stall,
+            home=home, resume=resume, progress=shown, invocation=invocation,
         )  # fmt: skip
     settings = {"seed": seed, "home": home, "progress": shown, "invocation": replace(invocation, start_s=0.0)}
     run = _winner_trained(job, result, settings) if result.leaderboard().winner is not None else None
@@ -131,7 +135,7 @@ def _print_race(result: Any, run: Any, page: Path) -> None:
 
     print(result.headline(), end="\n\n")
     print_leaderboard(result.leaderboard())
-    print()
+    print("\n".join(["", *result.found()]))
     seconds = result.seconds
     document = result.to_dict()
     print(

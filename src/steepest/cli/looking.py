@@ -1,4 +1,4 @@
-"""The verbs for what is finished, and for what is not begun: `evaluate`, `predict`, `runs`, `report`, `download`, `doctor`."""
+"""The verbs for what is finished, and for what is not begun: `evaluate`, `predict`, `methods`, `runs`, `report`, ..."""
 
 from __future__ import annotations
 
@@ -182,6 +182,18 @@ def download(
         print_json({"name": name, "folder": str(folder)})
     else:
         print(f"{folder}\nnext: steepest fit {name if to is None else shlex.quote(str(folder))}")
+    return OK
+
+
+def methods(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One of them [all].")] = None,
+    json: o.Json = False,
+) -> int:
+    """List methods that are said to speed training up, with what each bought on real tasks."""
+    from ..racing.methods import methods as known
+
+    found = known(name)
+    print_json(found.to_dict()) if json else print(found)
     return OK
 
 

@@ -8,19 +8,14 @@ from typing import Any
 
 from ..recipes import Recipe
 from ..training.choosing import LaneChoice, choose_lanes
+from .kinds import Kind, shape_of
 from .trials import Trial
 
 MOST = 16  # lanes of one computation: more would hardly save more, and an interruption would lose them
 FEW = 4
 BUDGET_S = 0.3  # for each size of each kind of trial that is measured
 
-Kind = tuple[str, ...]  # recipes that are alike in these may share a computation
 Ready = tuple[Trial, Recipe, Any]  # a trial that may begin, its recipe, and whose it is
-
-
-def kind_of(recipe: Recipe) -> Kind:
-    """Return what recipes must have in common to be lanes of one computation."""
-    return repr(recipe.model), repr(recipe.objective), repr(recipe.batch), repr(recipe.changes)
 
 
 @dataclass
@@ -36,9 +31,9 @@ class Bundles:
         They are shared out to the processes: none stands idle while another runs all of them.
         """
         first = ready[0]
-        kind = kind_of(first[1])
+        kind = shape_of(first[1])
         fewest, most = self.sizes.get(kind, (1, 1))
-        alike = [one for one in ready if kind_of(one[1]) == kind and one[0].evaluate_every == first[0].evaluate_every]
+        alike = [one for one in ready if shape_of(one[1]) == kind and one[0].evaluate_every == first[0].evaluate_every]
         size = min(most, -(-len(alike) // processes))
         taken = alike[:size] if size >= fewest else [first]
         for one in taken:
@@ -55,7 +50,7 @@ def measured(recipes: Iterable[Recipe], seeds: Sequence[int], call: Callable[...
     found = Bundles()
     kinds: dict[Kind, list[Recipe]] = {}
     for recipe in recipes:
-        kinds.setdefault(kind_of(recipe), []).append(recipe)
+        kinds.setdefault(shape_of(recipe), []).append(recipe)
     for kind, alike in kinds.items():
         lanes = [(recipe, seed) for seed in seeds for recipe in alike][:most]
         for size in sorted({len(lanes), min(FEW, len(lanes))}, reverse=True):

@@ -25,6 +25,7 @@ NEUTRAL = {
     "norm": "None",
     "waves": "0",
     "plateau": "None",
+    "gradient": "None",
 }
 # Links that a chain can do without: the step itself is made by another.
 LINKS = (

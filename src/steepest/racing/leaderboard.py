@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from html import escape
 from typing import Any
 
-from .contenders import learning_rate
 from .finals import complete
 from .pace import Pace
 from .plan import FINALS, SCREENING, SEARCH, Plan, best_of_search, best_recipe, finalists, ranking, times
+from .ranges import learning_rate
+from .sizes import Size
 from .statistics import Comparison, median_interval
 from .trials import Outcome
 from .verdicts import MISSED, Verdicts, judge, troubles, versus_other
+
+SIZES = ["parameters", "ms a row"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class Row:
     versus_baseline: Comparison | None
     p_value: float | None
     verdict: str
+    size: Size | None = None  # of its network, where networks race
 
     @property
     def seconds_to_target(self) -> float:
@@ -65,6 +69,8 @@ class Row:
             else {"ratio": versus.ratio, "interval": list(versus.interval), "more_seeds": versus.more_seeds},
             "verdict": self.verdict,
             "p_value": self.p_value,
+            "num_parameters": None if self.size is None else self.size.num_parameters,
+            "latency_s": None if self.size is None else self.size.latency_s,
         }
 
 
@@ -81,7 +87,10 @@ class Leaderboard:
 
     def cells(self) -> list[list[str]]:
         """Return the table's text, header first."""
+        sized = any(row.size is not None for row in self.rows)
         table = [["", "recipe", "lr", "reached", "steps to target", "seconds", f"against {self.baseline}", "verdict"]]
+        if sized:
+            table[0][2:2] = SIZES
         for place, row in enumerate(self.rows, 1):
             low, high = row.interval_steps
             steps = f"{row.steps_to_target:.0f} [{_number(low)}, {_number(high)}]" if row.reached else "-"
@@ -99,12 +108,16 @@ class Leaderboard:
                     row.verdict,
                 ]
             )
+            if sized:
+                table[-1][2:2] = (
+                    ["-", "-"] if row.size is None else [f"{row.size.num_parameters:,}", f"{1e3 * row.size.latency_s:.2g}"]
+                )
         return table
 
     def __str__(self) -> str:
         table = self.cells()
         widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
-        right = {0, 2, 3, 5}
+        right = {i for i, head in enumerate(table[0]) if head in ("", "lr", "reached", "seconds", *SIZES)}
         lines = []
         for line in table:
             cells = [cell.rjust(widths[i]) if i in right else cell.ljust(widths[i]) for i, cell in enumerate(line)]
@@ -142,13 +155,15 @@ def _ratio(value: float) -> str:
     return "inf" if math.isinf(value) else f"{value:.1f}" if value >= 0.95 else f"{value:.2f}"
 
 
-def leaderboard(plan: Plan, outcomes: Sequence[Outcome], pace: Pace) -> Leaderboard:
-    """Judge the outcomes of a race, whole or stopped half-way; `pace` is what a step of each contender was measured to cost."""
+def leaderboard(plan: Plan, outcomes: Sequence[Outcome], pace: Pace, sizes: Mapping[str, Size] | None = None) -> Leaderboard:
+    """Judge the outcomes of a race, whole or stopped half-way; `pace` is what a step of each contender was measured to cost,
+    `sizes` are those of their networks.
+    """
     outcomes = complete(plan, outcomes, pace)
     screened = ranking(plan, outcomes, pace)
     judged = [name for name in finalists(plan, outcomes, pace) if times(outcomes, name, FINALS)]
     verdicts = judge(plan, outcomes, pace, judged)
-    rows = [_row(plan, outcomes, pace, name, verdicts) for name in plan.names]
+    rows = [replace(_row(plan, outcomes, pace, name, verdicts), size=(sizes or {}).get(name)) for name in plan.names]
 
     def key(row: Row) -> tuple[int, float, float, int]:
         place = screened.index(row.recipe) if row.recipe in screened else len(screened)

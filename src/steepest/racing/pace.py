@@ -60,8 +60,10 @@ class Pace:
         return math.exp(math.copysign(max(0.0, abs(middle) - error), middle))
 
 
-def measure_pace(task: Task, recipes: Sequence[Recipe], device: Any = None) -> list[tuple[float, ...]]:
-    """Return the seconds of one update of each recipe, round by round; the recipes take turns.
+def measure_pace(
+    task: Task, recipes: Sequence[Recipe], rounds: int = ROUNDS, each: int = STEPS, *, device: Any = None
+) -> list[tuple[float, ...]]:
+    """Return the seconds of one update of each recipe, round by round of `each` steps; the recipes take turns.
 
     Taking turns, each slow spell of the machine falls on all of them alike.
     """
@@ -70,13 +72,13 @@ def measure_pace(task: Task, recipes: Sequence[Recipe], device: Any = None) -> l
     found: list[list[float]] = [[] for _ in recipes]
     for recipe in recipes:
         training = prepare(task, recipe, seed=0, device=device)
-        training.total_steps = WARM_UP + ROUNDS * STEPS
+        training.total_steps = WARM_UP + rounds * each
         loops.append((training, steps(task, training=training, evaluate_every=training.total_steps + 1)))
-    for round_ in range(ROUNDS + 1):
+    for round_ in range(rounds + 1):
         for (training, loop), seconds in zip(loops, found, strict=True):
             training.settle()
             before = training.clock.seconds.get("train", 0.0)
-            count = STEPS if round_ else WARM_UP
+            count = each if round_ else WARM_UP
             done = 0
             for _, event in zip(range(count), loop, strict=False):
                 done += isinstance(event, StepEvent)

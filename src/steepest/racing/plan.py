@@ -1,31 +1,36 @@
 """The plan of a race: who races under which conditions, and which trials that means. Pure, so that a race can be resumed.
 
 Three stages. *Search*: each contender tries its learning rates on one seed of its own, middle first, later ones only as long
-as they could still win. *Screening*: the best learning rate of each runs the same five seeds; this only ranks. *Finals*: the
-first three, and the baseline, run fresh seeds, until it is settled who is fastest (`finals.py`); these alone are judged.
+as they could still win; a space is searched otherwise (`searching.py`). *Screening*: the best learning rate of each runs the
+same five seeds; this only ranks. *Finals*: the first three, and the baseline, run fresh seeds, until it is settled who is
+fastest (`finals.py`); these alone are judged.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from ..errors import unknown, whole
-from .contenders import Contender, learning_rate
+from .contenders import Contender
 from .pace import Pace
+from .ranges import learning_rate
 from .statistics import centre
 from .trials import Outcome, Trial
 
 INF = float("inf")
 SEARCH, SCREENING, FINALS = "search", "screening", "finals"
+FIRST = 16  # recipes of a space that are tried before the search looks nearer at the best of them
 COST_CLASS = 3.0  # a step that costs this many times the cheapest weighs in the ranking; less is left to the finals
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The conditions, the same for every contender: `seeds` screen, up to six times as many fresh ones judge."""
+    """The conditions, the same for every contender: `seeds` screen, up to six times as many fresh ones judge; `tries` recipes
+    of a space are tried at most.
+    """
 
     contenders: tuple[Contender, ...]
     baseline: str
@@ -34,8 +39,11 @@ class Plan:
     seed: int = 0
     seeds: int = 5
     finalists: int = 3
+    tries: int = 64
+    sampler: str | None = None  # of Optuna's, that says which recipes of a space are tried
 
     def __post_init__(self) -> None:
+        whole("tries", self.tries, 1, 512)
         if self.baseline not in self.names:
             raise unknown("baseline", self.baseline, self.names)
         whole("seeds", self.seeds, 1, 400)
@@ -61,24 +69,35 @@ class Plan:
     def contender(self, name: str) -> Contender:
         return next(contender for contender in self.contenders if contender.name == name)
 
-    def trial(self, stage: str, name: str, recipe: int, index: int, max_steps: int | None = None) -> Trial:
-        contender = self.contender(name)
-        lr, last = learning_rate(contender.recipes[recipe].rule), max_steps or contender.max_steps
-        return Trial(name, recipe, lr, self.seed_of(stage, index), stage, last, self.evaluate_every)
+    def trial(self, stage: str, name: str, recipe: int, index: int, max_steps: int | None = None, cost: float = 1.0) -> Trial:
+        """Return the trial of a contender's recipe with one of a stage's seeds."""
+        one = self.contender(name)
+        lr, last = learning_rate(one.recipes[recipe].rule), max_steps or one.last_of(recipe)
+        every = self.evaluate_every if one.pool is None else one.pool.every[recipe]
+        return Trial(name, recipe, lr, self.seed_of(stage, index), stage, last, every, cost)
 
     def num_trials(self) -> int:
         """Return about how many trials this takes."""
-        search = sum(len(contender.recipes) for contender in self.contenders if contender.tuned)
+        search = sum(self.most_tried(contender) for contender in self.contenders if contender.is_tuned)
         finals = min(self.finalists, len(self.contenders)) * 2 * self.seeds
         return search + len(self.contenders) * self.seeds + finals
 
+    def most_tried(self, contender: Contender) -> int:
+        """Return how many of a contender's recipes its search tries at most."""
+        return len(contender.recipes) if contender.pool is None else min(self.tries, len(contender.recipes))
+
     def to_dict(self) -> dict[str, Any]:
         """Return the conditions as a document; two races with the same one run the same trials."""
-        listed = [
-            {"name": one.name, "max_steps": one.max_steps, "recipes": [repr(recipe) for recipe in one.recipes]}
-            for one in self.contenders
-        ]
-        return {**{k: v for k, v in asdict(self).items() if k != "contenders"}, "contenders": listed}
+        listed = [_told(one) for one in self.contenders]
+        conditions = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "contenders"}
+        return {**conditions, "contenders": listed}
+
+
+def _told(one: Contender) -> dict[str, Any]:
+    told: dict[str, Any] = {"name": one.name, "max_steps": one.max_steps}
+    if one.pool is not None:
+        return told | {"space": one.pool.space.text, "drawn": len(one.recipes), "first": repr(one.recipes[0])}
+    return told | {"recipes": [repr(recipe) for recipe in one.recipes]}
 
 
 Chain = Generator[Trial, Outcome, None]
@@ -98,7 +117,7 @@ def search(plan: Plan, name: str) -> Chain:
     """Yield one trial a learning rate; one that could not beat the best so far is stopped at that one's steps."""
     best: int | None = None
     contender = plan.contender(name)
-    for recipe in middle_out(len(contender.recipes)) if contender.tuned else ():
+    for recipe in middle_out(len(contender.recipes)) if contender.is_tuned else ():
         # the target must be met twice in a row, so a tie is confirmed one evaluation later
         cap = contender.max_steps if best is None else min(contender.max_steps, best + plan.evaluate_every)
         outcome = yield plan.trial(SEARCH, name, recipe, 0, cap)
@@ -106,13 +125,14 @@ def search(plan: Plan, name: str) -> Chain:
             best = outcome.reached_at
 
 
+def single(trial: Trial) -> Chain:
+    """Return the chain of one trial."""
+    yield trial
+
+
 def alone(plan: Plan, stage: str, recipes: Mapping[str, int], who: Iterable[tuple[str, int]]) -> list[Chain]:
     """Return one chain a trial: who runs which of the stage's seeds, as which of its recipes."""
-
-    def one(name: str, index: int) -> Chain:
-        yield plan.trial(stage, name, recipes[name], index)
-
-    return [one(name, index) for name, index in who]
+    return [single(plan.trial(stage, name, recipes[name], index)) for name, index in who]
 
 
 def screening(plan: Plan, recipes: Mapping[str, int]) -> list[Chain]:
@@ -139,14 +159,32 @@ def best_of_search(outcomes: Iterable[Outcome], name: str) -> list[float]:
 
 
 def best_recipe(plan: Plan, outcomes: Sequence[Outcome], name: str) -> int | None:
-    """Return the recipe of a contender that reached the target in the fewest steps, or None when none did."""
-    if not plan.contender(name).tuned:
+    """Return the recipe of a contender that reached the target in the fewest steps, or None when none did.
+
+    Of a space's recipes steps do not compare: the one with the least cost, of those that were confirmed with most seeds.
+    """
+    one = plan.contender(name)
+    if not one.is_tuned:
         return 0
-    hits = [o for o in outcomes if o.trial.contender == name and o.trial.stage == SEARCH and o.reached_at is not None]
-    order = middle_out(len(plan.contender(name).recipes))
+    mine = [o for o in outcomes if o.trial.contender == name and o.trial.stage == SEARCH]
+    hits = [o for o in mine if o.reached_at is not None]
     if not hits:
         return None
+    if one.pool is not None:
+        return _cheapest(mine)
+    order = middle_out(len(one.recipes))
     return min(hits, key=lambda o: (o.reached_at, order.index(o.trial.recipe))).trial.recipe
+
+
+def _cheapest(outcomes: Iterable[Outcome]) -> int:
+    """Return the recipe that reached the target at the least cost, of those that ran the most seeds; one of them did."""
+    found: dict[int, dict[int, float]] = {}
+    for o in outcomes:  # a trial that was paused and gone on with comes as often as it ran
+        spent, seeds = (INF if o.reached_at is None else o.reached_at * o.trial.cost), found.setdefault(o.trial.recipe, {})
+        seeds[o.trial.seed] = min(spent, seeds.get(o.trial.seed, INF))
+    reached = {recipe: seeds for recipe, seeds in found.items() if min(seeds.values()) < INF}
+    most = max(map(len, reached.values()))
+    return min((r for r, seeds in reached.items() if len(seeds) == most), key=lambda r: (centre([*reached[r].values()]), r))
 
 
 def ranking(plan: Plan, outcomes: Sequence[Outcome], pace: Pace, stage: str = SCREENING) -> list[str]:
@@ -160,7 +198,7 @@ def ranking(plan: Plan, outcomes: Sequence[Outcome], pace: Pace, stage: str = SC
     cheapest = min((pace.seconds(name) for name in pace.rounds), default=1.0)
 
     def kind(name: str) -> tuple[Any, ...]:
-        recipe = plan.contender(name).recipes[0]
+        recipe = plan.contender(name).recipes[best_recipe(plan, outcomes, name) or 0]
         return recipe.batch, recipe.model
 
     def cost(name: str) -> float:
@@ -178,10 +216,11 @@ def ranking(plan: Plan, outcomes: Sequence[Outcome], pace: Pace, stage: str = SC
 
 
 def missed_everywhere(plan: Plan, outcomes: Sequence[Outcome], name: str) -> bool:
-    """Return whether a contender tried all its learning rates in the search and never reached the target."""
-    tried = [o for o in outcomes if o.trial.contender == name and o.trial.stage == SEARCH]
-    recipes = plan.contender(name).recipes
-    return len(tried) == len(recipes) > 1 and best_recipe(plan, outcomes, name) is None
+    """Return whether a contender tried all that its search tries at least and never reached the target."""
+    one = plan.contender(name)
+    tried = {o.trial.recipe for o in outcomes if o.trial.contender == name and o.trial.stage == SEARCH}
+    whole = len(one.recipes) if one.pool is None else min(FIRST, plan.most_tried(one))
+    return one.is_tuned and len(tried) >= whole and best_recipe(plan, outcomes, name) is None
 
 
 def finalists(plan: Plan, outcomes: Sequence[Outcome], pace: Pace) -> list[str]:

@@ -7,8 +7,8 @@ import logging
 import math
 import re
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +20,19 @@ from ..optimizer import Optimizer
 from ..reach import a_target
 from ..recipes import Recipe, check_batch
 from ..records import FROM_PYTHON, Invocation, Record, create, find, jsonable, reading
-from ..rules import Rule, adam
+from ..rules import adam
 from ..tasks import Task, task
 from ..training.building import choose_device
 from ..training.identity import versions
 from ..training.setup import prepare
-from .contenders import BASELINE, contender, contenders
+from .contenders import BASELINE, Contender, Entry, contender, contenders
+from .kinds import kind_of
 from .pace import Pace
 from .plan import Plan
-from .result import CRASHED, FINISHED, INTERRUPTED, Race, headline
+from .result import CRASHED, FINISHED, INTERRUPTED, Race, headline, winning_recipe
 from .runner import Known, Runner, key_of
+from .samplers import Asked
+from .sizes import linear_contender, networks_race
 from .trials import FAILED, GIVEN_UP, Outcome
 from .view import View
 from .workers import STALL_S, available_cores, process_memory
@@ -42,11 +45,14 @@ PATIENCE = 10  # of the training with the winner; a trial ends at the target, or
 
 def make_plan(
     job: Task,
-    recipes: str | Sequence[str | Recipe | Rule] | None,
+    recipes: Entry | Sequence[Entry] | None,
     *,
     baseline: str | None,
     seed: int,
     seeds: int,
+    tries: int,
+    sampler: Any,
+    first: Sequence[Recipe],
     batch: int | str | None,
     epochs: float,
     evaluate_every: int | None,
@@ -67,8 +73,21 @@ def make_plan(
     if name not in [one.name for one in found] and baseline is None:
         found = [contender(BASELINE, frame), *found]  # and says so: it is listed, and named as the baseline
     every = evaluate_every or evaluations(job, frame)
-    lasting = [replace(one, max_steps=every * math.ceil(one.recipes[0].num_steps(rows) / every)) for one in found]
-    return Plan(tuple(lasting), name, str(job.goal), every, seed, seeds)
+    lasting = tuple(one.lasting(rows, every, frame, seed, first) for one in found)
+    if outside := [recipe for recipe in first if not any(one.holds(recipe.filled(frame)) for one in lasting)]:
+        raise InputError(f"start_from: {outside[0]!r} lies in none of the spaces that are searched")
+    if networks_race(lasting):
+        lasting += tuple(one.lasting(rows, every, frame, seed) for one in linear_contender(job, frame, lasting))
+    return Plan(
+        lasting,
+        name,
+        str(job.goal),
+        every,
+        seed,
+        seeds,
+        tries=tries,
+        sampler=None if sampler is None else type(sampler).__name__,
+    )
 
 
 def evaluations(job: Task, frame: Recipe) -> int:
@@ -84,12 +103,15 @@ def evaluations(job: Task, frame: Recipe) -> int:
 
 def race(
     subject: Any,
-    recipes: str | Sequence[str | Recipe | Rule] | None = None,
+    recipes: Entry | Sequence[Entry] | None = None,
     *,
     reach: str | None = None,
     baseline: str | None = None,
     seeds: int = 5,
     seed: int = 0,
+    tries: int = 64,
+    sampler: Any = None,
+    start_from: str | Sequence[str] = (),
     budget: str | float | None = None,
     batch: int | str | None = None,
     epochs: float = EPOCHS,
@@ -107,18 +129,24 @@ def race(
 ) -> Race:
     """Race recipes to a target and judge them.
 
-    Every contender tunes its learning rate over the same number of values of its own published range; then all run the same
-    seeds, from the same initial weights and in the same order of batches; the first three and the baseline run fresh seeds,
-    on which they are judged. The cost of the search is part of the answer.
+    Every contender tunes its learning rate over the same number of values of its own published range, or is searched for in a
+    space; then all run the same seeds, from the same initial weights and in the same order of batches; the first three and the
+    baseline run fresh seeds, on which they are judged. The cost of the search is part of the answer.
 
     Args:
         subject: a Task, or anything `steepest.task` takes.
-        recipes: names (tuned), rules or recipes (raced as they are); None: ten classic rules.
+        recipes: names (tuned), rules or recipes (raced as they are), texts with open places (searched, see `Space`); None: ten
+            classic rules.
         reach: the target, such as `"accuracy >= 0.97"`; None: the task's.
         baseline: the contender the others are compared with; None: momentum, which is added when missing.
         seeds: seeds that rank every contender; as many fresh ones judge the finalists, and up to six times as many where they
             can change the answer.
         seed: everything random follows from it; the same seed gives the same steps.
+        tries: recipes of a space that are tried at most, 1 to 512; most of them briefly.
+        sampler: one of Optuna's, such as `optuna.samplers.TPESampler(seed=0)`, that is asked which recipes of a space to try
+            next;
+            None: near the best.
+        start_from: the ids of earlier races, whose winners are the first recipes of a space that are tried.
         budget: stop starting trials after this time, such as `"5m"`; None: run the whole plan.
         batch: rows a step for contenders that do not say; None: 32 below 10,000 rows, else 128. Contenders of different
             batch or network are ranked by the measured cost of their steps, all others by steps alone.
@@ -147,13 +175,17 @@ def race(
     True
     """
     switch("lanes", lanes)
+    if sampler is not None:
+        Asked(sampler)  # refuses what is none
     began = time.perf_counter()
     job = task(subject, reach=reach)
     seconds = parse_duration("budget", budget)
     limits = {"memory": process_memory(memory), "stall_s": parse_duration("stall", stall) or STALL_S}
     deadline = None if seconds is None else time.time() + seconds
-    conditions = {"batch": batch, "epochs": epochs, "evaluate_every": evaluate_every}
-    plan = make_plan(job, recipes, baseline=baseline, seed=seed, seeds=seeds, **conditions)
+    conditions: dict[str, Any] = {"batch": batch, "epochs": epochs, "evaluate_every": evaluate_every}
+    first = [winning_recipe(name, home) for name in ([start_from] if isinstance(start_from, str) else start_from)]
+    conditions |= {"seeds": seeds, "tries": tries, "sampler": sampler, "first": first}
+    plan = make_plan(job, recipes, baseline=baseline, seed=seed, **conditions)
     where = choose_device(device)
     check_contenders(job, plan, where)
     earlier = _earlier(plan, job, home, resume)
@@ -168,7 +200,7 @@ def race(
     with View(plan, headline(job, plan, count, threads), progress, lines=invocation.lines) as view:
         try:
             known = earlier.outcomes if earlier else {}
-            Runner(result, known, view, deadline, lanes=lanes, limits=limits).run(count, threads, where)
+            Runner(result, known, view, deadline, lanes=lanes, limits=limits, sampler=sampler).run(count, threads, where)
         except Exception as error:
             _give_up(result, error)
             raise
@@ -225,16 +257,21 @@ def side_by_side(processes: int | None, device: torch.device, plan: Plan, earlie
 
 def check_contenders(job: Task, plan: Plan, device: Any) -> None:
     """Build every network and every optimizer once, so that one that does not fit is told before anything is started."""
-    seen: list[tuple[Any, Any, Any]] = []
+    networks: list[tuple[Any, Any, Any]] = []
     reads = len(job.data.reads)
-    for one in plan.contenders:
-        recipe = one.recipes[0]
-        model = next((made for network, loss, made in seen if (network, loss) == (recipe.model, recipe.objective)), None)
+    for recipe, max_steps in ((recipe, one.max_steps) for one in plan.contenders for recipe in _of_each_kind(one)):
+        model = next((made for network, loss, made in networks if (network, loss) == (recipe.model, recipe.objective)), None)
         if model is None:
             model = prepare(job, recipe, device=device).model
-            seen.append((recipe.model, recipe.objective, model))
-        Optimizer(model, recipe.rule, steps_per_epoch=1, total_steps=one.max_steps)
+            networks.append((recipe.model, recipe.objective, model))
+        Optimizer(model, recipe.rule, steps_per_epoch=1, total_steps=max_steps)
     del job.data.reads[reads:]  # only shapes were looked at
+
+
+def _of_each_kind(one: Contender) -> Iterable[Recipe]:
+    """Return one of a contender's recipes of each kind: those of a tuned rule are of one, those of a space of many."""
+    chosen = one.recipes if one.pool else one.recipes[:1]
+    return {kind_of(recipe): recipe for recipe in chosen}.values()
 
 
 def go_on(name: str, command: str | None) -> str:

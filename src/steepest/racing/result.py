@@ -16,6 +16,7 @@ from ..training.run import Run
 from .leaderboard import Leaderboard, leaderboard
 from .pace import Pace
 from .plan import SEARCH, Plan, best_recipe
+from .sizes import Size
 from .trials import Outcome
 from .verdicts import FASTEST
 
@@ -53,7 +54,8 @@ class Race:
 
     def leaderboard(self) -> Leaderboard:
         """Return the table of who reached the target when, with intervals and verdicts."""
-        return leaderboard(self.plan, self.outcomes, self.pace)
+        sizes = {name: Size(**size) for name, size in self.facts.get("sizes", {}).items()}
+        return leaderboard(self.plan, self.outcomes, self.pace, sizes)
 
     @property
     def best(self) -> Recipe:
@@ -76,6 +78,23 @@ class Race:
         nearest = f" (the nearest was {best:.4g})" if best is not None else ""
         return f"no recipe reached {self.plan.reach}{nearest}; lower the target, or allow more epochs or time"
 
+    def found(self) -> list[str]:
+        """Return what was found in each space, a line each."""
+        lines = []
+        for one in self.plan.contenders:
+            if one.pool is None or (chosen := best_recipe(self.plan, self.outcomes, one.name)) is None:
+                continue
+            tried = {o.trial.recipe for o in self.outcomes if (o.trial.contender, o.trial.stage) == (one.name, SEARCH)}
+            ranks = self.facts.get("early_ranks", {}).get(one.name)
+            told = f"; ranks after a third of the time told the end by {ranks[0]:.2f}, {ranks[1]} recipes" if ranks else ""
+            lines.append(f"{one.name}: {one.recipes[chosen]!r}, the best of {counted(len(tried), 'recipes')}{told}")
+        sure = [row for row in self.leaderboard().rows if row.size is not None and row.seeds and row.reached == row.seeds]
+        if smallest := min(sure, key=lambda row: row.size.num_parameters if row.size else 0, default=None):
+            lines.append(
+                f"smallest network that reached the target with every seed: {smallest.recipe} ({_told(smallest.size)})"
+            )
+        return lines
+
     @property
     def proven(self) -> bool:
         """Whether the winner is proven to be the fastest of the finalists."""
@@ -93,6 +112,8 @@ class Race:
             "leaderboard": board.to_list(),
             "best": None if board.winner is None else {"recipe": board.winner, "text": repr(self.best)},
             "proven": self.proven,
+            "spaces": {one.name: one.pool.space.text for one in self.plan.contenders if one.pool is not None},
+            "found": self.found(),
             "why_nobody": None if board.winner is not None else self.why_nobody_won(),
             "status": self.status,
             "search_seconds": self.seconds.get(SEARCH, 0.0),
@@ -112,7 +133,7 @@ class Race:
         return f"Race({self.id}, {self.task.name}, {len(self.outcomes)} trials, winner {self.leaderboard().winner})"
 
     def __str__(self) -> str:
-        return f"{self.headline()}\n\n{self.leaderboard()}"
+        return "\n".join([f"{self.headline()}\n\n{self.leaderboard()}", *self.found()])
 
     def headline(self) -> str:
         """Return what raced under which conditions, in one line."""
@@ -124,11 +145,17 @@ class Race:
         return f"<p>{escape(self.headline())}</p>{self.leaderboard()._repr_html_()}"
 
 
+def _told(size: Size | None) -> str:
+    return "" if size is None else f"{size.num_parameters:,} parameters, {1e3 * size.latency_s:.2g} ms a row"
+
+
 def headline(job: Task, plan: Plan, processes: int, threads: int) -> str:
     """Return what races under which conditions, in one line."""
     side_by_side = f"{processes} process{'es' * (processes > 1)} x {threads} thread{'s' * (threads > 1)}"
+    spaces = sum(one.pool is not None for one in plan.contenders)
+    who = [counted(len(plan.contenders) - spaces, "recipes")] + [counted(spaces, "spaces")] * (spaces > 0)
     return (
-        f"{job.data.describe()}   reach {plan.reach}   {counted(len(plan.contenders), 'recipes')} (baseline {plan.baseline}), "
+        f"{job.data.describe()}   reach {plan.reach}   {' and '.join(who)} (baseline {plan.baseline}), "
         f"{counted(plan.seeds, 'seeds')} (finalists {plan.seeds} to {plan.most_seeds} fresh), {side_by_side}"
     )
 

@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
 from . import plan as stages
 from .bundles import MOST, Bundles, Ready, measured
+from .contenders import Contender
+from .costs import ROUNDS, STEPS, StepCosts
 from .finals import next_block
 from .pace import Pace, measure_pace
+from .parking import Parking, ParkingLot
 from .plan import FINALS, SCREENING, SEARCH, Chain
 from .processes import LostError
 from .result import CRASHED, FINISHED, INTERRUPTED, OUT_OF_TIME, Race
+from .samplers import Asked
+from .searching import rank_correlation, waves
+from .sizes import measure_sizes, networks_race
 from .trials import FAILED, GIVEN_UP, LOST, Outcome, Trial, run_lanes, run_trial
 from .view import View
 from .workers import Workers
 
 Known = dict[tuple[Any, ...], Outcome]
+Culprit = tuple[str, int | None]  # a contender; of a space one of its recipes
 PATIENCE = 2  # lost trials after which a contender is given up
 
 
 def key_of(trial: Trial) -> tuple[Any, ...]:
-    return trial.stage, trial.contender, trial.recipe, trial.seed
+    return trial.stage, trial.contender, trial.recipe, trial.seed, trial.max_steps
 
 
 @dataclass
@@ -35,7 +44,7 @@ class Runner:
     """Drives the stages of one race: feeds chains of trials to the workers and writes down what comes back.
 
     A trial that is lost is an outcome of its recipe, and the race goes on. Lanes that are lost together run one by one, so that
-    it is seen which was at fault; a contender with two lost trials is not tried again.
+    it is seen which was at fault; a contender with two lost trials is not tried again, of a space the one recipe.
     """
 
     result: Race
@@ -46,20 +55,24 @@ class Runner:
     lanes: bool = True  # where that pays
     bundles: Bundles = field(default_factory=Bundles)
     limits: dict[str, Any] = field(default_factory=dict)  # of each process: `memory`, `stall_s`
+    sampler: Any = None  # of Optuna's
     _alone: set[tuple[Any, ...]] = field(default_factory=set)  # trials that run by themselves
-    _lost: Counter[str] = field(default_factory=Counter)  # trials, by contender
+    _lost: Counter[Culprit] = field(default_factory=Counter)  # trials, by whose they were
+    _paused: ParkingLot | None = None
 
     def run(self, processes: int, threads: int, device: Any) -> None:
         """Run search, screening, pace and finals; stop early on Ctrl-C or when time is up."""
         result, plan = self.result, self.result.plan
 
         def flow() -> None:
-            self.stage(SEARCH, [stages.search(plan, name) for name in plan.names])
+            self.stage(SEARCH, [stages.search(plan, one.name) for one in plan.contenders if one.pool is None])
+            self.search_spaces()
             chosen = {name: stages.best_recipe(plan, result.outcomes, name) for name in plan.names}
             running = {name: recipe for name, recipe in chosen.items() if recipe is not None}
             self.stage(SCREENING, stages.screening(plan, running))
             self.check_that_one_trains()
             self.measure_pace(running)
+            self.measure_sizes(running)
             while result.status == FINISHED and (block := next_block(plan, result.outcomes, result.pace)):
                 self.stage(FINALS, stages.alone(plan, FINALS, running, block))
 
@@ -82,6 +95,46 @@ class Runner:
         finally:
             if self.pool is not None:
                 self.pool.close()
+            if self._paused is not None and result.book is None:
+                self._paused.clear()
+
+    def search_spaces(self) -> None:
+        """Search the spaces, one after the other, wave by wave. What a search found out is a fact of the race."""
+        for one in self.result.plan.contenders:
+            if one.pool is None or not one.is_tuned:
+                continue
+            for number, wave in enumerate(self._waves(one), 1):
+                self._alone |= {key_of(trial) for trial in wave}  # lanes cannot be paused
+                self.stage(SEARCH, map(stages.single, wave), f"search of {one.name}, wave {number}")
+                if self.result.status != FINISHED:
+                    return
+            told = rank_correlation(self.result.plan, self.result.outcomes, one.name)
+            self.result.facts.setdefault("early_ranks", {})[one.name] = told
+            self._lot().clear()
+
+    def _lot(self) -> ParkingLot:
+        """Return where paused trials wait: beside the record, so that a race that was killed goes on with them."""
+        if self._paused is None:
+            book = self.result.book
+            self._paused = ParkingLot(book.folder / "paused" if book else Path(tempfile.mkdtemp(prefix="steepest-")))
+        return self._paused
+
+    def _waves(self, one: Contender) -> Iterator[list[Trial]]:
+        """Yield the waves of a search, each after the one before has come back."""
+        pool = self.pool
+        assert pool is not None
+        mine = [o.trial for o in self.known.values() if (o.trial.contender, o.trial.stage) == (one.name, SEARCH)]
+        known = {trial.recipe: trial.cost for trial in mine}
+        costs = StepCosts(one.recipes, known, lambda recipes: pool.call(measure_pace, recipes, ROUNDS, STEPS))
+        search = waves(self.result.plan, one, costs, None if self.sampler is None else Asked(self.sampler))
+        wave = next(search, None)
+        while wave is not None:
+            yield wave
+            found = {key_of(o.trial): o for o in self.result.outcomes}
+            try:
+                wave = search.send([found[key_of(trial)] for trial in wave])
+            except StopIteration:
+                return
 
     def check_that_one_trains(self) -> None:
         """Raise what the first trial failed of, where every one has failed."""
@@ -96,7 +149,7 @@ class Runner:
             return  # on a device nothing has been measured of them
         with timed(self.result.seconds, "lanes"):
             self.view.stage("measuring whether trials run faster side by side")
-            recipes = [contender.recipes[len(contender.recipes) // 2] for contender in plan.contenders]
+            recipes = [one.recipes[0 if one.pool else len(one.recipes) // 2] for one in plan.contenders]
             most = min(MOST, -(-len(recipes) * plan.seeds // pool.processes))
             self.bundles = measured(recipes, [plan.seed_of(SCREENING, i) for i in range(plan.seeds)], pool.call, most)
         self.result.facts["lanes"] = [choice.to_dict() for choice in self.bundles.choices]
@@ -107,7 +160,8 @@ class Runner:
         A race that goes on keeps what it had measured, which its verdicts depend on.
         """
         result, plan = self.result, self.result.plan
-        whole = {name: recipe for name, recipe in running.items() if self._lost[name] < PATIENCE}
+        trials = {name: plan.trial(SCREENING, name, recipe, 0) for name, recipe in running.items()}
+        whole = {name: recipe for name, recipe in running.items() if self._given_up(trials[name]) is None}
         if self._time_is_up() or result.status != FINISHED or not whole or set(result.pace.rounds) == set(whole):
             return
         assert self.pool is not None
@@ -118,16 +172,27 @@ class Runner:
         if result.book is not None:
             result.book.append("pace", rounds=result.pace.rounds)
 
+    def measure_sizes(self, running: dict[str, int]) -> None:
+        """Measure the networks, where they are what races."""
+        result, plan = self.result, self.result.plan
+        if self._time_is_up() or result.status != FINISHED or not networks_race(plan.contenders):
+            return
+        assert self.pool is not None
+        with timed(result.seconds, "pace"):
+            recipes = [one.recipes[running.get(one.name, 0)] for one in plan.contenders]
+            found = self.pool.call(measure_sizes, recipes)
+        result.facts["sizes"] = {name: asdict(size) for name, size in zip(plan.names, found, strict=True)}
+
     def _time_is_up(self) -> bool:
         if self.deadline is not None and time.time() > self.deadline:
             self.result.status = OUT_OF_TIME
         return self.result.status == OUT_OF_TIME
 
-    def stage(self, name: str, chains: Iterable[Chain]) -> None:
-        """Run the chains of a stage, side by side."""
+    def stage(self, name: str, chains: Iterable[Chain], told: str | None = None) -> None:
+        """Run the chains of a stage, side by side; `told` is what it is called where somebody watches."""
         if self.result.status != FINISHED:
             return
-        self.view.stage(name)
+        self.view.stage(told or name)
         with timed(self.result.seconds, name):
             self._drain(list(chains))
 
@@ -165,9 +230,14 @@ class Runner:
         assert self.pool is not None
         if len(taken) == 1:
             trial, recipe, _ = taken[0]
-            return self.pool.submit(run_trial, recipe, trial, self.deadline)
+            return self.pool.submit(run_trial, recipe, trial, self.deadline, self._place_of(trial))
         trials, recipes = [trial for trial, _, _ in taken], [recipe for _, recipe, _ in taken]
         return self.pool.submit(run_lanes, recipes, trials, self.deadline)
+
+    def _place_of(self, trial: Trial) -> Parking | None:
+        """Return where a trial waits when it is paused: those of a space's search are."""
+        is_paused = trial.stage == SEARCH and self.result.plan.contender(trial.contender).pool is not None
+        return self._lot().place_of(trial.recipe, trial.seed) if is_paused else None
 
     def _came(self, taken: list[Ready], future: Future[Any]) -> list[Ready]:
         """Keep what came back, or that nothing did; return what may begin now, lanes that were lost one by one."""
@@ -206,11 +276,14 @@ class Runner:
 
     def _given_up(self, trial: Trial) -> Outcome | None:
         """Return the outcome of a trial that is not run, because others of its contender were lost."""
-        return Outcome.given_up(trial) if self._lost[trial.contender] >= PATIENCE else None
+        return Outcome.given_up(trial) if self._lost[self._culprit(trial)] >= PATIENCE else None
+
+    def _culprit(self, trial: Trial) -> Culprit:
+        return trial.contender, trial.recipe if self.result.plan.contender(trial.contender).pool is not None else None
 
     def _keep(self, outcome: Outcome, *, new: bool) -> None:
         self.result.outcomes.append(outcome)
-        self._lost[outcome.trial.contender] += outcome.status in LOST
+        self._lost[self._culprit(outcome.trial)] += outcome.status in LOST
         if new and self.result.book is not None:
             self.result.book.append("trial", outcome=outcome.to_dict())
         self.view.see(outcome)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 from ..errors import InputError, cut, first_line
@@ -17,6 +18,8 @@ from ..tasks import Task
 from ..training.lanes import Lanes, prepare_lanes
 from ..training.loop import EvaluationEvent, Hits, steps
 from ..training.setup import prepare
+from ..training.snapshots import taken
+from .parking import Curve, Parking
 from .processes import HUNG, KILLED, OUT_OF_MEMORY, LostError
 from .serving import beat
 
@@ -28,7 +31,10 @@ GIVEN_UP = "not tried again"  # because others of its contender were lost
 
 @dataclass(frozen=True)
 class Trial:
-    """What is to be run: which contender, as which of its recipes, with which seed, for at most how many steps."""
+    """What is to be run: which contender, as which of its recipes, with which seed, for at most how many steps.
+
+    `cost` is what the search of a space takes a step of it to cost, compared with others of the space.
+    """
 
     contender: str
     recipe: int
@@ -37,6 +43,7 @@ class Trial:
     stage: str  # "search", "screening" or "finals"
     max_steps: int
     evaluate_every: int
+    cost: float = 1.0
 
 
 @dataclass
@@ -52,7 +59,7 @@ class Outcome:
     train_seconds: float
     seconds: float
     best: float
-    curve: list[tuple[int, float, float]] = field(default_factory=list)  # step, training loss, watched metric
+    curve: Curve = field(default_factory=list)
     status: str = FINISHED
     error: str | None = None
 
@@ -84,26 +91,40 @@ def _number(value: Any) -> float:
     return math.nan if value is None else float(value)
 
 
-def run_trial(task: Task, recipe: Recipe, trial: Trial, until: float | None = None, *, device: Any = None) -> Outcome | None:
+def run_trial(
+    task: Task,
+    recipe: Recipe,
+    trial: Trial,
+    until: float | None = None,
+    parking: Parking | None = None,
+    *,
+    device: Any = None,
+) -> Outcome | None:
     """Train until the target is met at two evaluations in a row, the steps run out, or the loss is no longer finite.
 
-    Returns None when the clock (`time.time()`) passes `until` first: half a trial says nothing.
+    With a `parking`, a training that was paused there goes on, and one whose steps run out is left there. Returns None when the
+    clock (`time.time()`) passes `until` first: half a trial says nothing.
     """
     began = time.perf_counter()
     judge = Judge(trial, _goal(task))
-    training = prepare(task, recipe, seed=trial.seed, device=device)
+    prepared = partial(prepare, task, recipe, seed=trial.seed, device=device)
+    training, curve = (prepared(), []) if parking is None else parking.take_up(prepared, trial.max_steps)
+    judge.go_on(curve, training.position.step)
     every, last = trial.evaluate_every, trial.max_steps
+    pauses, state = parking is not None and last < training.total_steps, None
     loop = steps(task, training=training, evaluate_every=every, max_steps=last, metrics=(judge.goal.metric,))
     with closing(loop):
         for event in loop:
             judge.step = event.step
             beat()
             if not isinstance(event, EvaluationEvent):
-                continue
-            if until is not None and time.time() > until:
+                state = taken(training) if pauses and event.step == last else None
+            elif until is not None and time.time() > until:
                 return None
-            if judge.see(event):
+            elif judge.see(event):
                 break
+    if parking is not None and state is not None and judge.status == FINISHED:
+        parking.leave(state, judge.curve, last)
     return judge.outcome(training.clock.stop().get("train", 0.0), time.perf_counter() - began)
 
 
@@ -154,13 +175,21 @@ class Judge:
     goal: Reach
     step: int = 0
     status: str = FINISHED
-    curve: list[tuple[int, float, float]] = field(default_factory=list)
+    curve: Curve = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.hits = Hits(self.goal)
 
+    def go_on(self, curve: Curve, step: int) -> None:
+        """Take what was seen before the trial was paused after a step."""
+        self.curve, self.step = list(curve), step
+        for at, _, value in curve:
+            self.hits.see(at, value)
+
     def see(self, event: EvaluationEvent) -> bool:
         """Take an evaluation; return whether the trial ends with it."""
+        if self.curve and event.step <= self.curve[-1][0]:  # made again by one that goes on
+            return False
         value = event.metrics[self.goal.metric]
         self.curve.append((event.step, event.train_loss, value))
         if not math.isfinite(event.train_loss):

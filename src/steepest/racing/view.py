@@ -86,7 +86,10 @@ class View:
     def _count(self, done: dict[tuple[str, str], int], name: str, stage: str) -> str:
         if not done[name, stage]:
             return ""
-        whole = {SEARCH: len(self.plan.contender(name).recipes), SCREENING: self.plan.seeds}
+        one = self.plan.contender(name)
+        whole = {SEARCH: len(one.recipes), SCREENING: self.plan.seeds}
+        if one.pool is not None:  # its trials are paused and gone on with, as many times as it takes
+            del whole[SEARCH]
         return f"{done[name, stage]}/{whole[stage]}" if stage in whole else str(done[name, stage])  # as many as it takes
 
     def _steps(self, name: str, stage: str | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 import numpy as np
@@ -126,8 +126,8 @@ def intervals(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> Any:
     return drawing
 
 
-def searches(by_name: dict[str, list[dict[str, Any]]]) -> Any:
-    """Draw steps to the target against learning rate, for every contender that was tuned.
+def searches(by_name: dict[str, list[dict[str, Any]]], spaces: Container[str] = ()) -> Any:
+    """Draw steps to the target against learning rate, for every contender that was tuned; a space's recipes without lines.
 
     A filled mark reached the target; an open triangle was stopped there without having reached it.
     """
@@ -135,7 +135,10 @@ def searches(by_name: dict[str, list[dict[str, Any]]]) -> Any:
 
     drawing, colours = go.Figure(), colour_of(list(by_name))
     for name, trials in by_name.items():
-        ordered = sorted(trials, key=lambda trial: trial["trial"]["lr"])
+        longest = {
+            (trial["trial"]["recipe"], trial["trial"]["seed"]): trial for trial in trials
+        }  # one that was paused comes again
+        ordered = sorted(longest.values(), key=lambda trial: trial["trial"]["lr"])
         if not ordered:
             continue
         hit = [trial["reached_at"] is not None for trial in ordered]
@@ -143,9 +146,9 @@ def searches(by_name: dict[str, list[dict[str, Any]]]) -> Any:
             x=[trial["trial"]["lr"] for trial in ordered],
             y=[trial["reached_at"] or trial["steps"] for trial in ordered],
             name=name,
-            mode="lines+markers",
+            mode="markers" if name in spaces else "lines+markers",
             line={"color": colours[name], "width": 1},
-            marker={"symbol": ["circle" if yes else "triangle-up-open" for yes in hit], "size": 9},
+            marker={"color": colours[name], "symbol": ["circle" if yes else "triangle-up-open" for yes in hit], "size": 9},
         )
     _layout(drawing, "learning rate", "steps to the target")
     drawn = [trial for trials in by_name.values() for trial in trials]

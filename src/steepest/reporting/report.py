@@ -115,7 +115,12 @@ def race_page(race: Document, trials: list[Document], run: Document | None, begu
         title,
         _about("race", race, begun),
         _race_facts(race, rows, best, run),
-        section("Leaderboard", _board(rows, race["baseline"]), paragraph(_how_judged(rows), quiet=True)),
+        section(
+            "Leaderboard",
+            _board(rows, race["baseline"]),
+            *map(paragraph, race.get("found", [])),  # earlier races searched no spaces
+            paragraph(_how_judged(rows), quiet=True),
+        ),
         section("Time to the target", figure(figures.intervals(rows, [r["recipe"] for r in rows]), _INTERVALS, "intervals"))
         if best
         else "",
@@ -126,7 +131,12 @@ def race_page(race: Document, trials: list[Document], run: Document | None, begu
         )
         if any(trial["curve"] for trials in judged.values() for trial in trials)
         else "",
-        section("Search", figure(figures.searches(by_stage["search"]), _SEARCH, "search") if by_stage["search"] else ""),
+        section(
+            "Search",
+            figure(figures.searches(by_stage["search"], race.get("spaces", {})), _SEARCH, "search")
+            if by_stage["search"]
+            else "",
+        ),
         *_run_sections(run, f"Trained with the winner, {best}") if run else (),
         section("Where the time went", figure(figures.stages(race["stages"]), _STAGES, "stages")),
         _data_section((run or race)["data"]),
@@ -141,7 +151,8 @@ _CURVES = (
 )
 _SEARCH = (
     "Steps at each learning rate tried, one seed each. A filled dot reached the target there. An open triangle was stopped "
-    "without having reached it: at the last step, or as soon as it could no longer beat a learning rate tried before."
+    "without having reached it: at the last step, as soon as it could no longer beat a learning rate tried before, or, of a "
+    "space, whose recipes are not joined by lines, when others were better after that time."
 )
 _STAGES = "Wall-clock seconds. Workers: starting processes. Pace: measuring the cost of a step, all recipes in turns."
 
@@ -166,7 +177,7 @@ def _race_facts(race: Document, rows: list[Document], best: str | None, run: Doc
 
 
 def _board(rows: list[Document], baseline: str) -> str:
-    body = []
+    body, sized = [], any(row.get("num_parameters") is not None for row in rows)
     for place, row in enumerate(rows, 1):
         versus = row["versus_baseline"]
         against = "-"
@@ -192,9 +203,14 @@ def _board(rows: list[Document], baseline: str) -> str:
                 verdict,
             ]
         )
+        if sized:
+            size, latency_s = row["num_parameters"], row["latency_s"]
+            body[-1][2:2] = ["-", "-"] if size is None else [f"{size:,}", f"{1e3 * latency_s:.2g}"]
     dim = [i for i, row in enumerate(rows) if not row["finalist"]]
     head = ["", "recipe", "learning rate", "reached", "steps to target", "seconds", f"against {baseline}", "verdict"]
-    return table(head, body, numbers=(0, 2, 3, 5), dim=dim)
+    if sized:
+        head[2:2] = ["parameters", "ms a row"]
+    return table(head, body, numbers=(0, 2, 3, 4, 5, 7) if sized else (0, 2, 3, 5), dim=dim)
 
 
 def _or_dash(value: float, form: str = ".0f") -> str:

@@ -9,7 +9,6 @@ from typing import Any
 from ..data.batches import batch_bounds, epoch_order
 from ..defaults import default_recipe
 from ..errors import InputError, positive, whole
-from ..gradient import plain
 from ..recipes import Recipe, as_recipe
 from ..rules import Rule
 from ..tasks import Task, task
@@ -105,7 +104,7 @@ def _sweep(t: Training, lrs: list[float]) -> list[float]:
             for group, share in zip(groups, shares, strict=True):
                 group["lr"] = lrs[step] * share
             inputs, targets = t.batch_at(order[begin:end], epoch)
-            loss = t.step(plain, inputs, targets).loss.item()
+            loss = t.step(t.gradient, inputs, targets).loss.item()
             mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
             smooth = mean / (1 - SMOOTHING ** (step + 1))
             if not math.isfinite(smooth) or (step > 10 and smooth > GIVE_UP * min(losses)):

@@ -71,7 +71,7 @@ def fit(
     evaluate_every: int | None = None,
     max_steps: int | None = None,
     stop_at_target: bool = False,
-    gradient: GradientFunction = plain,
+    gradient: GradientFunction | None = None,
     plan: Plan | str | None = None,
     home: str | Path | None = None,
     record: bool = True,
@@ -98,7 +98,7 @@ def fit(
         evaluate_every: updates between evaluations of the validation part; None: once an epoch.
         max_steps: updates at most; None: the recipe's epochs.
         stop_at_target: stop when the task's target is met at two evaluations in a row.
-        gradient: how a gradient is obtained, see `steepest.gradient`.
+        gradient: how a gradient is obtained, see `steepest.gradient`; None: as the recipe says.
         plan: how the training is carried out, such as `Plan(precision="bfloat16")`; None: what suits the machine, and is
             measured on a few steps where the training takes more than a minute.
         home: folder of the records; None: `STEEPEST_HOME`, else `./.steepest`.
@@ -122,7 +122,7 @@ def fit(
     """
     if (isinstance(X, Recipe | Rule | str) or is_torch_optimizer(X)) and not isinstance(subject, nn.Module) and y is None:
         recipe, X = X, None
-    called = Call(seed, evaluate_every, max_steps, stop_at_target, told_of(gradient), checkpoint_every)
+    called = Call(seed, evaluate_every, max_steps, stop_at_target, told_of(gradient or plain), checkpoint_every)
     changes = {"epochs": epochs, "batch": batch, "patience": patience}
     if not record and (resume is not None or sinks is not None):
         what = "resume goes on with a run's record" if resume is not None else "sinks are told what the record is told"
@@ -137,14 +137,14 @@ def fit(
             work = _earlier(begun(resume, home, held), given, chosen, called)
         else:
             work = _new(given, chosen, called, changes)
-        in_place = isinstance(subject, nn.Module)
+        in_place, how = isinstance(subject, nn.Module), gradient or work.recipe.gradient or plain
         training = prepare(work.task, work.recipe, seed=work.call.seed, device=device, in_place=in_place)
         if invocation.command is None:  # the command line prints them itself
             warn_of(training)
         held.enter_context(KeptMemory(training.device))
         held.enter_context(laid_out_as_before(training, in_place))
         if work.earlier is None:
-            choice = choose(training, as_plan(plan), work.call.last(training), gradient)
+            choice = choose(training, as_plan(plan), work.call.last(training), how)
             training.follow(choice.plan)
             facts, book = _start_facts(training, choice, invocation.command), create("run", home) if record else None
             held.enter_context(holding(book))
@@ -153,7 +153,7 @@ def fit(
         held.enter_context(telling(book, told))
         supervisor = _supervisor(training, work, book, held, progress, invocation)
         _begin(supervisor, work, facts)
-        return _supervised(supervisor, lambda wrap: _loop(training, work.call, wrap(gradient)), facts, invocation)
+        return _supervised(supervisor, lambda wrap: _loop(training, work.call, wrap(how)), facts, invocation)
 
 
 def _supervisor(

@@ -16,7 +16,7 @@ from .. import evaluation
 from ..data.batches import batch_bounds, epoch_order
 from ..defaults import default_recipe
 from ..errors import blaming, whole
-from ..gradient import GradientFunction, StepResult, plain
+from ..gradient import GradientFunction, StepResult
 from ..machine import is_out_of_memory
 from ..own import as_metrics
 from ..plans import TF32, Plan, as_plan
@@ -86,7 +86,7 @@ def steps(
     evaluate_every: int | None = None,
     max_steps: int | None = None,
     metrics: Sequence[Any] | None = None,
-    gradient: GradientFunction = plain,
+    gradient: GradientFunction | None = None,
     plan: Plan | str | None = None,
     training: Training | None = None,
 ) -> Events:
@@ -100,7 +100,7 @@ def steps(
         evaluate_every: updates between two evaluations; None: once an epoch.
         max_steps: updates at most; None: the recipe's epochs.
         metrics: what to measure at an evaluation, besides the loss, as `Task` takes it; None: the task's metrics.
-        gradient: how a gradient is obtained, see `steepest.gradient`.
+        gradient: how a gradient is obtained, see `steepest.gradient`; None: as the recipe says.
         plan: how it is carried out; None: what is known to suit the machine, nothing is measured.
         training: a prepared training instead of one made from the arguments before.
 
@@ -128,7 +128,7 @@ def steps(
     names = watched(task, metrics)
     last = min(training.total_steps, max_steps or training.total_steps)
     every = evaluate_every or training.steps_per_epoch
-    return _train(training, names, every, last, gradient)
+    return _train(training, names, every, last, gradient or training.gradient)
 
 
 def watched(task: Task, metrics: Sequence[Any] | None) -> tuple[Any, ...]:

@@ -161,6 +161,11 @@ class Training:
             scaler=self.scaler,
         )
 
+    @property
+    def gradient(self) -> GradientFunction:
+        """How its recipe has gradients obtained."""
+        return self.recipe.gradient or plain
+
     def step(self, gradient: GradientFunction, inputs: Tensor, targets: Tensor) -> StepResult:
         """Find the gradient of a batch, and make one update."""
         result = self.find_gradient(gradient, inputs, targets)

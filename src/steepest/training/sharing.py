@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..averages import Watch
 from ..data.feeds import StreamPart
+from ..gradient import plain
 from ..models.modes import HOOKS, hears_of, hears_of_all, is_replaced
 from ..plans import AS_IT_STANDS
 from .setup import Training
@@ -36,8 +37,8 @@ def apart(trainings: Sequence[Training]) -> str | None:
         return "one of them is a lane already"
     if any(t.optimizer.begun for t in trainings):
         return "one of them has begun"
-    if any(replace(t.plan, written_out=True) != AS_IT_STANDS for t in trainings):
-        return "a plan has one of them carried out otherwise than as it stands"
+    if any(replace(t.plan, written_out=True) != AS_IT_STANDS or t.gradient is not plain for t in trainings):
+        return "one of them is carried out otherwise than as it stands, by its plan or its way to the gradient"
     if len({len(t.train) for t in trainings}) > 1 and first.device.type not in ("cpu", "cuda"):
         return f"they differ in the rows of the training part, and random numbers of {first.device.type} cannot be set aside"
     if hears_of_all():

@@ -13,7 +13,7 @@ from ..checkpoints import Checkpoints, Packed
 from ..clock import parse_duration
 from ..defaults import default_recipe
 from ..errors import InputError
-from ..gradient import GradientFunction, plain
+from ..gradient import GradientFunction
 from ..plans import Plan, as_plan
 from ..recipes import Recipe, as_recipe
 from ..rules import Rule
@@ -75,7 +75,7 @@ def verify_resume(
     *,
     seed: int = 0,
     device: Any = None,
-    gradient: GradientFunction = plain,
+    gradient: GradientFunction | None = None,
     plan: Plan | str | None = None,
     stops: Iterable[int] | None = None,
     budget: str | float = "30s",
@@ -94,7 +94,7 @@ def verify_resume(
         recipe: how to learn, as `fit` takes it.
         seed: initial weights and the order of batches.
         device: where; None: CUDA when there is one.
-        gradient: how a gradient is obtained.
+        gradient: how a gradient is obtained; None: as the recipe says.
         plan: how it is carried out; None: as `fit` does without measuring.
         stops: the steps to stop after, in place of those above.
         budget: about how long this may take; with `stops`, all of them are made.
@@ -146,7 +146,7 @@ def _given(stops: Any, num_steps: int) -> set[int]:
     return wanted
 
 
-def _affordable(fresh: Callable[[], tuple[Training, Follower]], gradient: GradientFunction, limit: float) -> int:
+def _affordable(fresh: Callable[[], tuple[Training, Follower]], gradient: GradientFunction | None, limit: float) -> int:
     """Return how many steps can be looked at: past an epoch's end if that fits."""
     _marks(*fresh(), 2, 2, gradient, {})  # the first step of a process is its slowest
     t, follower = fresh()
@@ -158,7 +158,7 @@ def _affordable(fresh: Callable[[], tuple[Training, Follower]], gradient: Gradie
 
 
 def _marks(
-    t: Training, follower: Follower, last: int, every: int, gradient: GradientFunction, stores: dict[int, Checkpoints]
+    t: Training, follower: Follower, last: int, every: int, gradient: GradientFunction | None, stores: dict[int, Checkpoints]
 ) -> Marks:
     """Train to a step, and return the fingerprints after each; after those of `stores` the state is written there."""
     found: Marks = {}

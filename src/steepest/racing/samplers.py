@@ -1,0 +1,98 @@
+"""Optuna's samplers in a space's search: asked which recipes to try next, and told what came of those that were tried.
+
+A sampler sees the coordinates of a space: one float from 0 to 1 a place, or a category where a place chooses among things
+without order. What it asks for is snapped to the nearest recipe that was drawn and not tried yet.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from ..errors import InputError, needs
+from .plan import INF
+from .searching import Candidate, Search
+from .spaces import UNLIKE, Settings
+
+EXTRA = "optuna"
+
+
+class Asked:
+    """Proposes recipes by asking a sampler; called with a search and how many, it returns them.
+
+    Args:
+        sampler: one of Optuna's, such as `optuna.samplers.TPESampler(seed=0)`; give it a seed, or no two searches are alike.
+
+    Raises:
+        InputError: it is none.
+        MissingExtraError: Optuna is not installed.
+    """
+
+    def __init__(self, sampler: Any) -> None:
+        with needs("optuna", "a sampler", EXTRA):
+            import optuna
+        if not isinstance(sampler, optuna.samplers.BaseSampler):
+            raise InputError(f"sampler takes one of Optuna's, such as optuna.samplers.TPESampler(seed=0) (got {sampler!r})")
+        self.optuna = optuna
+        before = optuna.logging.get_verbosity()
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.study = optuna.create_study(sampler=sampler)
+        optuna.logging.set_verbosity(before)
+        self.told: set[int] = set()
+
+    def __call__(self, search: Search, count: int) -> list[int]:
+        assert search.contender.pool is not None
+        settings = search.contender.pool.settings
+        places = self._places(settings)
+        self._tell(search, settings, places)
+        untried = [i for i in range(len(settings)) if i not in search.tried]
+        found: list[int] = []
+        for _ in range(min(count, len(untried))):
+            trial = self.study.ask(places)
+            found.append(min((i for i in untried if i not in found), key=lambda i: _apart(settings[i], trial.params)))
+            self.study.tell(trial, state=self.optuna.trial.TrialState.FAIL)  # the recipe that is tried in its place is told
+        return found
+
+    def _places(self, settings: Sequence[Settings]) -> dict[str, Any]:
+        """Return what a sampler is asked for: a category where a coordinate always chooses among the same things without
+        order.
+        """
+        places: dict[str, Any] = {}
+        for k in range(len(settings[0])):
+            seen = [one[k] for one in settings]
+            kinds = {None if one is None else (one.place, one.ordered) for one in seen}
+            values = sorted({one.at for one in seen if one is not None})
+            is_category = len(kinds) == 1 and not next((one.ordered for one in seen if one is not None), True)
+            of = self.optuna.distributions
+            places[f"x{k}"] = of.CategoricalDistribution(values) if is_category else of.FloatDistribution(0.0, 1.0)
+        return places
+
+    def _tell(self, search: Search, settings: Sequence[Settings], places: dict[str, Any]) -> None:
+        """Tell of every recipe that was tried since the last time."""
+        for place, one in enumerate(search.ranked()):
+            if one.recipe in self.told:
+                continue
+            self.told.add(one.recipe)
+            params = {f"x{k}": s.at for k, s in enumerate(settings[one.recipe]) if s is not None}
+            known = {name: places[name] for name in params}
+            value = self._value(one, place, search)
+            self.study.add_trial(self.optuna.trial.create_trial(params=params, distributions=known, value=value))
+
+    def _value(self, one: Candidate, place: int, search: Search) -> float:
+        """Return what a sampler is to make small: the logarithm of the time; who did not get there comes behind, by its
+        rank.
+        """
+        if one.reached_s < INF:
+            return math.log(one.reached_s)
+        slowest_s = max([c.reached_s for c in search.tried.values() if c.reached_s < INF], default=one.steps * one.cost or 1.0)
+        return math.log(slowest_s) + 1.0 + place / len(search.tried)
+
+
+def _apart(settings: Settings, params: dict[str, float]) -> float:
+    """Return how far a recipe lies from what was asked for; places that it does not have do not count."""
+    return sum(
+        abs(one.at - params[f"x{k}"]) if one.ordered else UNLIKE * (one.at != params[f"x{k}"])
+        for k, one in enumerate(settings)
+        if one is not None
+    )

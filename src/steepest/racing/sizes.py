@@ -1,0 +1,72 @@
+"""Sizes: of networks that race, how many numbers each learns, and how long it takes for one row."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from ..errors import InputError
+from ..machine import wait_for
+from ..models import linear_model
+from ..models.cost import example
+from ..models.modes import as_in_evaluation
+from ..recipes import Recipe
+from ..tasks import Task
+from ..training.setup import prepare
+from .contenders import Contender, contender
+from .serving import beat
+
+LINEAR = "linear"
+ROUNDS, PASSES = 7, 10  # rounds in turns, passes of each
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a network costs who uses it: numbers learned, and seconds of one row by itself (the median of passes in turns)."""
+
+    num_parameters: int
+    latency_s: float
+
+
+def networks_race(contenders: Iterable[Contender]) -> bool:
+    """Return whether not all recipes have the same network."""
+    return len({repr(recipe.model) for one in contenders for recipe in one.recipes}) > 1
+
+
+def linear_contender(task: Task, frame: Recipe, others: Iterable[Contender]) -> list[Contender]:
+    """Return the linear model that networks are compared with, tuned; nothing where it races already, or cannot read the
+    data.
+    """
+    model, others = linear_model(), list(others)
+    if any(one.name == LINEAR or recipe.model == model for one in others for recipe in one.recipes):
+        return []
+    try:
+        model.build(task.data.form, 1)
+    except InputError:
+        return []
+    tuned = contender("adam", frame)
+    return [replace(tuned, name=LINEAR, recipes=tuple(replace(one, model=model, name=LINEAR) for one in tuned.recipes))]
+
+
+def measure_sizes(task: Task, recipes: Sequence[Recipe], *, device: Any = None) -> list[Size]:
+    """Return the size of each recipe's network; they take turns."""
+    models = [prepare(task, recipe, seed=0, device=device).model for recipe in recipes]
+    rows = [example(task.data.form, model) for model in models]
+    seconds: list[list[float]] = [[] for _ in models]
+    for round_ in range(1 + ROUNDS):
+        for model, row, found in zip(models, rows, seconds, strict=True):
+            with torch.inference_mode(), as_in_evaluation(model):
+                began = time.perf_counter()
+                for _ in range(PASSES):
+                    model(row)
+                wait_for(row.device)
+            beat()
+            if round_:  # the first warms up
+                found.append((time.perf_counter() - began) / PASSES)
+    counts = [sum(p.numel() for p in model.parameters()) for model in models]
+    return [Size(count, statistics.median(found)) for count, found in zip(counts, seconds, strict=True)]
