@@ -261,6 +261,14 @@ def test_selective_learns_from_the_hardest_rows_alone() -> None:
         torch.testing.assert_close(mine, p.grad)
 
 
+def test_selective_reports_what_plain_reports_and_normalises_over_two_rows() -> None:
+    net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    context = _context(net, 2)
+    context.objective = steepest.cross_entropy(l2=0.1)
+    reported = steepest.selective(0.5)(context).loss.item()
+    assert reported == pytest.approx(plain(context).loss.item(), rel=1e-5)
+
+
 def test_selective_counts_a_batch_once_where_it_is_normalised() -> None:
     net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
     steepest.selective(0.5)(_context(net, 8))

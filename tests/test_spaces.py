@@ -19,7 +19,7 @@ from steepest.racing.kinds import kind_of
 from steepest.racing.parking import Parking, ParkingLot
 from steepest.racing.plan import FINALS, FIRST, SEARCH, Plan, best_recipe
 from steepest.racing.ranges import learning_rate
-from steepest.racing.samplers import Asked
+from steepest.racing.samplers import Asked, _values
 from steepest.racing.spaces import Space, distance, is_open
 from steepest.racing.trials import DIVERGED, FINISHED, REACHED, Outcome, Trial, run_trial
 from steepest.recipes import Recipe
@@ -247,21 +247,44 @@ def test_costs_are_measured_once_for_each_kind_and_rounded() -> None:
         abs(math.log2(cost / (0.001 * int(recipe.batch or 0)))) <= 1 / 8 + 1e-9
         for cost, recipe in zip(found, recipes, strict=False)
     )
-    again = StepCosts(recipes, dict(enumerate(found)), measure)
+    again = StepCosts(recipes, dict(costs.of), measure)
     assert again(range(20)) == found
     assert len(asked) == 1
     assert StepCosts(recipes[:1] * 3, {}, measure)([0, 1]) == [1.0, 1.0]
 
 
 def test_a_kind_that_cannot_be_measured_costs_what_others_do() -> None:
-    recipes = [Recipe(adam(), batch=n) for n in (1, 2, 4)]
+    recipes = [Recipe(adam(), batch=n) for n in (2, 1, 4)]
 
     def measure(chosen: Any) -> list[tuple[float, ...]]:
         if any(recipe.batch == 2 for recipe in chosen):
             raise RuntimeError("no")
-        return [(1.0,)] * len(chosen)
+        return [(2.0**-10,)] * len(chosen)
 
-    assert StepCosts(recipes, {}, measure)([0, 1, 2]) == [1.0, 1.0, 1.0]
+    assert StepCosts(recipes, {}, measure)([0, 1, 2]) == [2.0**-10] * 3
+
+
+def test_a_search_without_a_hit_goes_on_to_its_last_try() -> None:
+    plan = planned(WIDE, tries=50, epochs=1)
+    found = searched(plan)
+    assert not [o for o in found if o.reached_at is not None]
+    assert len({o.trial.recipe for o in found}) == 50
+
+
+def test_of_recipes_that_all_missed_once_the_faster_is_taken() -> None:
+    plan = planned(WIDE)
+    found = [
+        Outcome(plan.trial(SEARCH, "space", recipe, seed), None if seed == 1 else steps, 99, 0.0, 0.0, 0.0)
+        for recipe, steps in ((3, 50), (5, 40), (7, 60))
+        for seed in range(3)
+    ]
+    assert best_recipe(plan, found, "space") == 5
+
+
+def test_narrow_ranges_are_told_apart() -> None:
+    draws = Space("momentum(0.1, momentum=between(0.99, 0.9999))").draws(100)
+    assert len(draws) == 100
+    assert all(0.99 <= float(repr(draw.recipe.rule).split("momentum=")[1].rstrip(")")) <= 0.9999 for draw in draws)
 
 
 def test_rank_correlation() -> None:
@@ -302,6 +325,15 @@ def test_a_sampler_is_asked_what_to_try(name: str) -> None:
     assert chosen is not None
     assert half_life(one.recipes[chosen]) <= 1.5 * min(map(half_life, one.recipes))
     assert found == run()
+
+
+def test_a_sampler_is_told_the_order_of_what_was_tried() -> None:
+    reached = [searching.Candidate(i, 1.0, 5, 100, falls=False) for i in range(4)]
+    for one, steps in zip(reached, (20, 50, None, None), strict=True):
+        one.outcome = Outcome(Trial("x", one.recipe, 0.1, 0, SEARCH, 100, 5), steps, 100, 0.0, 0.0, 0.0)
+    values = _values(reached)
+    assert values == sorted(values)
+    assert _values(reached[2:]) == sorted(_values(reached[2:]))
 
 
 def test_what_is_no_sampler_is_refused() -> None:
@@ -478,3 +510,13 @@ def test_a_race_may_begin_with_the_winner_of_another(tmp_path: Path) -> None:
         steepest.race("iris", "one_of(adam, momentum)", start_from=[before.id or ""], home=tmp_path, **SMALL)
     with pytest.raises(InputError, match="lies in none of the spaces"):
         steepest.race("iris", "adam", start_from=before.id or "", home=tmp_path, **SMALL)
+
+
+@pytest.mark.usefixtures("_equal")
+def test_two_spaces_in_two_processes(tmp_path: Path) -> None:
+    entries = ["Recipe(adamw, batch=one_of(16, 32), name='a')", "Recipe(momentum, batch=one_of(16, 32), name='m')"]
+    race = steepest.race("iris", entries, tries=16, home=tmp_path, **{**SMALL, "processes": 2})
+    assert {row.recipe for row in race.leaderboard().rows} == {"a", "m", "momentum"}
+    assert len(race.found()) == 2
+    assert {name: len(costs) > 0 for name, costs in race.facts["step_costs"].items()} == {"a": True, "m": True}
+    assert not list(tmp_path.rglob("paused"))

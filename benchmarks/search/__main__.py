@@ -11,6 +11,7 @@ Run: python -m benchmarks.search.curves --data DIR (once, about an hour), then p
 
 from __future__ import annotations
 
+import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ from benchmarks import common
 from benchmarks.peers.picture import TEXT, words
 from benchmarks.search.curves import CASES, Case, Table, stored
 from benchmarks.search.replay import PLAYERS, Meter
+from steepest.racing.searching import spearman
 
 REPETITIONS = 30
 PATH = Path(__file__).parents[2] / "docs" / "search.svg"
@@ -47,13 +49,20 @@ def told(found: Mapping[str, list[Meter]]) -> list[dict[str, Any]]:
     rows = []
     for name, meters in found.items():
         seconds = [meter.found_s() for meter in meters]
-        ratios = [theirs / mine if math.isfinite(mine) else math.nan for mine, theirs in zip(ours, seconds, strict=True)]
+        ratios = [_ratio(mine, theirs) for mine, theirs in zip(ours, seconds, strict=True)]
         rows.append({
             "search": name, "found_s": seconds, "spent_s": [meter.spent_s for meter in meters], "ratios": ratios,
             "never": sum(math.isinf(value) for value in seconds),
             "regret_at_end": [meter.regrets()[-1][1] if meter.held else math.inf for meter in meters],
         })  # fmt: skip
     return rows
+
+
+def _ratio(ours: float, theirs: float) -> float:
+    """Return how many times as much a search spent; 0 where only we found nothing, 1 where neither did."""
+    if math.isinf(ours):
+        return 1.0 if math.isinf(theirs) else 0.0
+    return theirs / ours
 
 
 def shown(case: Case, rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
@@ -110,7 +119,7 @@ def svg(panels: Sequence[tuple[str, Mapping[str, list[Meter]]]]) -> str:
 
 def main() -> None:
     options = common.arguments(__doc__ or "", only=True)
-    results, rows, panels = [], [], []
+    results, rows, panels = _kept() if options.only else {}, [], []
     for case in CASES:
         if options.only and case.name not in options.only.split(";"):
             continue
@@ -120,9 +129,10 @@ def main() -> None:
             continue
         found = measured(table, 3 if options.quick else REPETITIONS)
         kept = told(found)
-        results.append(
-            {"case": case.name, "reach": case.reach, "recipes": len(table.cost), "best_s": table.truth.min(), "searches": kept}
-        )
+        results[case.name] = {
+            "case": case.name, "reach": case.reach, "recipes": len(table.cost), "best_s": table.truth.min(),
+            "early_ranks": early_ranks(table), "searches": kept,
+        }  # fmt: skip
         rows += shown(case, kept)
         panels.append((case.title, found))
     head = (
@@ -138,7 +148,30 @@ def main() -> None:
     common.show(head, rows)
     if panels and not options.quick and not options.only:
         PATH.write_text(svg(panels))  # docs/racing.md shows it
-    common.write("search", options, n=REPETITIONS, results=results)
+    common.write("search", options, n=REPETITIONS, results=[*results.values()])
+
+
+def _kept() -> dict[str, Any]:
+    """Return what was measured of each case before."""
+    path = common.RESULTS / "search.json"
+    found = json.loads(path.read_text())["results"] if path.is_file() else []
+    return {result["case"]: result for result in found}
+
+
+def early_ranks(table: Table) -> dict[str, float]:
+    """Return how well values after a share of the best time tell who reaches the target when, over all recipes of the grid that
+    do not diverge: Spearman's coefficient, on the first seed.
+    """
+    sign = 1.0 if table.goal.larger_is_better else -1.0
+    spent = table.every[:, None] * table.cost[:, None] * (1 + np.arange(table.values.shape[2]))
+    whole = np.isfinite(table.values[:, 0]).sum(axis=1) > 1
+    found = {}
+    for share in (1 / 9, 1 / 3, 1.0):
+        at = share * table.truth.min()
+        early = [sign * float(np.interp(at, spent[i], np.nan_to_num(table.values[i, 0]))) for i in np.flatnonzero(whole)]
+        late = [-float(table.seconds[i, 0]) for i in np.flatnonzero(whole)]
+        found[f"{share:.2f}"] = spearman(early, late)
+    return found
 
 
 if __name__ == "__main__":

@@ -25,10 +25,11 @@ from steepest.racing.plan import Plan
 from steepest.racing.ranges import RANGES
 from steepest.racing.spaces import Setting, Settings, Space
 from steepest.racing.statistics import centre
-from steepest.racing.trials import Outcome, Trial, run_lanes, run_trial
+from steepest.racing.trials import DIVERGED, FINISHED, REACHED, Outcome, Trial, run_lanes, run_trial
 from steepest.racing.workers import Workers, available_cores
 from steepest.recipes import Recipe
 from steepest.tasks import Task
+from steepest.training.loop import Hits
 
 RULES = ("sgd", "momentum", "adagrad", "rmsprop", "adam", "adamw", "lion", "muon")
 SEEDS, MOST_LANES = 3, 16
@@ -120,18 +121,19 @@ class Table:
         """Return what a trial of a recipe would have come to."""
         every, last = int(self.every[recipe]), min(int(self.last[recipe]), trial.max_steps)
         curve: list[tuple[int, float, float]] = []
-        reached, status = None, "finished"
+        hits, status = Hits(self.goal), FINISHED
         for place, value in enumerate(self.values[recipe, seed]):
             step = min(every * (place + 1), int(self.last[recipe]))
-            if step > last:
+            if step > last or (curve and step == curve[-1][0]):  # what follows fills the table up
                 break
             curve.append((step, 0.0, float(value)))
             if np.isnan(value):
-                status = "diverged"
+                status = DIVERGED
                 break
-            if place and all(self.goal.met(v) for _, _, v in curve[-2:]):
-                reached, status = curve[-2][0], "reached"
+            if hits.see(step, float(value)):
+                status = REACHED
                 break
+        reached = hits.first if status == REACHED else None
         return Outcome(trial, reached, curve[-1][0], 0.0, 0.0, 0.0, curve, status)
 
     @cached_property
@@ -149,13 +151,13 @@ class Table:
         """The typical seconds to the target of every recipe, over all seeds."""
         return np.array([centre(row.tolist()) for row in self.seconds])
 
-    def plan(self, order: list[int], tries: int) -> Plan:
+    def plan(self, order: list[int], tries: int, seed: int) -> Plan:
         """Return the plan of a race that searches the grid, its recipes drawn in this order."""
         cells = [self.case.cells()[i] for i in order]
         at = [tuple(map(int, values[order])) for values in (self.last, self.every)]
         pool = Pool(Space("one_of(adam, sgd)"), tuple(map(self.case.settings, cells)), *at)
         one = Contender("space", tuple(map(self.case.recipe, cells)), at[0][0], pool)
-        return Plan((one,), "space", self.case.reach, at[1][0], tries=tries)
+        return Plan((one,), "space", self.case.reach, at[1][0], seed=seed, tries=tries)
 
 
 def measured(case: Case, folder: Path, *, quick: bool = False) -> Table:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from benchmarks.search.curves import Table
+from steepest.racing.costs import ROUNDS, STEPS, StepCosts
+from steepest.racing.pace import WARM_UP
 from steepest.racing.plan import SEARCH, best_recipe
 from steepest.racing.searching import waves
 from steepest.racing.spaces import Space
 from steepest.racing.trials import Outcome, Trial
+from steepest.recipes import Recipe
 
 TRIES, NEAR = 64, 1.1
+MOST_ASKED = 8  # times as many suggestions as different recipes
 CONFIRMING = 3  # seeds that the recipe which was found is run with, the same for all
 
 
@@ -65,7 +69,7 @@ Player = Callable[[Table, int], Meter]
 def steepest(table: Table, repetition: int) -> Meter:
     """Search as a race does."""
     order = list(_order(table, repetition))
-    plan, meter = table.plan(order, TRIES), Meter(table, repetition % table.num_seeds)
+    plan, meter = table.plan(order, TRIES, repetition), Meter(table, repetition % table.num_seeds)
     made: dict[tuple[int, int], int] = {}
     came: list[Outcome] = []
 
@@ -80,7 +84,14 @@ def steepest(table: Table, repetition: int) -> Meter:
         came.append(outcome)
         return outcome
 
-    search = waves(plan, plan.contenders[0], lambda chosen: [float(table.cost[order[i]]) for i in chosen])
+    def measured(recipes: Sequence[Recipe]) -> list[tuple[float, ...]]:
+        """Return what a step of each costs, and pay for measuring it."""
+        places = [order[plan.contenders[0].recipes.index(recipe)] for recipe in recipes]
+        for place in places:
+            meter.pay(place, WARM_UP + ROUNDS * STEPS)
+        return [(float(table.cost[place]),) for place in places]
+
+    search = waves(plan, plan.contenders[0], StepCosts(plan.contenders[0].recipes, {}, measured))
     wave = next(search)
     while True:
         try:
@@ -107,52 +118,67 @@ def _order(table: Table, seed: int) -> Iterator[int]:
             return
 
 
-def with_optuna(sampler: str, *, hyperband: bool, capped: bool = False, trials: int = 3 * TRIES) -> Player:
+def with_optuna(sampler: str, *, hyperband: bool, capped: bool = False) -> Player:
     """Return a search by Optuna: define-by-run, the time to the target made small, evaluations reported to the pruner.
 
-    `capped` ends a trial that has run as long as the best took, which somebody may write into the objective.
+    It begins in the middle of the grid, as ours does, and tries as many different recipes; one that it asks for again is looked
+    up and costs nothing. `capped` ends a trial that has run as long as the best took, which somebody may write into the
+    objective.
     """
 
     def search(table: Table, repetition: int) -> Meter:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        case, meter = table.case, Meter(table, repetition % table.num_seeds)
+        case, meter, seen = table.case, Meter(table, repetition % table.num_seeds), dict[int, float | None]()
         count = table.values.shape[2]
-        pruner = optuna.pruners.HyperbandPruner(min_resource=2, max_resource=count, reduction_factor=3) if hyperband else None
+        pruner = optuna.pruners.HyperbandPruner(min_resource=2, max_resource=count, reduction_factor=3)
         study = optuna.create_study(
-            sampler=getattr(optuna.samplers, sampler)(seed=repetition), pruner=pruner or optuna.pruners.NopPruner()
-        )
+            sampler=getattr(optuna.samplers, sampler)(seed=repetition), pruner=pruner if hyperband else
+            optuna.pruners.NopPruner(), study_name=f"{case.name} {repetition}",
+        )  # fmt: skip
+        rule, rate, batch = case.cells()[next(_order(table, repetition))]
+        study.enqueue_trial({"rule": case.rules[rule], "rate": rate, "batch": batch})
 
         def objective(trial: Any) -> float:
             rule = case.rules.index(trial.suggest_categorical("rule", case.rules))
             cell = rule, trial.suggest_int("rate", 0, case.rates - 1), trial.suggest_int("batch", 0, len(case.batches) - 1)
             recipe = case.cells().index(cell)
-            whole = Trial("", recipe, 0.0, 0, SEARCH, int(table.last[recipe]), int(table.every[recipe]))
-            outcome, before = table.outcome(recipe, meter.seed, whole), 0
-            sign = 1.0 if table.goal.larger_is_better else -1.0
-            for place, (step, _, value) in enumerate(outcome.curve, 1):
-                meter.pay(recipe, step - before)
-                before = step
-                if math.isnan(value):
+            if recipe not in seen:
+                if len(seen) == TRIES:
+                    study.stop()
                     raise optuna.TrialPruned
-                trial.report(-sign * value, place)
-                if hyperband and place < len(outcome.curve) and trial.should_prune():
-                    raise optuna.TrialPruned
-                if capped and step * table.cost[recipe] > meter.best_s and step < outcome.steps:
-                    raise optuna.TrialPruned
-            if outcome.reached_at is not None:
-                seconds = outcome.reached_at * float(table.cost[recipe])
-                meter.see(recipe, seconds)
-                return seconds
-            return float(table.last[recipe] * table.cost[recipe]) * (
-                2 - sign * outcome.curve[-1][2]
-            )  # nearer misses are better
+                seen[recipe] = _run(table, recipe, meter, trial, hyperband=hyperband, capped=capped)
+            if (value := seen[recipe]) is None:
+                raise optuna.TrialPruned
+            return value
 
-        study.optimize(objective, n_trials=trials)
+        study.optimize(objective, n_trials=MOST_ASKED * TRIES)
         return meter
 
     return search
+
+
+def _run(table: Table, recipe: int, meter: Meter, trial: Any, *, hyperband: bool, capped: bool) -> float | None:
+    """Return what an objective returns for a recipe: seconds to the target, more where it was missed; None where it was
+    pruned.
+    """
+    whole = Trial("", recipe, 0.0, 0, SEARCH, int(table.last[recipe]), int(table.every[recipe]))
+    outcome, before, cost = table.outcome(recipe, meter.seed, whole), 0, float(table.cost[recipe])
+    sign = 1.0 if table.goal.larger_is_better else -1.0
+    for place, (step, _, value) in enumerate(outcome.curve, 1):
+        meter.pay(recipe, step - before)
+        before = step
+        if math.isnan(value):
+            return None
+        trial.report(-sign * value, place)
+        too_long = capped and step * cost > meter.best_s
+        if place < len(outcome.curve) and (too_long or (hyperband and trial.should_prune())):
+            return None
+    if outcome.reached_at is None:
+        return float(table.last[recipe]) * cost * (2 - sign * outcome.curve[-1][2])  # nearer misses are better
+    meter.see(recipe, outcome.reached_at * cost)
+    return outcome.reached_at * cost
 
 
 PLAYERS: dict[str, Player] = {

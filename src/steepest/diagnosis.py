@@ -15,7 +15,7 @@ import torch
 from .backpropagation import loss_and_gradient
 from .defaults import default_recipe
 from .errors import InputError, blaming
-from .gradient import StepContext, plain
+from .gradient import StepContext
 from .machine import Ceilings, ceilings, cpu_flags, has_bfloat16, memory_bytes, name_of_device, wait_for
 from .plans import FLOAT32, TF32, Plan
 from .recipes import as_recipe
@@ -155,7 +155,7 @@ def _of_task(machine: Machine, job: Task, recipe: Any, seed: int, device: torch.
     recipe = as_recipe(recipe) or default_recipe(job.data.form, job.data.size("train"), job.model)
     training, apart = (prepare(job, recipe, seed=seed, device=device) for _ in range(2))
     with KeptMemory(device):
-        choice = measured(Bench(training, plain), training.total_steps, default_plan(training), even_if_short=True)
+        choice = measured(Bench(training, training.gradient), training.total_steps, default_plan(training), even_if_short=True)
         for each in (training, apart):
             each.follow(choice.plan)
         with Threads(choice.plan.threads):

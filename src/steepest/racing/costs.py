@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from ..recipes import Recipe
 from .kinds import kind_of
@@ -26,31 +26,37 @@ class StepCosts:
 
     Args:
         recipes: of the space.
-        known: of some of them, from before.
+        of: what is known, by the text of a kind; what is measured is added.
         measure: returns the seconds of a step of each recipe, round by round.
+        keep: called whenever something was added.
     """
 
-    def __init__(self, recipes: Sequence[Recipe], known: Mapping[int, float], measure: Measure) -> None:
-        self.recipes, self.measure = recipes, measure
-        self.kinds = [kind_of(recipe) for recipe in recipes]
-        self.of = {self.kinds[i]: cost for i, cost in known.items()}
+    def __init__(
+        self, recipes: Sequence[Recipe], of: dict[str, float], measure: Measure, keep: Callable[[], None] = lambda: None
+    ) -> None:
+        self.recipes, self.of, self.measure, self.keep = recipes, of, measure, keep
+        self.kinds = [" ".join(kind_of(recipe)) for recipe in recipes]
 
     def __call__(self, chosen: Sequence[int]) -> list[float]:
         if len(set(self.kinds)) == 1:
             return [1.0] * len(chosen)
         new = {self.kinds[i]: self.recipes[i] for i in chosen if self.kinds[i] not in self.of}
         if new:
-            self.of |= dict(zip(new, self._measured([*new.values()]), strict=True))
+            found = dict(zip(new, self._measured([*new.values()]), strict=True))
+            known = [cost for cost in (*self.of.values(), *found.values()) if cost is not None]
+            usual = statistics.median(known or [1.0])
+            self.of.update({kind: usual if cost is None else cost for kind, cost in found.items()})
+            self.keep()
         return [self.of[self.kinds[i]] for i in chosen]
 
-    def _measured(self, recipes: list[Recipe]) -> list[float]:
-        """Measure together; where that fails, one by one, and a recipe that fails costs what others do: its trial will tell."""
+    def _measured(self, recipes: list[Recipe]) -> list[float | None]:
+        """Measure together, or where that fails one by one; None for a recipe that fails: it costs what others do, and its
+        trial will tell.
+        """
         try:
             return [_on_the_grid(rounds) for rounds in self.measure(recipes)]
         except Exception:
-            if len(recipes) == 1:
-                return [statistics.median([*self.of.values()] or [1.0])]
-        return [cost for recipe in recipes for cost in self._measured([recipe])]
+            return [None] if len(recipes) == 1 else [cost for recipe in recipes for cost in self._measured([recipe])]
 
 
 def _on_the_grid(rounds: Iterable[float]) -> float:

@@ -176,9 +176,10 @@ def leaderboard(plan: Plan, outcomes: Sequence[Outcome], pace: Pace, sizes: Mapp
 def _row(plan: Plan, outcomes: Sequence[Outcome], pace: Pace, name: str, verdicts: Verdicts) -> Row:
     judged = name in verdicts.order
     stage = FINALS if judged else SCREENING if times(outcomes, name, SCREENING) else SEARCH
-    steps = times(outcomes, name, stage) if stage != SEARCH else best_of_search(outcomes, name)
+    chosen, is_space = best_recipe(plan, outcomes, name), plan.contender(name).pool is not None
+    searched = best_of_search(outcomes, name, chosen if is_space else None)  # steps of other batches do not compare
+    steps = times(outcomes, name, stage) if stage != SEARCH else searched
     middle, low, high = median_interval(steps) if steps else (math.inf, math.inf, math.inf)
-    chosen = best_recipe(plan, outcomes, name)
     recipe = plan.contender(name).recipes[chosen or 0]
     versus = None
     if name != plan.baseline and stage != SEARCH:
@@ -195,16 +196,18 @@ def _row(plan: Plan, outcomes: Sequence[Outcome], pace: Pace, name: str, verdict
         judged=judged,
         versus_baseline=versus,
         p_value=verdicts.p_values.get(name),
-        verdict=(verdicts.texts.get(name) or _unjudged(steps, stage, name == plan.baseline)) + troubles(outcomes, name, stage),
+        verdict=(verdicts.texts.get(name) or _unjudged(steps, stage, name == plan.baseline, is_space))
+        + troubles(outcomes, name, stage),
     )
 
 
-def _unjudged(steps: list[float], stage: str, is_baseline: bool) -> str:
+def _unjudged(steps: list[float], stage: str, is_baseline: bool, is_space: bool) -> str:
     if not steps:
         return "not run"
     misses = sum(math.isinf(value) for value in steps)
     if stage == SEARCH:
-        return f"{MISSED} at every learning rate" if misses else "only searched"
+        what = "with every recipe that was tried" if is_space else "at every learning rate"
+        return f"{MISSED} {what}" if misses else "only searched"
     if misses:
         return f"{MISSED} in {misses} of {len(steps)}"
     return "baseline" if is_baseline else "not among the finalists"

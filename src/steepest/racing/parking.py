@@ -27,8 +27,15 @@ class Parking:
     def leave(self, state: Packed, curve: Curve, step: int) -> None:
         """Leave a training's state after a step, and the evaluations that were made up to it."""
         seen = Packed.of({"curve": [list(point) for point in curve]})
-        with suppress(OSError):
+        with suppress(OSError, InputError):
+            before = Checkpoints(self.folder).newest()
             Checkpoints(self.folder).write(Packed(state.document | seen.document, state.tensors), step)
+            if before is not None:
+                shutil.rmtree(before.folder, ignore_errors=True)
+
+    def empty(self) -> None:
+        """Remove what was left: the trial is over."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def take_up(self, prepared: Callable[[], Training], most: int) -> tuple[Training, Curve]:
         """Return a training that goes on where it was left, at a step up to `most`, and what was seen of it; else one anew."""
@@ -55,10 +62,10 @@ class ParkingLot:
 
     folder: Path
 
-    def place_of(self, recipe: int, seed: int) -> Parking:
+    def place_of(self, contender: int, recipe: int) -> Parking:
         """Return the place of a recipe's training."""
-        return Parking(self.folder / f"{recipe}-{seed}")
+        return Parking(self.folder / str(contender) / str(recipe))
 
-    def clear(self) -> None:
-        """Remove what waits here."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+    def clear(self, contender: int | None = None) -> None:
+        """Remove what waits here, of one contender or of all."""
+        shutil.rmtree(self.folder if contender is None else self.folder / str(contender), ignore_errors=True)

@@ -8,6 +8,7 @@ fastest (`finals.py`); these alone are judged.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -15,6 +16,7 @@ from typing import Any
 
 from ..errors import unknown, whole
 from .contenders import Contender
+from .kinds import shape_of
 from .pace import Pace
 from .ranges import learning_rate
 from .statistics import centre
@@ -96,7 +98,8 @@ class Plan:
 def _told(one: Contender) -> dict[str, Any]:
     told: dict[str, Any] = {"name": one.name, "max_steps": one.max_steps}
     if one.pool is not None:
-        return told | {"space": one.pool.space.text, "drawn": len(one.recipes), "first": repr(one.recipes[0])}
+        drawn = hashlib.sha256("\n".join(map(repr, one.recipes)).encode()).hexdigest()
+        return told | {"space": one.pool.space.text, "drawn": len(one.recipes), "drawn_sha256": drawn}
     return told | {"recipes": [repr(recipe) for recipe in one.recipes]}
 
 
@@ -152,9 +155,12 @@ def times(outcomes: Iterable[Outcome], name: str, stage: str) -> list[float]:
     return list(times_by_seed(outcomes, name, stage).values())
 
 
-def best_of_search(outcomes: Iterable[Outcome], name: str) -> list[float]:
-    """Return the fewest steps that any learning rate of a contender took in the search: one number, or none before it."""
-    tried = [o.reached_at for o in outcomes if o.trial.contender == name and o.trial.stage == SEARCH]
+def best_of_search(outcomes: Iterable[Outcome], name: str, recipe: int | None = None) -> list[float]:
+    """Return the fewest steps that a contender took in the search, at any learning rate or as one recipe: one number, or none
+    before it.
+    """
+    mine = [o for o in outcomes if o.trial.contender == name and o.trial.stage == SEARCH]
+    tried = [o.reached_at for o in mine if recipe in (None, o.trial.recipe)]
     return [min((float(steps) for steps in tried if steps is not None), default=INF)] if tried else []
 
 
@@ -184,7 +190,13 @@ def _cheapest(outcomes: Iterable[Outcome]) -> int:
         seeds[o.trial.seed] = min(spent, seeds.get(o.trial.seed, INF))
     reached = {recipe: seeds for recipe, seeds in found.items() if min(seeds.values()) < INF}
     most = max(map(len, reached.values()))
-    return min((r for r, seeds in reached.items() if len(seeds) == most), key=lambda r: (centre([*reached[r].values()]), r))
+
+    def key(recipe: int) -> tuple[float, int, float, int]:
+        spent = [*reached[recipe].values()]
+        hits = [value for value in spent if value < INF]
+        return centre(spent), len(spent) - len(hits), sum(hits) / len(hits), recipe
+
+    return min((recipe for recipe, seeds in reached.items() if len(seeds) == most), key=key)
 
 
 def ranking(plan: Plan, outcomes: Sequence[Outcome], pace: Pace, stage: str = SCREENING) -> list[str]:
@@ -198,8 +210,7 @@ def ranking(plan: Plan, outcomes: Sequence[Outcome], pace: Pace, stage: str = SC
     cheapest = min((pace.seconds(name) for name in pace.rounds), default=1.0)
 
     def kind(name: str) -> tuple[Any, ...]:
-        recipe = plan.contender(name).recipes[best_recipe(plan, outcomes, name) or 0]
-        return recipe.batch, recipe.model
+        return shape_of(plan.contender(name).recipes[best_recipe(plan, outcomes, name) or 0])
 
     def cost(name: str) -> float:
         if name not in pace:

@@ -28,7 +28,7 @@ from ..training.setup import prepare
 from .contenders import BASELINE, Contender, Entry, contender, contenders
 from .kinds import kind_of
 from .pace import Pace
-from .plan import Plan
+from .plan import FIRST, Plan
 from .result import CRASHED, FINISHED, INTERRUPTED, Race, headline, winning_recipe
 from .runner import Known, Runner, key_of
 from .samplers import Asked
@@ -192,6 +192,8 @@ def race(
     count, threads = side_by_side(processes, where, plan, earlier)
     command = invocation.command
     facts = {"processes": count, "threads": threads, "seed": seed, "versions": versions(where), "command": command}
+    if earlier:
+        facts["step_costs"] = earlier.step_costs
     book = earlier.book if earlier else _begun(job, plan, facts, home) if record else None
     spent = {"start": invocation.start_s} if invocation.start_s else {}
     spent["data"] = invocation.data_s + time.perf_counter() - began
@@ -269,8 +271,10 @@ def check_contenders(job: Task, plan: Plan, device: Any) -> None:
 
 
 def _of_each_kind(one: Contender) -> Iterable[Recipe]:
-    """Return one of a contender's recipes of each kind: those of a tuned rule are of one, those of a space of many."""
-    chosen = one.recipes if one.pool else one.recipes[:1]
+    """Return one of a contender's recipes of each kind: those of a tuned rule are of one, those of a space of many, of which
+    the first ones are tried for sure; of others that fail their trials tell.
+    """
+    chosen = one.recipes[: FIRST if one.pool else 1]
     return {kind_of(recipe): recipe for recipe in chosen}.values()
 
 
@@ -290,11 +294,14 @@ def _how_to_go_on(result: Race, command: str | None, what: str) -> str:
 
 @dataclass(frozen=True)
 class Earlier:
-    """What an interrupted race left: its record, its finished trials, what it had measured of steps, its threads."""
+    """What an interrupted race left: its record, its finished trials, what it had measured of steps (for its verdicts, and for
+    the searches of its spaces), its threads.
+    """
 
     book: Record
     outcomes: Known
     pace: Pace
+    step_costs: dict[str, dict[str, float]]
     threads: int
 
 
@@ -311,4 +318,5 @@ def _earlier(plan: Plan, job: Task, home: str | Path | None, resume: str | None)
             raise InputError(f"{resume} was a race with other {', '.join(changed)}; repeat its command, with --resume {resume}")
         outcomes = [Outcome.from_dict(event["outcome"]) for event in book.events() if event["event"] == "trial"]
         pace = Pace.from_dict((book.last("pace") or {}).get("rounds", {}))
-        return Earlier(book, {key_of(outcome.trial): outcome for outcome in outcomes}, pace, int(start["threads"]))
+        costs = (book.last("step_costs") or {}).get("costs", {})
+        return Earlier(book, {key_of(outcome.trial): outcome for outcome in outcomes}, pace, costs, int(start["threads"]))

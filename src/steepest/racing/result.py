@@ -88,7 +88,7 @@ class Race:
             ranks = self.facts.get("early_ranks", {}).get(one.name)
             told = f"; ranks after a third of the time told the end by {ranks[0]:.2f}, {ranks[1]} recipes" if ranks else ""
             lines.append(f"{one.name}: {one.recipes[chosen]!r}, the best of {counted(len(tried), 'recipes')}{told}")
-        sure = [row for row in self.leaderboard().rows if row.size is not None and row.seeds and row.reached == row.seeds]
+        sure = [row for row in self.leaderboard().rows if row.size is not None and row.reached == row.seeds >= self.plan.seeds]
         if smallest := min(sure, key=lambda row: row.size.num_parameters if row.size else 0, default=None):
             lines.append(
                 f"smallest network that reached the target with every seed: {smallest.recipe} ({_told(smallest.size)})"

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from .processes import LostError
 from .result import CRASHED, FINISHED, INTERRUPTED, OUT_OF_TIME, Race
 from .samplers import Asked
 from .searching import rank_correlation, waves
-from .sizes import measure_sizes, networks_race
+from .sizes import measure_size, networks_race
 from .trials import FAILED, GIVEN_UP, LOST, Outcome, Trial, run_lanes, run_trial
 from .view import View
 from .workers import Workers
@@ -95,7 +95,7 @@ class Runner:
         finally:
             if self.pool is not None:
                 self.pool.close()
-            if self._paused is not None and result.book is None:
+            if self._paused is not None and (result.book is None or result.status == FINISHED):
                 self._paused.clear()
 
     def search_spaces(self) -> None:
@@ -110,7 +110,7 @@ class Runner:
                     return
             told = rank_correlation(self.result.plan, self.result.outcomes, one.name)
             self.result.facts.setdefault("early_ranks", {})[one.name] = told
-            self._lot().clear()
+            self._lot().clear(self.result.plan.names.index(one.name))
 
     def _lot(self) -> ParkingLot:
         """Return where paused trials wait: beside the record, so that a race that was killed goes on with them."""
@@ -123,9 +123,8 @@ class Runner:
         """Yield the waves of a search, each after the one before has come back."""
         pool = self.pool
         assert pool is not None
-        mine = [o.trial for o in self.known.values() if (o.trial.contender, o.trial.stage) == (one.name, SEARCH)]
-        known = {trial.recipe: trial.cost for trial in mine}
-        costs = StepCosts(one.recipes, known, lambda recipes: pool.call(measure_pace, recipes, ROUNDS, STEPS))
+        known = self.result.facts.setdefault("step_costs", {}).setdefault(one.name, {})
+        costs = StepCosts(one.recipes, known, lambda recipes: pool.call(measure_pace, recipes, ROUNDS, STEPS), self._keep_costs)
         search = waves(self.result.plan, one, costs, None if self.sampler is None else Asked(self.sampler))
         wave = next(search, None)
         while wave is not None:
@@ -135,6 +134,11 @@ class Runner:
                 wave = search.send([found[key_of(trial)] for trial in wave])
             except StopIteration:
                 return
+
+    def _keep_costs(self) -> None:
+        """Keep what was measured of steps: a race that goes on must not measure it again."""
+        if self.result.book is not None:
+            self.result.book.append("step_costs", costs=self.result.facts["step_costs"])
 
     def check_that_one_trains(self) -> None:
         """Raise what the first trial failed of, where every one has failed."""
@@ -178,10 +182,12 @@ class Runner:
         if self._time_is_up() or result.status != FINISHED or not networks_race(plan.contenders):
             return
         assert self.pool is not None
+        sizes: dict[str, Any] = {}
         with timed(result.seconds, "pace"):
-            recipes = [one.recipes[running.get(one.name, 0)] for one in plan.contenders]
-            found = self.pool.call(measure_sizes, recipes)
-        result.facts["sizes"] = {name: asdict(size) for name, size in zip(plan.names, found, strict=True)}
+            for one in plan.contenders:
+                with suppress(Exception):  # a network that fails, or whose process is lost, has told so by its trials
+                    sizes[one.name] = asdict(self.pool.call(measure_size, one.recipes[running.get(one.name, 0)]))
+        result.facts["sizes"] = sizes
 
     def _time_is_up(self) -> bool:
         if self.deadline is not None and time.time() > self.deadline:
@@ -236,8 +242,9 @@ class Runner:
 
     def _place_of(self, trial: Trial) -> Parking | None:
         """Return where a trial waits when it is paused: those of a space's search are."""
-        is_paused = trial.stage == SEARCH and self.result.plan.contender(trial.contender).pool is not None
-        return self._lot().place_of(trial.recipe, trial.seed) if is_paused else None
+        plan = self.result.plan
+        is_paused = plan.contender(trial.contender).pool is not None and trial.seed == plan.seed_of(SEARCH, 0)
+        return self._lot().place_of(plan.names.index(trial.contender), trial.recipe) if is_paused else None
 
     def _came(self, taken: list[Ready], future: Future[Any]) -> list[Ready]:
         """Keep what came back, or that nothing did; return what may begin now, lanes that were lost one by one."""

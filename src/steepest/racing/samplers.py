@@ -34,25 +34,32 @@ class Asked:
             import optuna
         if not isinstance(sampler, optuna.samplers.BaseSampler):
             raise InputError(f"sampler takes one of Optuna's, such as optuna.samplers.TPESampler(seed=0) (got {sampler!r})")
-        self.optuna = optuna
-        before = optuna.logging.get_verbosity()
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.study = optuna.create_study(sampler=sampler)
-        optuna.logging.set_verbosity(before)
-        self.told: set[int] = set()
+        self.optuna, self.sampler = optuna, sampler
 
     def __call__(self, search: Search, count: int) -> list[int]:
         assert search.contender.pool is not None
         settings = search.contender.pool.settings
         places = self._places(settings)
-        self._tell(search, settings, places)
+        study = self._study(search, settings, places)
         untried = [i for i in range(len(settings)) if i not in search.tried]
         found: list[int] = []
         for _ in range(min(count, len(untried))):
-            trial = self.study.ask(places)
+            trial = study.ask(places)
             found.append(min((i for i in untried if i not in found), key=lambda i: _apart(settings[i], trial.params)))
-            self.study.tell(trial, state=self.optuna.trial.TrialState.FAIL)  # the recipe that is tried in its place is told
+            study.tell(trial, state=self.optuna.trial.TrialState.FAIL)  # the recipe that is tried in its place is told
         return found
+
+    def _study(self, search: Search, settings: Sequence[Settings], places: dict[str, Any]) -> Any:
+        """Return a study that was told of every recipe that was tried, as they rank now."""
+        before = self.optuna.logging.get_verbosity()
+        self.optuna.logging.set_verbosity(self.optuna.logging.WARNING)
+        study = self.optuna.create_study(sampler=self.sampler)
+        self.optuna.logging.set_verbosity(before)
+        for one, value in zip(search.ranked(), _values(search.ranked()), strict=True):
+            params = {f"x{k}": s.at for k, s in enumerate(settings[one.recipe]) if s is not None}
+            known = {name: places[name] for name in params}
+            study.add_trial(self.optuna.trial.create_trial(params=params, distributions=known, value=value))
+        return study
 
     def _places(self, settings: Sequence[Settings]) -> dict[str, Any]:
         """Return what a sampler is asked for: a category where a coordinate always chooses among the same things without
@@ -68,25 +75,14 @@ class Asked:
             places[f"x{k}"] = of.CategoricalDistribution(values) if is_category else of.FloatDistribution(0.0, 1.0)
         return places
 
-    def _tell(self, search: Search, settings: Sequence[Settings], places: dict[str, Any]) -> None:
-        """Tell of every recipe that was tried since the last time."""
-        for place, one in enumerate(search.ranked()):
-            if one.recipe in self.told:
-                continue
-            self.told.add(one.recipe)
-            params = {f"x{k}": s.at for k, s in enumerate(settings[one.recipe]) if s is not None}
-            known = {name: places[name] for name in params}
-            value = self._value(one, place, search)
-            self.study.add_trial(self.optuna.trial.create_trial(params=params, distributions=known, value=value))
 
-    def _value(self, one: Candidate, place: int, search: Search) -> float:
-        """Return what a sampler is to make small: the logarithm of the time; who did not get there comes behind, by its
-        rank.
-        """
-        if one.reached_s < INF:
-            return math.log(one.reached_s)
-        slowest_s = max([c.reached_s for c in search.tried.values() if c.reached_s < INF], default=one.steps * one.cost or 1.0)
-        return math.log(slowest_s) + 1.0 + place / len(search.tried)
+def _values(ranked: Sequence[Candidate]) -> list[float]:
+    """Return what a sampler is to make small, of candidates from the best to the worst: the logarithm of the time, and who did
+    not get there behind all who did, in their order.
+    """
+    slowest_s = max((one.reached_s for one in ranked if one.reached_s < INF), default=1.0)
+    behind = math.log(slowest_s) + 1.0
+    return [math.log(one.reached_s) if one.reached_s < INF else behind + k / len(ranked) for k, one in enumerate(ranked)]
 
 
 def _apart(settings: Settings, params: dict[str, float]) -> float:

@@ -34,7 +34,7 @@ ETA = 3  # one of so many is gone on with, for so many times as long
 FEW = 4  # evaluations before the first is left behind
 LATER, SPREAD = 8, 2  # recipes of a later sweep; of them so many are not drawn around the best
 PARENTS, WIDTH = 3, 0.15  # around how many of the best, and how closely: shares of a range
-PATIENCE, GAIN = 2, 1.05  # sweeps without that gain, after which no more are made
+PATIENCE, GAIN = 2, 1.05  # sweeps without that gain, once the target was reached, after which no more are made
 CONFIRMED, SEEDS, SLACK = 3, 2, 3.0  # recipes that run more seeds, how many, and for how many times as long as the best
 
 
@@ -49,7 +49,7 @@ def waves(plan: Plan, contender: Contender, costs: Costs, propose: Propose | Non
     while idle < PATIENCE and (chosen := propose(search, search.room)):
         before = search.best_s
         yield from search.sweep(chosen)
-        idle = 0 if search.best_s * GAIN < before else idle + 1
+        idle = 0 if search.best_s == INF or search.best_s * GAIN < before else idle + 1
     yield from search.confirm()
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,20 +23,21 @@ from .contenders import Contender, contender
 from .serving import beat
 
 LINEAR = "linear"
-ROUNDS, PASSES = 7, 10  # rounds in turns, passes of each
+ROUNDS, PASSES = 7, 10
+IN_TRAINING = re.compile(r", (dropout|norm)=[^,)]+")  # arguments that leave a network as large as it is, or nearly
 
 
 @dataclass(frozen=True)
 class Size:
-    """What a network costs who uses it: numbers learned, and seconds of one row by itself (the median of passes in turns)."""
+    """What a network costs who uses it: numbers learned, and seconds of one row by itself (the median of rounds of passes)."""
 
     num_parameters: int
     latency_s: float
 
 
 def networks_race(contenders: Iterable[Contender]) -> bool:
-    """Return whether not all recipes have the same network."""
-    return len({repr(recipe.model) for one in contenders for recipe in one.recipes}) > 1
+    """Return whether not all recipes have the same network, whatever is dropped out of it and normalised in it."""
+    return len({IN_TRAINING.sub("", repr(recipe.model)) for one in contenders for recipe in one.recipes}) > 1
 
 
 def linear_contender(task: Task, frame: Recipe, others: Iterable[Contender]) -> list[Contender]:
@@ -53,20 +55,16 @@ def linear_contender(task: Task, frame: Recipe, others: Iterable[Contender]) -> 
     return [replace(tuned, name=LINEAR, recipes=tuple(replace(one, model=model, name=LINEAR) for one in tuned.recipes))]
 
 
-def measure_sizes(task: Task, recipes: Sequence[Recipe], *, device: Any = None) -> list[Size]:
-    """Return the size of each recipe's network; they take turns."""
-    models = [prepare(task, recipe, seed=0, device=device).model for recipe in recipes]
-    rows = [example(task.data.form, model) for model in models]
-    seconds: list[list[float]] = [[] for _ in models]
-    for round_ in range(1 + ROUNDS):
-        for model, row, found in zip(models, rows, seconds, strict=True):
-            with torch.inference_mode(), as_in_evaluation(model):
-                began = time.perf_counter()
-                for _ in range(PASSES):
-                    model(row)
-                wait_for(row.device)
+def measure_size(task: Task, recipe: Recipe, *, device: Any = None) -> Size:
+    """Return the size of a recipe's network."""
+    model = prepare(task, recipe, seed=0, device=device).model
+    row, seconds = example(task.data.form, model), []
+    with torch.inference_mode(), as_in_evaluation(model):
+        for _ in range(1 + ROUNDS):
+            began = time.perf_counter()
+            for _ in range(PASSES):
+                model(row)
+            wait_for(row.device)
+            seconds.append((time.perf_counter() - began) / PASSES)
             beat()
-            if round_:  # the first warms up
-                found.append((time.perf_counter() - began) / PASSES)
-    counts = [sum(p.numel() for p in model.parameters()) for model in models]
-    return [Size(count, statistics.median(found)) for count, found in zip(counts, seconds, strict=True)]
+    return Size(sum(p.numel() for p in model.parameters()), statistics.median(seconds[1:]))  # the first warms up

@@ -20,7 +20,7 @@ import numpy as np
 from ..calls import Reading, parsed
 from ..errors import InputError
 from ..recipes import EXAMPLE, Recipe, as_recipe, callables
-from .ranges import RANGES, two_digits
+from .ranges import RANGES
 
 BETWEEN, ONE_OF = "between", "one_of"
 IDLE, BLOCK = 256, 64  # points of the sequence in a row that give nothing new: the space holds no more; points drawn at once
@@ -190,6 +190,14 @@ def _dimensions(node: ast.AST) -> int:
     return sum(map(_dimensions, ast.iter_child_nodes(node)))
 
 
+def _digits(value: float, width: float) -> int:
+    """Return how many decimals a number of a range is rounded to: two digits of its own, or a hundredth of the range where that
+    is finer.
+    """
+    finest = min(abs(value) or width, width)
+    return 1 - math.floor(math.log10(finest)) + (finest == width)
+
+
 class _Filled(Reading):
     """A reading of a space's text whose open places are set from a point, coordinate by coordinate."""
 
@@ -238,7 +246,7 @@ class _Filled(Reading):
         value = low * math.exp(math.log(high / low) * share) if log else low + (high - low) * share
         if all(isinstance(end, int) for end in ends):
             return min(max(round(value), low), high)
-        return min(max(two_digits(value), low), high)
+        return min(max(round(value, _digits(value, high - low)), low), high)
 
     def _one_of(self, args: list[ast.expr], keywords: list[ast.keyword]) -> Any:
         if len(args) < 2 or keywords:

@@ -123,8 +123,11 @@ def run_trial(
                 return None
             elif judge.see(event):
                 break
-    if parking is not None and state is not None and judge.status == FINISHED:
-        parking.leave(state, judge.curve, last)
+    if parking is not None:
+        if state is not None and judge.status == FINISHED:
+            parking.leave(state, judge.curve, last)
+        else:
+            parking.empty()
     return judge.outcome(training.clock.stop().get("train", 0.0), time.perf_counter() - began)
 
 

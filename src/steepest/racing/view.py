@@ -59,7 +59,8 @@ class View:
             print(self._status(), file=sys.stderr, flush=True)
 
     def _status(self) -> str:
-        done, spent = len(self._outcomes), time.monotonic() - self._began
+        trials = {(o.trial.contender, o.trial.stage, o.trial.recipe, o.trial.seed) for o in self._outcomes}  # the paused once
+        done, spent = len(trials), time.monotonic() - self._began
         left = short_time(spent * max(self._total - done, 0) / done) if done else "?"
         return f"{self._stage}: trial {done} of about {self._total}, {short_time(spent)} so far, about {left} left"
 

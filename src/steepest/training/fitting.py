@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +122,7 @@ def fit(
     """
     if (isinstance(X, Recipe | Rule | str) or is_torch_optimizer(X)) and not isinstance(subject, nn.Module) and y is None:
         recipe, X = X, None
-    called = Call(seed, evaluate_every, max_steps, stop_at_target, told_of(gradient or plain), checkpoint_every)
+    called = Call(seed, evaluate_every, max_steps, stop_at_target, "", checkpoint_every)
     changes = {"epochs": epochs, "batch": batch, "patience": patience}
     if not record and (resume is not None or sinks is not None):
         what = "resume goes on with a run's record" if resume is not None else "sinks are told what the record is told"
@@ -134,10 +134,10 @@ def fit(
     with ExitStack() as held:
         if resume is not None:
             called.check_alone(**changes, plan=plan)
-            work = _earlier(begun(resume, home, held), given, chosen, called)
+            work = _earlier(begun(resume, home, held), given, chosen, called, gradient)
         else:
-            work = _new(given, chosen, called, changes)
-        in_place, how = isinstance(subject, nn.Module), gradient or work.recipe.gradient or plain
+            work = _new(given, chosen, called, changes, gradient)
+        in_place, how = isinstance(subject, nn.Module), work.gradient
         training = prepare(work.task, work.recipe, seed=work.call.seed, device=device, in_place=in_place)
         if invocation.command is None:  # the command line prints them itself
             warn_of(training)
@@ -192,22 +192,28 @@ class Work:
     task: Task
     recipe: Recipe
     call: Call
+    gradient: GradientFunction
     earlier: Begun | None = None
 
 
-def _new(job: Task | None, recipe: Recipe | None, called: Call, changes: dict[str, Any]) -> Work:
+def _new(
+    job: Task | None, recipe: Recipe | None, called: Call, changes: dict[str, Any], gradient: GradientFunction | None
+) -> Work:
     """Return work that begins: what a recipe leaves open is that of the default."""
     assert job is not None
     recipe = recipe or default_recipe(job.data.form, job.data.size("train"), job.model)
     called.check(job)
-    return Work(job, named(recipe, **changes), called)
+    how = gradient or recipe.gradient or plain
+    return Work(job, named(recipe, **changes), replace(called, gradient=told_of(how)), how)
 
 
-def _earlier(earlier: Begun, job: Task | None, recipe: Recipe | None, called: Call) -> Work:
+def _earlier(earlier: Begun, job: Task | None, recipe: Recipe | None, called: Call, gradient: GradientFunction | None) -> Work:
     """Return work that goes on as it began."""
     with reading(earlier.record):
-        call = earlier.call(called)
-        work = Work(earlier.task(job), earlier.recipe(recipe), call, earlier)
+        begun_with = earlier.recipe(recipe)
+        how = gradient or begun_with.gradient or plain
+        call = earlier.call(replace(called, gradient=told_of(how)))
+        work = Work(earlier.task(job), begun_with, call, how, earlier)
         call.check(work.task)
     return work
 
