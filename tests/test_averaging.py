@@ -196,9 +196,9 @@ def test_sharpness_aware_takes_the_gradient_uphill() -> None:
         (lambda: steepest.stochastic_rounding(-1), "stochastic_rounding seed must be a whole number from 0 to 4294967295"),
         (lambda: steepest.keep_state("adam"), "keep_state takes a rule such as adamw(1e-3) (got 'adam')"),
         (lambda: steepest.sharpness_aware(-1), "rho must be > 0 (got -1); did you mean 1?"),
-        (lambda: steepest.selective(0), "share must be > 0 (got 0)"),
-        (lambda: steepest.selective(1.5), "share must be in [0, 1] (got 1.5)"),
-        (lambda: steepest.parse_recipe("Recipe(adam(), gradient=selective(2))"), "share must be in [0, 1] (got 2)"),
+        (lambda: steepest.selective(0), "share must be in (0, 1] (got 0)"),
+        (lambda: steepest.selective(1.5), "share must be in (0, 1] (got 1.5)"),
+        (lambda: steepest.parse_recipe("Recipe(adam(), gradient=selective(2))"), "share must be in (0, 1] (got 2)"),
         (lambda: steepest.parse_recipe("Recipe(adam(), gradient=selective(part=2))"), "unexpected keyword argument 'part'"),
         (lambda: steepest.Recipe(steepest.adam(), gradient="selectiv()"), "did you mean 'selective'?"),
         (lambda: steepest.Recipe(steepest.adam(), gradient=0.5), "gradient takes a function such as sharpness_aware(0.05)"),
@@ -275,6 +275,15 @@ def test_selective_counts_a_batch_once_where_it_is_normalised() -> None:
     norm = net[1]
     assert isinstance(norm, nn.BatchNorm1d)
     assert norm.num_batches_tracked == 1
+
+
+def test_selective_weighs_classes_as_the_objective_does() -> None:
+    recipe = "Recipe(sgd(0.05), batch=16, epochs=4.0, objective=cross_entropy(class_weights=(0.001, 1.0, 1.0)), model=linear_model(){})"
+    bare, whole = (
+        steepest.fit("iris", steepest.parse_recipe(recipe.format(more)), record=False).curve[-1]["train_loss"]
+        for more in ("", ", gradient=selective(1.0)")
+    )
+    assert whole == pytest.approx(bare, rel=0.05)
 
 
 def test_an_objective_without_losses_of_rows_is_refused() -> None:

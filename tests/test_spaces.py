@@ -67,6 +67,9 @@ def test_what_is_open_is_told_from_what_is_not() -> None:
         ("adamw(between(between(1, 2), 3))", "expected between"),
         ("adamw(between(0.1))", "expected between"),
         ("adamw(between(0.1, inf))", "expected between"),
+        (f"adamw(between(1, 1{'0' * 400}))", "expected between"),
+        ("one_of(adamw, momentum", "expected Python"),
+        (None, "a space is a recipe's text"),
         ("adamw(between(0.1, 1, base=2))", "expected between"),
         ("adamw(one_of(0.1))", "two things or more"),
         ("adamw(one_of(0.1, 0.2, log=True))", "two things or more"),
@@ -76,7 +79,7 @@ def test_what_is_open_is_told_from_what_is_not() -> None:
         ("Recipe(one_of(adamw, lamb(0.1)), bach=32)", "unknown argument of Recipe 'bach'"),
     ],
 )
-def test_bad_spaces_are_refused_in_one_line(text: str, told: str) -> None:
+def test_bad_spaces_are_refused_in_one_line(text: Any, told: str) -> None:
     with pytest.raises(InputError, match=re.escape(told)) as caught:
         Space(text)
     assert "\n" not in str(caught.value)
@@ -520,3 +523,32 @@ def test_two_spaces_in_two_processes(tmp_path: Path) -> None:
     assert len(race.found()) == 2
     assert {name: len(costs) > 0 for name, costs in race.facts["step_costs"].items()} == {"a": True, "m": True}
     assert not list(tmp_path.rglob("paused"))
+
+
+@pytest.mark.parametrize("value", [3, [3], {"a": 1}])
+def test_where_to_start_from_is_told_in_a_line(value: Any) -> None:
+    with pytest.raises(InputError, match="start_from takes the id of a race"):
+        steepest.race("iris", WIDE, start_from=value, **SMALL)
+
+
+def test_open_places_are_for_races() -> None:
+    with pytest.raises(InputError, match="which only a race searches"):
+        steepest.fit("iris", "one_of(adamw, momentum)", record=False)
+
+
+@pytest.mark.usefixtures("_equal")
+def test_options_that_fail_are_told_and_one_recipe_is_no_search() -> None:
+    space = "Recipe(adamw(0.05), augment=one_of(flip(), None), batch=one_of(16, 32))"
+    race = steepest.race("iris", [space, "one_of(sgd(0.1), sgd(0.1))"], record=False, **SMALL)
+    assert len(race.found()) == 1
+    assert "failed in 2 (flip() changes images" in race.found()[0]
+
+
+@pytest.mark.usefixtures("_equal")
+def test_networks_of_texts_have_sizes_too(tmp_path: Path) -> None:
+    words = [("good fine nice", "pos"), ("bad poor sad", "neg")]
+    lines = [f"{label} {' '.join(text.split()[i % 3 :])} {i}" for i in range(60) for text, label in words]
+    (tmp_path / "reviews.txt").write_text("\n".join(lines) + "\n")
+    task = steepest.task(str(tmp_path / "reviews.txt"), reach="accuracy >= 0.6")
+    race = steepest.race(task, "Recipe(adamw(0.01), model=gru(8))", record=False, **{**SMALL, "epochs": 3, "seeds": 1})
+    assert all(row.size is not None for row in race.leaderboard().rows)

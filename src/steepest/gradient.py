@@ -267,8 +267,7 @@ def selective(share: float = 0.5) -> GradientFunction:
     >>> run.metrics["accuracy"] > 0.8
     True
     """
-    positive("share", share)
-    between("share", share, 0, 1)
+    between("share", share, 0, 1, open_start=True)
     return Selective(share)
 
 
@@ -298,6 +297,8 @@ def _row_losses(context: StepContext, outputs: Tensor) -> Tensor:
     """Return the loss of each row by itself, shape (B,)."""
     try:
         losses = torch.vmap(lambda out, target: context.loss(out[None], target[None]))(outputs, context.targets)
+        if context.weigh not in (None, len):  # a row by itself has divided its weight away
+            losses = losses * torch.vmap(lambda target: context.weigh(target[None]))(context.targets)  # type: ignore[misc]
     except (RuntimeError, ValueError) as error:
         raise InputError(f"selective needs the loss of each row, and this objective gives none: {first_line(error)}") from None
     if losses.ndim != 1:

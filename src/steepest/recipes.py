@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -247,6 +248,8 @@ def parse_recipe(text: str) -> Recipe:
     Recipe(lion(0.0003), name='lion')
     """
     text = text.strip()
+    if re.search(r"\b(one_of|between)\(", text):
+        raise InputError(f"{shown(text)} has open places, which only a race searches: steepest race ... --recipes")
     rule_names = list(rules.CATALOGUE)
     if text.isidentifier():
         if text not in rule_names:

@@ -69,7 +69,7 @@ def race(
     shown = False if quiet else None
     with saying_how_to_go_on():
         result = run_race(
-            job, recipes, baseline=baseline, seeds=seeds, seed=seed, tries=tries, start_from=start_from or (), budget=budget,
+            job, recipes, baseline=baseline, seeds=seeds, seed=seed, tries=tries, start_from=start_from, budget=budget,
             batch=size, epochs=epochs, evaluate_every=evaluate_every, processes=processes, memory=memory, stall=stall,
             home=home, resume=resume, progress=shown, invocation=invocation,
         )  # fmt: skip

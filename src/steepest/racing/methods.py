@@ -33,7 +33,6 @@ class Method:
         more: further arguments of the recipe.
         model: further arguments of its network.
         kinds: of data that it goes with; none: all.
-        is_proven: False where nobody has shown that it helps, and it is here to be measured.
     """
 
     name: str
@@ -45,7 +44,6 @@ class Method:
     more: Mapping[str, str] = field(default_factory=dict)
     model: str = ""
     kinds: tuple[str, ...] = ()
-    is_proven: bool = True
 
     def recipe(self, rule: str, model: str, **base: str) -> str:
         """Return the text of a recipe with the method: of a rule, of a network's open call such as `mlp((64,)`, and more.
@@ -156,13 +154,13 @@ class Methods:
         return {"methods": [self._told(method) for method in self.methods]}
 
     def _told(self, method: Method) -> dict[str, Any]:
-        told = {name: getattr(method, name) for name in ("name", "spelled", "costs", "claims", "source", "is_proven")}
+        told = {name: getattr(method, name) for name in ("name", "spelled", "costs", "claims", "source")}
         return told | {"cards": [vars(card) for card in self.of(method)]}
 
     def __str__(self) -> str:
         blocks = []
         for method in self.methods:
-            lines = [f"{method.name}: {method.spelled}{'' if method.is_proven else ' (unproven)'}"]
+            lines = [f"{method.name}: {method.spelled}"]
             lines += [f"  costs {method.costs}; claimed: {method.claims} ({method.source})"]
             blocks.append(
                 "\n".join([*lines, *(f"  {card}" for card in self.of(method))] + [f"  {UNTESTED}"] * (not self.of(method)))

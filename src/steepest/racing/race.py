@@ -111,7 +111,7 @@ def race(
     seed: int = 0,
     tries: int = 64,
     sampler: Any = None,
-    start_from: str | Sequence[str] = (),
+    start_from: str | Sequence[str] | None = None,
     budget: str | float | None = None,
     batch: int | str | None = None,
     epochs: float = EPOCHS,
@@ -183,7 +183,7 @@ def race(
     limits = {"memory": process_memory(memory), "stall_s": parse_duration("stall", stall) or STALL_S}
     deadline = None if seconds is None else time.time() + seconds
     conditions: dict[str, Any] = {"batch": batch, "epochs": epochs, "evaluate_every": evaluate_every}
-    first = [winning_recipe(name, home) for name in ([start_from] if isinstance(start_from, str) else start_from)]
+    first = [winning_recipe(name, home) for name in _names("start_from", start_from)]
     conditions |= {"seeds": seeds, "tries": tries, "sampler": sampler, "first": first}
     plan = make_plan(job, recipes, baseline=baseline, seed=seed, **conditions)
     where = choose_device(device)
@@ -257,16 +257,24 @@ def side_by_side(processes: int | None, device: torch.device, plan: Plan, earlie
     return processes, torch.get_num_threads() if processes == 1 else max(1, available_cores() // processes)
 
 
+def _names(what: str, value: Any) -> list[str]:
+    """Return one name or several as a list; None is none."""
+    names = [value] if isinstance(value, str) else [] if value is None else value
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise InputError(f"{what} takes the id of a race, or several (got {value!r})")
+    return list(names)
+
+
 def check_contenders(job: Task, plan: Plan, device: Any) -> None:
     """Build every network and every optimizer once, so that one that does not fit is told before anything is started."""
-    networks: list[tuple[Any, Any, Any]] = []
-    reads = len(job.data.reads)
-    for recipe, max_steps in ((recipe, one.max_steps) for one in plan.contenders for recipe in _of_each_kind(one)):
-        model = next((made for network, loss, made in networks if (network, loss) == (recipe.model, recipe.objective)), None)
-        if model is None:
-            model = prepare(job, recipe, device=device).model
-            networks.append((recipe.model, recipe.objective, model))
-        Optimizer(model, recipe.rule, steps_per_epoch=1, total_steps=max_steps)
+    reads, found = len(job.data.reads), dict[tuple[str, str], list[tuple[Recipe, int]]]()
+    for one in plan.contenders:
+        for recipe in _of_each_kind(one):
+            found.setdefault((repr(recipe.model), repr(recipe.objective)), []).append((recipe, one.max_steps))
+    for alike in found.values():  # one network at a time: those of a space may be large
+        model = prepare(job, alike[0][0], device=device).model
+        for recipe, max_steps in alike:
+            Optimizer(model, recipe.rule, steps_per_epoch=1, total_steps=max_steps)
     del job.data.reads[reads:]  # only shapes were looked at
 
 

@@ -18,7 +18,7 @@ from .pace import Pace
 from .plan import SEARCH, Plan, best_recipe
 from .sizes import Size
 from .trials import Outcome
-from .verdicts import FASTEST
+from .verdicts import FASTEST, troubles
 
 FINISHED, OUT_OF_TIME, INTERRUPTED, CRASHED = "finished", "out of time", "interrupted", "a worker process died"
 
@@ -82,12 +82,13 @@ class Race:
         """Return what was found in each space, a line each."""
         lines = []
         for one in self.plan.contenders:
-            if one.pool is None or (chosen := best_recipe(self.plan, self.outcomes, one.name)) is None:
+            if one.pool is None or not one.is_tuned or (chosen := best_recipe(self.plan, self.outcomes, one.name)) is None:
                 continue
             tried = {o.trial.recipe for o in self.outcomes if (o.trial.contender, o.trial.stage) == (one.name, SEARCH)}
+            lost = troubles(self.outcomes, one.name, SEARCH)
             ranks = self.facts.get("early_ranks", {}).get(one.name)
             told = f"; ranks after a third of the time told the end by {ranks[0]:.2f}, {ranks[1]} recipes" if ranks else ""
-            lines.append(f"{one.name}: {one.recipes[chosen]!r}, the best of {counted(len(tried), 'recipes')}{told}")
+            lines.append(f"{one.name}: {one.recipes[chosen]!r}, the best of {counted(len(tried), 'recipes')}{lost}{told}")
         sure = [row for row in self.leaderboard().rows if row.size is not None and row.reached == row.seeds >= self.plan.seeds]
         if smallest := min(sure, key=lambda row: row.size.num_parameters if row.size else 0, default=None):
             lines.append(

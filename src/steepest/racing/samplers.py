@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import InputError, needs
+from ..errors import InputError, blaming, needs
 from .plan import INF
 from .searching import Candidate, Search
 from .spaces import UNLIKE, Settings
@@ -44,7 +44,8 @@ class Asked:
         untried = [i for i in range(len(settings)) if i not in search.tried]
         found: list[int] = []
         for _ in range(min(count, len(untried))):
-            trial = study.ask(places)
+            with blaming("the sampler"):
+                trial = study.ask(places)
             found.append(min((i for i in untried if i not in found), key=lambda i: _apart(settings[i], trial.params)))
             study.tell(trial, state=self.optuna.trial.TrialState.FAIL)  # the recipe that is tried in its place is told
         return found

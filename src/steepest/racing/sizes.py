@@ -14,7 +14,6 @@ import torch
 from ..errors import InputError
 from ..machine import wait_for
 from ..models import linear_model
-from ..models.cost import example
 from ..models.modes import as_in_evaluation
 from ..recipes import Recipe
 from ..tasks import Task
@@ -57,8 +56,8 @@ def linear_contender(task: Task, frame: Recipe, others: Iterable[Contender]) -> 
 
 def measure_size(task: Task, recipe: Recipe, *, device: Any = None) -> Size:
     """Return the size of a recipe's network."""
-    model = prepare(task, recipe, seed=0, device=device).model
-    row, seconds = example(task.data.form, model), []
+    training, seconds = prepare(task, recipe, seed=0, device=device), []
+    model, row = training.model, training.longest_rows()[:1]
     with torch.inference_mode(), as_in_evaluation(model):
         for _ in range(1 + ROUNDS):
             began = time.perf_counter()

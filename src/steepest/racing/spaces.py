@@ -25,6 +25,7 @@ from .ranges import RANGES
 BETWEEN, ONE_OF = "between", "one_of"
 IDLE, BLOCK = 256, 64  # points of the sequence in a row that give nothing new: the space holds no more; points drawn at once
 
+MOST = 1e300  # of a range's ends
 SETTINGS_TRIED = 12  # of each place, when a space is made
 
 
@@ -74,6 +75,9 @@ class Space:
     text: str
 
     def __post_init__(self) -> None:
+        if not isinstance(self.text, str):
+            raise InputError(f"a space is a recipe's text with open places, such as 'one_of(adamw, muon)' (got {self.text!r})")
+        parsed(self.text, EXAMPLE)
         if not is_open(self.text):
             raise InputError(
                 f"a space needs an open place: between(low, high), one_of(a, b), or a rule's name (got {self.text!r})"
@@ -233,7 +237,7 @@ class _Filled(Reading):
         ends = [math.nan if _dimensions(one) else self.value(one) for one in args]
         options = {word.arg: self.value(word.value) for word in keywords}
         log = options.pop("log", True)
-        numbers = all(isinstance(end, int | float) and not isinstance(end, bool) and math.isfinite(end) for end in ends)
+        numbers = all(isinstance(end, int | float) and not isinstance(end, bool) and -MOST < end < MOST for end in ends)
         if options or len(ends) != 2 or not numbers or ends[0] >= ends[1] or not isinstance(log, bool):
             got = ", ".join(map(ast.unparse, [*args, *keywords]))
             raise InputError(f"{self.text}: expected between(low, high), two numbers, the lower one first (got between({got}))")
@@ -243,7 +247,7 @@ class _Filled(Reading):
                 f"{self.text}: between({low}, {high}) is even in logarithm, where both ends must be > 0; say log=False"
             )
         share = self._set(BETWEEN, ordered=True)
-        value = low * math.exp(math.log(high / low) * share) if log else low + (high - low) * share
+        value = math.exp(math.log(low) + (math.log(high) - math.log(low)) * share) if log else low + (high - low) * share
         if all(isinstance(end, int) for end in ends):
             return min(max(round(value), low), high)
         return min(max(round(value, _digits(value, high - low)), low), high)
