@@ -90,7 +90,8 @@ def choose_among(some: Maker, num_lanes: int, budget_s: float = BUDGET_S, *, alo
     """As `choose_lanes`, of the trainings that `some(places)` sets up, anew at each call; alone by that plan."""
     if num_lanes < 2:
         return LaneChoice(False, "one training has nothing to share", num_lanes)
-    if reason := _too_large(some([0])[0], num_lanes, budget_s):
+    first = some([0])
+    if reason := apart(first) or _too_large(first[0], num_lanes, budget_s):
         return LaneChoice(False, reason, num_lanes)
     trainings = some(range(num_lanes))
     with _slow_is_an_error():
