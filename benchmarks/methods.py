@@ -56,7 +56,7 @@ ADULT = {"label": -1, "header": False, "test": "adult/adult-test.csv.gz"}
 CASES = (
     Case("digits", "digits", "accuracy >= 0.97", "mlp((128, 128)", "32", 60, kinds=("image",)),
     Case("adult", "adult/adult-train.csv.gz", "auc >= 0.91", "mlp((64, 64)", "128", 10, ADULT, ("table",)),
-    Case("Fashion-MNIST", "fashion_mnist", "accuracy >= 0.88", "mlp((64, 64)", "128", 15, kinds=("image",)),
+    Case("Fashion-MNIST", "fashion_mnist", "accuracy >= 0.87", "mlp((64, 64)", "128", 15, kinds=("image",)),
 )
 
 
