@@ -31,7 +31,7 @@ class Case:
         options: of `steepest.task`.
         reach: the target, near the best of what the recipe comes to.
         model: of its network, the call without the bracket that closes it.
-        base: other arguments of the recipe.
+        batch: of the recipe.
         epochs: after which the target is missed.
     """
 

@@ -29,6 +29,7 @@ from steepest.racing.trials import Outcome
 from steepest.racing.workers import available_cores
 from steepest.recipes import Recipe
 from steepest.rules import adam
+from tests.interrupts import Interrupted
 from tests.paces import equal_pace
 
 # trials one by one, which are the same bit for bit whatever runs beside them; `test_lanes.py` races in lanes
@@ -127,27 +128,15 @@ def test_a_race_from_a_plain_script_needs_no_main_guard(tmp_path: Path) -> None:
 
 def test_a_resumed_race_runs_only_what_is_missing_and_ends_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = steepest.race("iris", ["adam", "nesterov"], **SMALL)
-    calls = 0
     run = runner.run_trial
-
-    def stop_after(count: int) -> Any:
-        def trial(*args: Any, **options: Any) -> Any:
-            nonlocal calls
-            calls += 1
-            if calls == count:
-                raise KeyboardInterrupt
-            return run(*args, **options)
-
-        return trial
-
-    monkeypatch.setattr(runner, "run_trial", stop_after(9))
+    monkeypatch.setattr(runner, "run_trial", Interrupted(run, 9))
     with pytest.raises(steepest.Interrupted, match=r"8 of about \d+ trials are kept as r\w+; go on with: race\(..., resume="):
         steepest.race("iris", ["adam", "nesterov"], **SMALL)
     name = index.listing()[0]["id"]
-    calls = 0
-    monkeypatch.setattr(runner, "run_trial", stop_after(10_000))
+    counted = Interrupted(run)
+    monkeypatch.setattr(runner, "run_trial", counted)
     resumed = steepest.race("iris", ["adam", "nesterov"], resume=name, **SMALL)
-    assert calls == len(whole.outcomes) - 8
+    assert counted.calls == len(whole.outcomes) - 8
     assert steps_of(resumed) == steps_of(whole)
     with pytest.raises(steepest.InputError, match="was a race with other contenders; repeat its command"):
         steepest.race("iris", ["adam", "sgd"], resume=name, **SMALL)

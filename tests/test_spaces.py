@@ -24,6 +24,7 @@ from steepest.racing.spaces import Space, distance, is_open
 from steepest.racing.trials import DIVERGED, FINISHED, REACHED, Outcome, Trial, run_trial
 from steepest.recipes import Recipe
 from steepest.rules import adam
+from tests.interrupts import Interrupted
 from tests.paces import equal_pace
 
 WIDE = "Recipe(one_of(adamw, momentum, muon), batch=one_of(16, 32, 64))"
@@ -370,6 +371,14 @@ def test_a_paused_trial_goes_on_exactly_where_it_was(text: str, tmp_path: Path) 
     assert (pieces[-1].steps, pieces[-1].reached_at) == (whole.steps, whole.reached_at)
 
 
+def test_a_trial_that_is_run_again_leaves_what_waits_where_it_is(tmp_path: Path) -> None:
+    task, recipe = steepest.task("iris", reach="accuracy >= 0.999"), Recipe(adam(0.01), batch=16, epochs=20.0)
+    place = Parking(tmp_path)
+    for _ in range(2):  # a race that was killed before it had written the first down
+        run_trial(task, recipe, trial_of(recipe, 20), None, place)
+        assert [path.name for path in tmp_path.glob("*-step-*")] == ["000001-step-20"]
+
+
 def test_what_was_left_damaged_or_further_on_is_begun_anew(tmp_path: Path) -> None:
     task, recipe = steepest.task("iris", reach="accuracy >= 0.999"), Recipe(adam(0.01), batch=16, epochs=20.0)
     place = Parking(tmp_path)
@@ -429,20 +438,9 @@ def test_a_race_searches_a_space_and_judges_what_it_finds(tmp_path: Path) -> Non
 
 @pytest.mark.usefixtures("_equal")
 def test_an_interrupted_search_goes_on_and_ends_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run, calls, left = runner.run_trial, 0, 0
-
-    def stop_after(count: int) -> Any:
-        def trial(*args: Any, **options: Any) -> Any:
-            nonlocal calls
-            calls += 1
-            if calls == count:
-                raise KeyboardInterrupt
-            return run(*args, **options)
-
-        return trial
-
+    run = runner.run_trial
     expected = steepest.race("iris", [WIDE], tries=20, home=tmp_path / "whole", **SMALL)
-    monkeypatch.setattr(runner, "run_trial", stop_after(30))
+    monkeypatch.setattr(runner, "run_trial", Interrupted(run, 30))
     with pytest.raises(steepest.Interrupted, match="resume"):
         steepest.race("iris", [WIDE], tries=20, home=tmp_path, **SMALL)
     left = len(list((tmp_path / "races").glob("*/paused/*")))

@@ -109,9 +109,7 @@ class Leaderboard:
                 ]
             )
             if sized:
-                table[-1][2:2] = (
-                    ["-", "-"] if row.size is None else [f"{row.size.num_parameters:,}", f"{1e3 * row.size.latency_s:.2g}"]
-                )
+                table[-1][2:2] = ["-", "-"] if row.size is None else row.size.cells
         return table
 
     def __str__(self) -> str:

@@ -89,11 +89,11 @@ class Race:
             ranks = self.facts.get("early_ranks", {}).get(one.name)
             told = f"; ranks after a third of the time told the end by {ranks[0]:.2f}, {ranks[1]} recipes" if ranks else ""
             lines.append(f"{one.name}: {one.recipes[chosen]!r}, the best of {counted(len(tried), 'recipes')}{lost}{told}")
-        sure = [row for row in self.leaderboard().rows if row.size is not None and row.reached == row.seeds >= self.plan.seeds]
-        if smallest := min(sure, key=lambda row: row.size.num_parameters if row.size else 0, default=None):
-            lines.append(
-                f"smallest network that reached the target with every seed: {smallest.recipe} ({_told(smallest.size)})"
-            )
+        sure = [row for row in self.leaderboard().rows if row.reached == row.seeds >= self.plan.seeds]
+        if sizes := [(row.size.num_parameters, row.recipe, row.size.cells) for row in sure if row.size is not None]:
+            _, name, (count, latency) = min(sizes)
+            told = f"{count} parameters, {latency} ms a row"
+            lines.append(f"smallest network that reached the target with every seed: {name} ({told})")
         return lines
 
     @property
@@ -144,10 +144,6 @@ class Race:
         from html import escape
 
         return f"<p>{escape(self.headline())}</p>{self.leaderboard()._repr_html_()}"
-
-
-def _told(size: Size | None) -> str:
-    return "" if size is None else f"{size.num_parameters:,} parameters, {1e3 * size.latency_s:.2g} ms a row"
 
 
 def headline(job: Task, plan: Plan, processes: int, threads: int) -> str:

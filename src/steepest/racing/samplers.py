@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..errors import InputError, blaming, needs
 from .plan import INF
 from .searching import Candidate, Search
-from .spaces import UNLIKE, Settings
+from .spaces import Settings, distance
 
 EXTRA = "optuna"
 
@@ -46,7 +47,9 @@ class Asked:
         for _ in range(min(count, len(untried))):
             with blaming("the sampler"):
                 trial = study.ask(places)
-            found.append(min((i for i in untried if i not in found), key=lambda i: _apart(settings[i], trial.params)))
+            params = trial.params
+            far = {i: distance(settings[i], _asked(settings[i], params)) for i in untried if i not in found}
+            found.append(min(far, key=far.__getitem__))
             study.tell(trial, state=self.optuna.trial.TrialState.FAIL)  # the recipe that is tried in its place is told
         return found
 
@@ -86,10 +89,6 @@ def _values(ranked: Sequence[Candidate]) -> list[float]:
     return [math.log(one.reached_s) if one.reached_s < INF else behind + k / len(ranked) for k, one in enumerate(ranked)]
 
 
-def _apart(settings: Settings, params: dict[str, float]) -> float:
-    """Return how far a recipe lies from what was asked for; places that it does not have do not count."""
-    return sum(
-        abs(one.at - params[f"x{k}"]) if one.ordered else UNLIKE * (one.at != params[f"x{k}"])
-        for k, one in enumerate(settings)
-        if one is not None
-    )
+def _asked(settings: Settings, params: dict[str, float]) -> Settings:
+    """Return a recipe's settings as a sampler asks for them; nothing is asked of places that it does not have."""
+    return tuple(None if one is None else replace(one, at=params[f"x{k}"]) for k, one in enumerate(settings))

@@ -33,6 +33,11 @@ class Size:
     num_parameters: int
     latency_s: float
 
+    @property
+    def cells(self) -> list[str]:
+        """Numbers and milliseconds, as tables print them."""
+        return [f"{self.num_parameters:,}", f"{1e3 * self.latency_s:.2g}"]
+
 
 def networks_race(contenders: Iterable[Contender]) -> bool:
     """Return whether not all recipes have the same network, whatever is dropped out of it and normalised in it."""

@@ -77,8 +77,7 @@ class Space:
     def __post_init__(self) -> None:
         if not isinstance(self.text, str):
             raise InputError(f"a space is a recipe's text with open places, such as 'one_of(adamw, muon)' (got {self.text!r})")
-        parsed(self.text, EXAMPLE)
-        if not is_open(self.text):
+        if not _is_open(self._tree):
             raise InputError(
                 f"a space needs an open place: between(low, high), one_of(a, b), or a rule's name (got {self.text!r})"
             )
@@ -153,6 +152,10 @@ def is_open(text: str) -> bool:
         tree = parsed(text, EXAMPLE)
     except InputError:  # told where it is read
         return False
+    return _is_open(tree)
+
+
+def _is_open(tree: ast.expr) -> bool:
     return not isinstance(tree, ast.Name) and _dimensions(tree) > 0
 
 

@@ -123,11 +123,10 @@ def run_trial(
                 return None
             elif judge.see(event):
                 break
-    if parking is not None:
-        if state is not None and judge.status == FINISHED:
-            parking.leave(state, judge.curve, last)
-        else:
-            parking.empty()
+    if parking is not None and not (pauses and judge.status == FINISHED):
+        parking.empty()
+    elif parking is not None and state is not None:  # None: it was left at this very step before
+        parking.leave(state, judge.curve, last)
     return judge.outcome(training.clock.stop().get("train", 0.0), time.perf_counter() - began)
 
 

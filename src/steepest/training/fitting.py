@@ -122,7 +122,7 @@ def fit(
     """
     if (isinstance(X, Recipe | Rule | str) or is_torch_optimizer(X)) and not isinstance(subject, nn.Module) and y is None:
         recipe, X = X, None
-    called = Call(seed, evaluate_every, max_steps, stop_at_target, "", checkpoint_every)
+    called = Call(seed, evaluate_every, max_steps, stop_at_target, checkpoint_every=checkpoint_every)
     changes = {"epochs": epochs, "batch": batch, "patience": patience}
     if not record and (resume is not None or sinks is not None):
         what = "resume goes on with a run's record" if resume is not None else "sinks are told what the record is told"
