@@ -65,21 +65,15 @@ def make_plan(
         whole("evaluate_every", evaluate_every, 1)
     if job.goal is None:
         raise InputError(f"a race needs a target: add --reach '{a_target(job.kind)}' (in Python: reach=)")
-    rows = job.data.size("train")
-    size = 32 if rows < 10_000 else 128
+    size = 32 if job.data.size("train") < 10_000 else 128
     frame = Recipe(adam(), batch=batch or size, epochs=float(epochs), patience=PATIENCE)
     found = contenders(recipes, frame)
     name = baseline or BASELINE
     if name not in [one.name for one in found] and baseline is None:
         found = [contender(BASELINE, frame), *found]  # and says so: it is listed, and named as the baseline
     every = evaluate_every or evaluations(job, frame)
-    lasting = tuple(one.lasting(rows, every, frame, seed, first) for one in found)
-    if outside := [recipe for recipe in first if not any(one.holds(recipe.filled(frame)) for one in lasting)]:
-        raise InputError(f"start_from: {outside[0]!r} lies in none of the spaces that are searched")
-    if networks_race(lasting):
-        lasting += tuple(one.lasting(rows, every, frame, seed) for one in linear_contender(job, frame, lasting))
     return Plan(
-        lasting,
+        _lasting(job, found, frame, every, seed, first),
         name,
         str(job.goal),
         every,
@@ -88,6 +82,19 @@ def make_plan(
         tries=tries,
         sampler=None if sampler is None else type(sampler).__name__,
     )
+
+
+def _lasting(
+    job: Task, found: Sequence[Contender], frame: Recipe, every: int, seed: int, first: Sequence[Recipe]
+) -> tuple[Contender, ...]:
+    """Return the contenders with the lengths of their trials, and a linear model among them where networks race."""
+    rows = job.data.size("train")
+    lasting = tuple(one.lasting(rows, every, frame, seed, first) for one in found)
+    if outside := [recipe for recipe in first if not any(one.holds(recipe.filled(frame)) for one in lasting)]:
+        raise InputError(f"start_from: {outside[0]!r} lies in none of the spaces that are searched")
+    if networks_race(lasting):
+        lasting += tuple(one.lasting(rows, every, frame, seed) for one in linear_contender(job, frame, lasting))
+    return lasting
 
 
 def evaluations(job: Task, frame: Recipe) -> int:
