@@ -74,12 +74,14 @@ class Transformer(nn.Module):
         dropout: float,
         ngrams: int,
         buckets: int,
+        shared: bool,
     ) -> None:
         super().__init__()
         self.each_step, self.of_a_head = form.each_step, width // heads
+        self.passes = layers if shared else 1  # through the blocks
         causal = form.kind == "language"
         self.reader = Reader(form, width, ngrams, buckets, dropout)
-        self.blocks = nn.ModuleList(Block(width, heads, causal, dropout) for _ in range(layers))
+        self.blocks = nn.ModuleList(Block(width, heads, causal, dropout) for _ in range(1 if shared else layers))
         self.norm, self.dropout = nn.LayerNorm(width), nn.Dropout(dropout)
         self.answer = nn.Linear(width, outputs)
         for module in self.modules():
@@ -95,8 +97,9 @@ class Transformer(nn.Module):
         steps, there = self.reader(x)
         mask = None if there is None or bool(there.all()) else there[:, None, None]
         turn = turns(x.shape[1], self.of_a_head, x.device)
-        for block in self.blocks:
-            steps = block(steps, mask, turn)
+        for _ in range(self.passes):
+            for block in self.blocks:
+                steps = block(steps, mask, turn)
         steps = self.norm(steps)
         if self.each_step:
             return blank_beyond(self.answer(self.dropout(steps)), None if mask is None else there)

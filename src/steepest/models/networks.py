@@ -97,20 +97,35 @@ def mlp(
     init: str = "torch",
     waves: int = 0,
     lookup: int | None = None,
+    rank: int | None = None,
 ) -> nn.Sequential:
-    """Return `flatten -> (linear -> norm -> activation -> dropout)* -> linear`; shapes (B, ...) to (B, outputs)."""
+    """Return `flatten -> (linear -> norm -> activation -> dropout)* -> linear`; shapes (B, ...) to (B, outputs).
+
+    With `rank`, a hidden layer that is wider than it on both sides is the product of two, without anything between.
+    """
     layers, inputs = _begin(form, waves, lookup)
     blocks = sum(before == width for before, width in pairwise((inputs, *hidden))) if residual else 0
     for width in hidden:
         is_block = residual and inputs == width
-        linear = nn.Linear(inputs, width)
+        narrow = _narrowed(inputs, width, rank)
+        linear = nn.Linear(rank if narrow and rank else inputs, width)
         if init != "torch":
             start(linear, activation, init, blocks=blocks if is_block else 0, biased=norm is None)
         around = [_NORMS[norm](width)] if norm is not None else []
         after: list[nn.Module] = [_ACTIVATIONS[activation](), *([nn.Dropout(dropout)] if dropout else [])]
-        layers += [Residual(*around, linear, *after)] if is_block else [linear, *around, *after]
+        layers += [Residual(*around, *narrow, linear, *after)] if is_block else [*narrow, linear, *around, *after]
         inputs = width
     return nn.Sequential(*layers, nn.Linear(inputs, outputs))
+
+
+def _narrowed(inputs: int, width: int, rank: int | None) -> list[nn.Linear]:
+    """Return the first of the two layers that a layer of low rank is, which keeps the scale of what it reads."""
+    if rank is None or rank >= min(inputs, width):
+        return []
+    first = nn.Linear(inputs, rank)
+    nn.init.normal_(first.weight, std=inputs**-0.5)
+    nn.init.zeros_(first.bias)  # does no more than the next layer's, but products with one are made faster
+    return [first]
 
 
 def start(linear: nn.Linear, activation: str, init: str, *, blocks: int = 0, biased: bool = True) -> None:
@@ -132,6 +147,24 @@ def start(linear: nn.Linear, activation: str, init: str, *, blocks: int = 0, bia
     nn.init.normal_(linear.bias, std=bias if biased and not blocks else 0.0)
     if blocks:
         linear.weight.detach().div_(blocks)
+
+
+class SkipRows(nn.Module):
+    """In training each row is zero with probability `p`, and is divided by `1 - p` else.
+
+    At the end of a residual block it has that block skipped by some of the rows (stochastic depth).
+
+    Source: Huang et al., Deep Networks with Stochastic Depth, 2016, arXiv:1603.09382, which draws once a batch.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        return x * nn.functional.dropout(x.new_ones((len(x), *[1] * (x.ndim - 1))), self.p)
 
 
 class Residual(nn.Sequential):

@@ -122,6 +122,8 @@ class Transformer(ModelSpec):
         dropout: of runs of tokens, and of what each layer adds, in [0, 1).
         ngrams: see `lstm`.
         buckets: see `lstm`.
+        shared: all layers have the weights of one (Lan et al., ALBERT, 2020, arXiv:1909.11942): as slow, and as many times
+            smaller.
 
     Source: Vaswani et al., Attention Is All You Need, 2017, arXiv:1706.03762.
 
@@ -135,6 +137,7 @@ class Transformer(ModelSpec):
     dropout: float = 0.0
     ngrams: int = 1
     buckets: int = BUCKETS
+    shared: bool = False
 
     @property
     def answers_each_step(self) -> bool:
@@ -144,6 +147,7 @@ class Transformer(ModelSpec):
         for name in ("width", "layers", "heads", "ngrams", "buckets"):
             whole(name, getattr(self, name), 1)
         between("dropout", self.dropout, 0, 1, open_end=True)
+        switch("shared", self.shared)
         if self.width % (2 * self.heads):
             raise InputError(f"width must be a multiple of twice the heads (got {self.width} and {self.heads} heads)")
 
@@ -153,7 +157,7 @@ class Transformer(ModelSpec):
         _check(self, form)
         return Network(
             form, self.width, self.layers, self.heads, num_outputs, dropout=self.dropout, ngrams=self.ngrams,
-            buckets=self.buckets,
+            buckets=self.buckets, shared=self.shared,
         )  # fmt: skip
 
 

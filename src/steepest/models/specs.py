@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..errors import InputError, between, one_of, whole
+from ..errors import InputError, between, one_of, switch, whole
 from ..forms import PADDED, Form
 from ..values import printed_call
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 ACTIVATIONS = ("relu", "gelu", "silu", "tanh")
 NORMS = (None, "batch", "layer")
 INITS = ("he", "orthogonal", "torch")
+CONVOLUTION_INITS = ("torch", "dirac")
+VIEWS = (1, 2, 6)
 MAX_STAGES = 8  # each halves the image and doubles the channels
 
 
@@ -130,6 +132,8 @@ class Mlp(ModelSpec):
             Features in Tabular Deep Learning, 2022, arXiv:2203.05556).
         lookup: how many numbers a category is at most where it is looked up; they then begin near zero, so that categories of
             few rows stay there. None: `1.6 n^0.56` for `n` categories.
+        rank: hidden layers that are wider on both sides are products of two layers with so many numbers between: fewer
+            weights, and fewer products (Sainath et al., 2013, https://doi.org/10.1109/ICASSP.2013.6638949); None: whole.
 
     >>> mlp((64, 32), dropout=0.1)
     mlp(hidden=(64, 32), dropout=0.1)
@@ -143,12 +147,14 @@ class Mlp(ModelSpec):
     init: str = "he"
     waves: int = 0
     lookup: int | None = None
+    rank: int | None = None
 
     def __post_init__(self) -> None:
         one_of("init", self.init, INITS)
         whole("waves", self.waves, 0)
-        if self.lookup is not None:
-            whole("lookup", self.lookup, 1)
+        for name in ("lookup", "rank"):
+            if getattr(self, name) is not None:
+                whole(name, getattr(self, name), 1)
         object.__setattr__(self, "hidden", sizes("hidden", self.hidden))
         between("dropout", self.dropout, 0, 1, open_end=True)
         if self.activation not in ACTIVATIONS:
@@ -166,7 +172,7 @@ class Mlp(ModelSpec):
             )
         return mlp(
             form, self.hidden, num_outputs, activation=self.activation, dropout=self.dropout, norm=self.norm,
-            residual=self.residual, init=self.init, waves=self.waves, lookup=self.lookup,
+            residual=self.residual, init=self.init, waves=self.waves, lookup=self.lookup, rank=self.rank,
         )  # fmt: skip
 
 
@@ -179,6 +185,14 @@ class ResidualCnn(ModelSpec):
         stages: number of stages, 1 to 8, each halving height and width.
         blocks: a stage, each `x + relu(norm(conv(x)))`.
         dropout: before the last layer, in [0, 1).
+        stochastic_depth: share of the rows that skip the last residual block in training, in [0, 1); those before it are
+            skipped less, in proportion to their depth (Huang et al., 2016, arXiv:1603.09382).
+        init: of the convolutions: `"torch"`, or `"dirac"`, whose first channels begin as copies of their inputs (Zagoruyko,
+            Komodakis, DiracNets, 2017, arXiv:1706.00388).
+        whiten: of images, begin with a fixed layer that whitens patches of 3 x 3, found from the first 1,024 rows of the
+            training part (Jordan, 2024, see below).
+        views: of images, how many the answer is the mean of where the network is not trained (test-time augmentation): 1; 2,
+            with the mirror image; or 6, both of them moved by a pixel up and left, and down and right, too (Jordan, 2024).
 
     Source: He, Zhang, Ren, Sun, Deep Residual Learning for Image Recognition, 2016, arXiv:1512.03385; stages that convolve
     before they pool: Jordan, 94% on CIFAR-10 in 3.29 seconds on a single GPU, 2024, arXiv:2404.00498.
@@ -191,22 +205,38 @@ class ResidualCnn(ModelSpec):
     stages: int = 2
     blocks: int = 1
     dropout: float = 0.0
+    stochastic_depth: float = 0.0
+    init: str = "torch"
+    whiten: bool = False
+    views: int = 1
 
     def __post_init__(self) -> None:
         sizes("width, stages and blocks", (self.width, self.stages, self.blocks))
         whole("stages", self.stages, 1, MAX_STAGES)
         between("dropout", self.dropout, 0, 1, open_end=True)
+        between("stochastic_depth", self.stochastic_depth, 0, 1, open_end=True)
+        one_of("init", self.init, CONVOLUTION_INITS)
+        switch("whiten", self.whiten)
+        if self.views not in VIEWS:
+            raise InputError(f"views must be 1, 2 or 6 (got {self.views!r})")
 
     def network(self, form: Form, num_outputs: int) -> nn.Module:
         from .convolutional import FramesCnn, residual_cnn
+        from .whitening import Views
 
         as_pictures = len(form.shape) == 2 and not form.is_tokens
         if len(form.shape) != 3 and not as_pictures:
             raise InputError(f"residual_cnn reads images (channels, height, width); the data have shape {form.shape}")
+        if as_pictures and (self.whiten or self.views > 1):
+            raise InputError(
+                f"{self!r} whitens and views images; the data are of the kind {form.kind}, leave whiten and views out"
+            )
         widths = tuple(self.width * 2**stage for stage in range(self.stages + 1))
+        start = {"stochastic_depth": self.stochastic_depth, "dirac": self.init == "dirac"}
         if as_pictures:
-            return FramesCnn(widths, self.blocks, num_outputs, self.dropout, padded=form.kind in PADDED)
-        return residual_cnn(form.shape[0], widths, self.blocks, num_outputs, self.dropout)
+            return FramesCnn(widths, self.blocks, num_outputs, self.dropout, padded=form.kind in PADDED, **start)
+        network = residual_cnn(form.shape[0], widths, self.blocks, num_outputs, self.dropout, whiten=self.whiten, **start)
+        return network if self.views == 1 else Views(network, self.views)
 
 
 def _fixed(spec: ModelSpec, form: Form) -> None:

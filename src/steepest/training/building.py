@@ -14,9 +14,12 @@ from ..errors import InputError, blaming
 from ..forms import Form
 from ..models import ModelSpec
 from ..models.modes import as_in_evaluation
+from ..models.whitening import Whiten, begin_from
 from ..objectives import LossFunction, Objective, OwnObjective
 from ..recipes import Recipe
 from ..tasks import Task
+
+FIRST_ROWS = 1024  # of which layers learn that learn before the training
 
 
 def choose_device(device: str | torch.device | None = None) -> torch.device:
@@ -72,6 +75,14 @@ def loss_of(objective: Objective, task: Task, outputs: Tensor, targets: Tensor) 
 
 def first_rows(train: Part) -> Tensor:
     return torch.arange(min(2, len(train)), device=train.targets.device)
+
+
+def begin(model: nn.Module, train: Part) -> None:
+    """Have what a network learns from rows before its training learned, from the first rows of the training part."""
+    if any(isinstance(module, Whiten) for module in model.modules()):
+        rows = torch.arange(min(FIRST_ROWS, len(train)), device=train.targets.device)
+        with torch.no_grad():
+            begin_from(model, train.take(rows)[0])
 
 
 def try_out(model: nn.Module, train: Part, form: Form) -> tuple[Tensor, Tensor]:

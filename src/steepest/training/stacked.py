@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn import functional as F
 
-from ..models.networks import Residual
+from ..models.networks import Residual, SkipRows
 
 Layer = Callable[[Tensor], Tensor]  # (N, B, ...) to (N, B, ...)
 
@@ -195,6 +195,15 @@ def _dropout(module: nn.Dropout, stacked: Stacked) -> Layer:
     return forward
 
 
+def _skip_rows(module: SkipRows, stacked: Stacked) -> Layer:
+    def forward(x_NB: Tensor) -> Tensor:
+        if not module.training:
+            return x_NB
+        return x_NB * stacked.noise(x_NB.new_empty((*x_NB.shape[:2], *[1] * (x_NB.ndim - 2))), 1 - module.p)
+
+    return forward
+
+
 def _layer_norm(module: nn.LayerNorm, stacked: Stacked) -> Layer:
     scale = None if module.weight is None else stacked.of(module.weight)
     shift = None if module.bias is None else stacked.of(module.bias)
@@ -250,6 +259,7 @@ _LAYERS: dict[type[nn.Module], Callable[..., Layer | None]] = {
     nn.Linear: _linear,
     nn.Flatten: _flatten,
     nn.Dropout: _dropout,
+    SkipRows: _skip_rows,
     nn.LayerNorm: _layer_norm,
     nn.BatchNorm1d: _batch_norm,
     nn.BatchNorm2d: _batch_norm,
