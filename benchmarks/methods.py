@@ -1,7 +1,8 @@
 """What does each speed-up method buy? Evidence cards: every method raced against the same recipe without it, on real tasks.
 
 Both are searched over the learning rate in the same way (`race` of two spaces), and judged on fresh seeds. Methods that do not
-go with a task's data are left out. Cards go into `src/steepest/racing/cards.json`, which `steepest methods` lists.
+go with a task's data are left out; on convolutions and transformers only those that are part of such a network are raced.
+Cards go into `src/steepest/racing/cards.json`, which `steepest methods` lists.
 
 Run: python -m benchmarks.methods [--only "mixup;dropout"] [--data DIR]
 """
@@ -57,7 +58,14 @@ CASES = (
     Case("digits", "digits", "accuracy >= 0.97", "mlp((128, 128)", "32", 60, kinds=("image",)),
     Case("adult", "adult/adult-train.csv.gz", "auc >= 0.91", "mlp((64, 64)", "128", 10, ADULT, ("table",)),
     Case("Fashion-MNIST", "fashion_mnist", "accuracy >= 0.87", "mlp((64, 64)", "128", 15, kinds=("image",)),
-)
+    Case("digits, CNN", "digits", "accuracy >= 0.98", "residual_cnn(width=8, stages=2", "32", 20, kinds=("image",)),
+    Case("Fashion-MNIST, CNN", "fashion_mnist", "accuracy >= 0.88", "residual_cnn(width=8, stages=2", "128", 4,
+         kinds=("image",)),
+    Case("TREC", "text_classification/TREC.train.all", "accuracy >= 0.8", "transformer(width=64, layers=4", "32", 8,
+         kinds=("text",)),
+    Case("SST-2", "text_classification/stsa.binary.train", "accuracy >= 0.77", "transformer(width=64, layers=4", "32", 6,
+         kinds=("text",)),
+)  # fmt: skip
 
 
 def card(method: Method, case: Case, task: steepest.Task) -> Card:
@@ -88,7 +96,7 @@ def main() -> None:
             continue
         task = case.task(None if folder is None else Path(options.data))
         for method in chosen:
-            if method.kinds and not set(method.kinds) & set(case.kinds):
+            if not method.suits(case.kinds, case.model) or (not method.network and case.model[:3] != "mlp"):
                 continue
             found = card(method, case, task)
             print(f"{method.name}: {found}", flush=True)

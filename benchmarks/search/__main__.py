@@ -84,6 +84,10 @@ def line(meters: Sequence[Meter], at: np.ndarray) -> list[float]:
     return values
 
 
+def _seconds(value: float) -> str:
+    return f"{value:.0f} s" if value >= 100 else f"{value:.2g} s"
+
+
 def svg(panels: Sequence[tuple[str, Mapping[str, list[Meter]]]]) -> str:
     """Return the picture: a panel a case, median regret against seconds of training, logarithmic across."""
     size, gap, top = 300, 60, 60 + 18 * len(PLAYERS)
@@ -104,7 +108,7 @@ def svg(panels: Sequence[tuple[str, Mapping[str, list[Meter]]]]) -> str:
         ]
         pieces += [words(left - 34, top + size * (1 - r / MOST_REGRET) + 4, f"{r:.0%}", small=True) for r in (0, 1, 2, 3)]
         pieces += [
-            words(left + size * j / 3 - 10, top + size + 16, f"{at[(GRID - 1) * j // 3]:.3g} s", small=True) for j in range(4)
+            words(left + size * j / 3 - 10, top + size + 16, _seconds(at[(GRID - 1) * j // 3]), small=True) for j in range(4)
         ]
         for colour, meters in zip(COLOURS, found.values(), strict=True):
             points = [

@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.search.curves import Table
 from steepest.racing.costs import ROUNDS, STEPS, StepCosts
-from steepest.racing.pace import WARM_UP
+from steepest.racing.pace import steps_measured
 from steepest.racing.plan import SEARCH, best_recipe
 from steepest.racing.searching import waves
 from steepest.racing.spaces import Space
@@ -88,7 +88,7 @@ def steepest(table: Table, repetition: int) -> Meter:
         """Return what a step of each costs, and pay for measuring it."""
         places = [order[plan.contenders[0].recipes.index(recipe)] for recipe in recipes]
         for place in places:
-            meter.pay(place, WARM_UP + ROUNDS * STEPS)
+            meter.pay(place, steps_measured(ROUNDS, STEPS))
         return [(float(table.cost[place]),) for place in places]
 
     search = waves(plan, plan.contenders[0], StepCosts(plan.contenders[0].recipes, {}, measured))

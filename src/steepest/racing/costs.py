@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from ..recipes import Recipe
 from .kinds import kind_of
 
-ROUNDS, STEPS = 3, 4  # of a measurement
+ROUNDS, STEPS = 3, 2  # of a measurement
 GRID = 4  # values an octave that costs are rounded to
 
 Measure = Callable[[Sequence[Recipe]], list[tuple[float, ...]]]  # as `measure_pace` does, where trials run

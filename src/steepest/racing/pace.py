@@ -17,7 +17,7 @@ from .serving import beat
 from .statistics import median_interval
 
 TOLERANCE = 0.1
-ROUNDS, STEPS, WARM_UP, LIMIT_S = 9, 12, 6, 20.0
+ROUNDS, STEPS, LIMIT_S = 9, 12, 20.0
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,20 @@ class Pace:
         return math.exp(math.copysign(max(0.0, abs(middle) - error), middle))
 
 
+def warm_up(each: int) -> int:
+    """Return how many steps come before rounds of so many, and are not timed."""
+    return max(2, each // 2)
+
+
+def steps_measured(rounds: int, each: int) -> int:
+    """Return how many steps a measurement takes of each recipe.
+
+    >>> steps_measured(ROUNDS, STEPS)
+    114
+    """
+    return warm_up(each) + rounds * each
+
+
 def measure_pace(
     task: Task, recipes: Sequence[Recipe], rounds: int = ROUNDS, each: int = STEPS, *, device: Any = None
 ) -> list[tuple[float, ...]]:
@@ -72,13 +86,13 @@ def measure_pace(
     found: list[list[float]] = [[] for _ in recipes]
     for recipe in recipes:
         training = prepare(task, recipe, seed=0, device=device)
-        training.total_steps = WARM_UP + rounds * each
+        training.total_steps = steps_measured(rounds, each)
         loops.append((training, steps(task, training=training, evaluate_every=training.total_steps + 1)))
     for round_ in range(rounds + 1):
         for (training, loop), seconds in zip(loops, found, strict=True):
             training.settle()
             before = training.clock.seconds.get("train", 0.0)
-            count = each if round_ else WARM_UP
+            count = each if round_ else warm_up(each)
             done = 0
             for _, event in zip(range(count), loop, strict=False):
                 done += isinstance(event, StepEvent)

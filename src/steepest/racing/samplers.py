@@ -12,8 +12,9 @@ from dataclasses import replace
 from typing import Any
 
 from ..errors import InputError, blaming, needs
+from .candidates import Candidate
 from .plan import INF
-from .searching import Candidate, Search
+from .searching import Search
 from .spaces import Settings, distance
 
 EXTRA = "optuna"

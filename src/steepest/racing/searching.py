@@ -1,10 +1,13 @@
 """The search of a space: which of its recipes are tried, for how long, and which trials are paused and gone on with.
 
 Trials run in waves, each a pure function of what came back from those before, so that the same seed searches alike and a race
-can be resumed. A *sweep* tries a few recipes by successive halving (Jamieson, Talwalkar, 2016): all for a short time, the
-better third three times as long, and so on. Time is steps times the cost of a step, so that recipes of other batches and
-networks compare; it ends where the best so far had reached the target, for who is later has lost. The first sweep is spread
-over the space, later ones are drawn around the best. The best three run more seeds, because one may be luck.
+can be resumed. Time is steps times the cost of a step, so that recipes of other batches and networks compare.
+
+The first recipes are spread over the space, and tried by successive halving (Jamieson, Talwalkar, 2016): all for a short time,
+the better third three times as long, and so on, up to the time in which the best so far had reached the target: who is later
+has lost. From then on a few at a time are tried of which most is expected (`surrogate.py`), those that wait among them, and
+each is paused when its progress says that it will be later than the best (`candidates.py`). The best three run more seeds,
+because one may be luck.
 
 A recipe whose learning rate falls towards its end looks worse before it than it is: it is never paused, and runs until it has
 lost.
@@ -14,81 +17,44 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from ..reach import Reach
 from ..recipes import Recipe
 from ..rules.transforms import ScaleByLearningRate
+from .candidates import Candidate, Forecast, forecast
 from .contenders import Contender
 from .plan import FIRST, INF, SEARCH, Plan
-from .spaces import Settings, distance
-from .trials import FINISHED, REACHED, Outcome, Trial
+from .surrogate import Likeness, Surrogate, most_promising
+from .trials import FINISHED, Outcome, Trial
 
 Costs = Callable[[Sequence[int]], Sequence[float]]  # of a step of each of these recipes
 Waves = Generator[list[Trial], list[Outcome], None]
 Propose = Callable[["Search", int], list[int]]
 
 ETA = 3  # one of so many is gone on with, for so many times as long
-FEW = 4  # evaluations before the first is left behind
-LATER, SPREAD = 8, 2  # recipes of a later sweep; of them so many are not drawn around the best
-PARENTS, WIDTH = 3, 0.15  # around how many of the best, and how closely: shares of a range
-PATIENCE, GAIN = 2, 1.05  # sweeps without that gain, once the target was reached, after which no more are made
+FEW = 1  # evaluations before the first is left behind
+LOOKS = (1 / 9, 1 / 3, 2 / 3)  # shares of the best time after which a later recipe's progress is looked at
+LATER, DOUBT = 4, 2.0  # recipes tried together later; deviations by which a forecast must miss the best time, to be paused
+PATIENCE, GAIN = 8, 1.05  # of these in a row without that gain, once the target was reached, after which no more are made
 CONFIRMED, SEEDS, SLACK = 3, 2, 3.0  # recipes that run more seeds, how many, and for how many times as long as the best
 
 
 def waves(plan: Plan, contender: Contender, costs: Costs, propose: Propose | None = None) -> Waves:
     """Yield the trials of a space's search, wave by wave; what came of them is sent in, in their order.
 
-    `propose` says which recipes a later sweep tries, for a search and how many; None: near the best.
+    `propose` says which recipes are tried later, for a search and how many; None: the most promising.
     """
-    search, propose = Search(plan, contender, costs), propose or Search.nearby
+    search, propose = Search(plan, contender, costs), propose or Search.promising
     yield from search.sweep(range(min(FIRST, plan.most_tried(contender))))
     idle = 0
-    while idle < PATIENCE and (chosen := propose(search, search.room)):
+    while idle < PATIENCE and search.room and (chosen := propose(search, search.room)):
         before = search.best_s
-        yield from search.sweep(chosen)
+        yield from search.sweep(chosen) if before == INF else search.follow(chosen)
         idle = 0 if search.best_s == INF or search.best_s * GAIN < before else idle + 1
     yield from search.confirm()
-
-
-@dataclass
-class Candidate:
-    """A recipe that is tried: what a step of it costs, how long it may run, and what came of it so far."""
-
-    recipe: int
-    cost: float
-    every: int
-    last: int
-    falls: bool
-    outcome: Outcome | None = None
-
-    @property
-    def reached_s(self) -> float:
-        """What it cost to reach the target; infinite where it has not."""
-        steps = None if self.outcome is None else self.outcome.reached_at
-        return INF if steps is None else steps * self.cost
-
-    @property
-    def steps(self) -> int:
-        return 0 if self.outcome is None else self.outcome.steps
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it can be gone on with."""
-        return self.outcome is None or (self.outcome.status == FINISHED and self.steps < self.last)
-
-    def steps_in(self, seconds: float) -> int:
-        """Return how many steps, up to an evaluation, it makes in a time; one evaluation at the least."""
-        if not math.isfinite(seconds):
-            return self.last
-        return min(self.last, self.every * max(1, math.ceil(seconds / (self.cost * self.every) - 1e-9)))
-
-    def value_at(self, steps: int) -> float:
-        """Return what was measured at the last evaluation up to a step, NaN where nothing was."""
-        curve = [] if self.outcome is None else self.outcome.curve
-        return next((value for step, _, value in reversed(curve) if step <= steps), math.nan)
 
 
 class Search:
@@ -100,9 +66,15 @@ class Search:
         self.tried: dict[int, Candidate] = {}
 
     @property
+    def best(self) -> Candidate | None:
+        """Who reached the target in the least time; None where nobody has."""
+        reached = [one for one in self.tried.values() if one.reached_s < INF]
+        return min(reached, key=lambda one: (one.reached_s, one.recipe), default=None)
+
+    @property
     def best_s(self) -> float:
         """The least time in which the target was reached."""
-        return min((one.reached_s for one in self.tried.values()), default=INF)
+        return INF if self.best is None else self.best.reached_s
 
     def sweep(self, chosen: Iterable[int]) -> Waves:
         """Try recipes by successive halving, then those that must not be paused."""
@@ -114,6 +86,19 @@ class Search:
             if not racing:
                 break
         yield from self._run([one for one in entered if one.falls], INF)
+
+    def follow(self, chosen: Iterable[int]) -> Waves:
+        """Try recipes, or go on with those that wait, and pause each when it must be expected to be later than the best."""
+        best_s, entered = self.best_s, self._entered(list(chosen))
+        racing = [one for one in entered if not one.falls]
+        for share in LOOKS:
+            yield from self._run([one for one in racing if one.spent_s < share * best_s], share * best_s)
+            racing = [one for one in racing if one.is_open and self._may_win(one)]
+        yield from self._run([*racing, *(one for one in entered if one.falls)], INF)
+
+    def _may_win(self, one: Candidate) -> bool:
+        expected = self._forecast(one)
+        return expected.log_s - DOUBT * expected.deviation <= math.log(self.best_s)
 
     def confirm(self) -> Waves:
         """Run the best with more seeds."""
@@ -129,32 +114,41 @@ class Search:
         """How many recipes the next sweep may try; 0 at the end."""
         return min(LATER, self.plan.most_tried(self.contender) - len(self.tried))
 
-    def nearby(self, count: int) -> list[int]:
-        """Return so many recipes that were not tried: most of them near the best, a few spread over the space."""
-        untried = [i for i in range(len(self.contender.recipes)) if i not in self.tried]
-        if not count or not untried:
-            return []
-        spread = untried[: min(SPREAD, count)]
-        others = [i for i in untried if i not in spread]
-        parents = [self._settings(one.recipe) for one in self.ranked()[:PARENTS]]
-        near = [_nearness(self._settings(i), parents) for i in others]
-        random = np.random.default_rng([self.plan.seed, len(self.tried)])
-        drawn = np.log(np.maximum(near, 1e-300)) + random.gumbel(size=len(others))  # the largest are a draw by those weights
-        return [*spread, *(others[i] for i in np.argsort(-drawn, kind="stable")[: count - len(spread)])]
+    def promising(self, count: int) -> list[int]:
+        """Return so many recipes that were not tried, or that wait and have not lost yet: those of which most is expected."""
+        ranked = self.ranked()
+        found = [self._forecast(one, place / len(ranked)) for place, one in enumerate(ranked)]
+        known = Surrogate(
+            self._likeness,
+            [one.recipe for one in ranked],
+            [each.log_s for each in found],
+            [each.deviation**2 for each in found],
+        )
+        best = found[0].log_s  # of who reached the target first
+        return most_promising(known, [i for i in range(len(self.contender.recipes)) if self._can_win(i)], best, count)
 
-    def _settings(self, recipe: int) -> Settings:
+    def _can_win(self, recipe: int) -> bool:
+        one = self.tried.get(recipe)
+        if one is None or self.best is None:
+            return one is None
+        return one.is_open and not one.falls and one.spent_s < self.best_s and self._may_win(one)
+
+    def _forecast(self, one: Candidate, rank: float = 0.0) -> Forecast:
+        """Return when a candidate should reach the target; where none has, its rank stands for that."""
+        return Forecast(2 * rank, 0.5) if self.best is None else forecast(one, self.best, self.sign)
+
+    @cached_property
+    def _likeness(self) -> Likeness:
         assert self.contender.pool is not None
-        return self.contender.pool.settings[recipe]
+        return Likeness(self.contender.pool.settings)
 
     def _entered(self, chosen: list[int]) -> list[Candidate]:
-        pool = self.contender.pool
+        pool, new = self.contender.pool, [recipe for recipe in chosen if recipe not in self.tried]
         assert pool is not None
-        found = []
-        for i, cost in zip(chosen, self.costs(chosen), strict=True):
+        for i, cost in zip(new, self.costs(new), strict=True):
             falls = falls_late(self.contender.recipes[i], pool.last[i])
-            found.append(Candidate(i, cost, pool.every[i], pool.last[i], falls))
-        self.tried |= {one.recipe: one for one in found}
-        return found
+            self.tried[i] = Candidate(i, cost, pool.every[i], pool.last[i], falls)
+        return [self.tried[recipe] for recipe in chosen]
 
     def _rungs(self) -> Iterator[float]:
         """Yield the times after which the worse are left behind; they end where the best so far had reached the target."""
@@ -181,8 +175,10 @@ class Search:
         """Return the step at which a candidate is looked at. The target must be met twice in a row, so that who is to beat the
         best so far is given one more evaluation.
         """
-        most = min(one.last, one.steps_in(self.best_s) + one.every)
-        return min(most, one.steps_in(rung_s))
+        if self.best_s == INF:
+            return one.steps_in(rung_s)
+        looks = 1 + max(1, math.floor(self.best_s / (one.cost * one.every) + 1e-9))
+        return min(one.last, one.every * looks, one.steps_in(rung_s))
 
     def _better_third(self, racing: list[Candidate], rung_s: float) -> list[Candidate]:
         """Return those that are gone on with: among the better third of all that were ever measured after that time."""
@@ -199,8 +195,7 @@ class Search:
         """Return how good a candidate was after a time: who had reached the target then is best."""
         early = -one.reached_s if one.reached_s <= rung_s else -INF
         value = self.sign * one.value_at(one.steps_in(rung_s))
-        broken = one.outcome is not None and one.outcome.status not in (FINISHED, REACHED)
-        return early, -INF if broken or math.isnan(value) else value
+        return early, -INF if one.is_broken or math.isnan(value) else value
 
     def ranked(self) -> list[Candidate]:
         """Return who was tried, the best first: by time to the target, then by what was measured last."""
@@ -213,11 +208,6 @@ class Search:
 
     def _trial(self, one: Candidate, stop: int, seed: int) -> Trial:
         return self.plan.trial(SEARCH, self.contender.name, one.recipe, seed, stop, one.cost)
-
-
-def _nearness(settings: Settings, parents: Sequence[Settings]) -> float:
-    """Return how near a recipe lies to the best ones, each of which counts half as much as the one before."""
-    return sum(math.exp(-((distance(settings, one) / WIDTH) ** 2) / 2) / 2**k for k, one in enumerate(parents))
 
 
 def falls_late(recipe: Recipe, steps: int) -> bool:
