@@ -386,3 +386,32 @@ def test_a_race_that_is_killed_again_and_again_ends_as_one_that_is_not(tmp_path:
     assert {key: trials[key] for key in shared} == {key: again[key] for key in shared}
     assert json.loads((tmp_path / "document.json").read_text())["status"] == "finished"
     assert not list(tmp_path.glob("steepest-*.task"))  # processes whose race was killed have ended, and taken it along
+
+
+def test_two_races_at_once_lose_nothing(tmp_path: Path) -> None:
+    """Both keep their trials, their winners and their place in the index of one folder."""
+    command = [sys.executable, "-m", "steepest", "race", "iris", "--recipes", "adam,sgd", "--reach", "accuracy >= 0.9",
+               "--seeds", "2", "--epochs", "10", "--processes", "1", "--json", "--quiet"]  # fmt: skip
+    both = [subprocess.Popen([*command, "--seed", str(i)], cwd=tmp_path, stdout=subprocess.PIPE, text=True) for i in range(2)]
+    documents = [json.loads(process.communicate(timeout=120)[0]) for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    home = tmp_path / ".steepest"
+    listed = {row["id"]: row for row in index.listing(home)}
+    assert {document["id"] for document in documents} <= set(listed)
+    for document in documents:
+        events = list(records.find(document["id"], home).events())
+        kept = [event for event in events if event["event"] == "trial"]
+        assert {event["outcome"]["trial"]["contender"] for event in kept} >= {"adam", "sgd"}
+    assert sum(1 for name in listed if not name.startswith("r")) == 2  # the trainings with the winners
+
+
+def test_a_race_that_another_process_runs_is_not_gone_on_with(tmp_path: Path) -> None:
+    race = steepest.race("iris", ["adam(0.05)", "sgd(0.1)"], reach="accuracy >= 0.5", home=tmp_path, **SMALL)
+    record = records.find(race.id, tmp_path)
+    before = record.path.read_bytes()
+    with (
+        records.holding(record),
+        pytest.raises(steepest.InputError, match="is being written by another process; stop that one"),
+    ):
+        steepest.race("iris", ["adam(0.05)", "sgd(0.1)"], reach="accuracy >= 0.5", home=tmp_path, resume=race.id, **SMALL)
+    assert record.path.read_bytes() == before

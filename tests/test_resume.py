@@ -28,7 +28,6 @@ from steepest.gradient import StepContext, StepResult, plain
 from steepest.training.keeping import Every
 from steepest.training.position import Position
 from steepest.training.randomness import RandomStream
-from steepest.training.resuming import holding
 from tests.faults import cost, disk, sweep, work
 
 OF_TIME = ("id", "seconds", "samples_per_second", "stages", "checkpoints", "resumed", "command")
@@ -205,7 +204,10 @@ def test_a_run_is_trained_by_one_process_at_a_time() -> None:
     with pytest.raises(steepest.Interrupted):
         steepest.fit("iris", recipe="adam(0.01)", epochs=4, gradient=stopping_at(5))
     record = records.find("last")
-    with holding(record), pytest.raises(steepest.InputError, match="is being trained by another process; stop that one first"):
+    with (
+        steepest.records.holding(record),
+        pytest.raises(steepest.InputError, match="is being written by another process; stop that one first"),
+    ):
         steepest.fit(resume="last", gradient=undisturbed())
     done = steepest.fit("wine", recipe="adam(0.01)", epochs=1)
     again = steepest.fit(resume="last", gradient=undisturbed())  # the newest that is not complete

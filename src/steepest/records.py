@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .durable import append_lines
+from .durable import alone, append_lines
 from .errors import InputError, nearest, reason_of
 
 log = logging.getLogger("steepest")
@@ -216,6 +216,18 @@ def reading(record: Record) -> Iterator[None]:
     except (KeyError, TypeError, AttributeError, ValueError, IndexError, OverflowError) as error:
         what = f"{type(error).__name__}: {error}"
         raise InputError(f"{record.path} is damaged, or was written by another version ({what})") from error
+
+
+@contextlib.contextmanager
+def holding(record: Record | None) -> Iterator[None]:
+    """While this is open, the record is this process's to go on with; one that another process writes is refused."""
+    if record is None:
+        yield
+        return
+    with alone(record.folder / "lock") as mine:
+        if not mine:
+            raise InputError(f"{record.id} is being written by another process; stop that one first")
+        yield
 
 
 def records_in(root: Path) -> Iterator[tuple[Record, os.stat_result]]:

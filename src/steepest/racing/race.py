@@ -8,6 +8,7 @@ import math
 import re
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from ..errors import InputError, Interrupted, check_seed, positive, switch, whol
 from ..optimizer import Optimizer
 from ..reach import a_target
 from ..recipes import Recipe, check_batch
-from ..records import FROM_PYTHON, Invocation, Record, create, find, jsonable, reading
+from ..records import FROM_PYTHON, Invocation, Record, create, find, holding, jsonable, reading
 from ..rules import adam
 from ..tasks import Task, task
 from ..training.building import choose_device
@@ -195,25 +196,28 @@ def race(
     plan = make_plan(job, recipes, baseline=baseline, seed=seed, **conditions)
     where = choose_device(device)
     check_contenders(job, plan, where)
-    earlier = _earlier(plan, job, home, resume)
-    count, threads = side_by_side(processes, where, plan, earlier)
-    command = invocation.command
-    facts = {"processes": count, "threads": threads, "seed": seed, "versions": versions(where), "command": command}
-    if earlier:
-        facts["step_costs"] = earlier.step_costs
-    book = earlier.book if earlier else _begun(job, plan, facts, home) if record else None
-    spent = {"start": invocation.start_s} if invocation.start_s else {}
-    spent["data"] = invocation.data_s + time.perf_counter() - began
-    pace = earlier.pace if earlier else Pace({})
-    result = Race(book.id if book else None, job, plan, [], pace, spent, FINISHED, facts, book)
-    with View(plan, headline(job, plan, count, threads), progress, lines=invocation.lines) as view:
-        try:
-            known = earlier.outcomes if earlier else {}
-            Runner(result, known, view, deadline, lanes=lanes, limits=limits, sampler=sampler).run(count, threads, where)
-        except Exception as error:
-            _give_up(result, error)
-            raise
-    return _ended(result)
+    with ExitStack() as held:
+        held.enter_context(holding(None if resume is None else find(resume, home, kind="race")))
+        earlier = _earlier(plan, job, home, resume)
+        count, threads = side_by_side(processes, where, plan, earlier)
+        command = invocation.command
+        facts = {"processes": count, "threads": threads, "seed": seed, "versions": versions(where), "command": command}
+        if earlier:
+            facts["step_costs"] = earlier.step_costs
+        book = earlier.book if earlier else _begun(job, plan, facts, home) if record else None
+        held.enter_context(holding(None if earlier else book))
+        spent = {"start": invocation.start_s} if invocation.start_s else {}
+        spent["data"] = invocation.data_s + time.perf_counter() - began
+        pace = earlier.pace if earlier else Pace({})
+        result = Race(book.id if book else None, job, plan, [], pace, spent, FINISHED, facts, book)
+        with View(plan, headline(job, plan, count, threads), progress, lines=invocation.lines) as view:
+            try:
+                known = earlier.outcomes if earlier else {}
+                Runner(result, known, view, deadline, lanes=lanes, limits=limits, sampler=sampler).run(count, threads, where)
+            except Exception as error:
+                _give_up(result, error)
+                raise
+        return _ended(result)
 
 
 def _begun(job: Task, plan: Plan, facts: dict[str, Any], home: str | Path | None) -> Record:

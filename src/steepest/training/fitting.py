@@ -20,7 +20,7 @@ from ..gradient import GradientFunction, plain
 from ..plans import Plan, as_plan
 from ..progress import Progress
 from ..recipes import Recipe, as_recipe, is_torch_optimizer, named
-from ..records import FROM_PYTHON, Invocation, Record, create, reading
+from ..records import FROM_PYTHON, Invocation, Record, create, holding, reading
 from ..rules import Rule
 from ..sinks import Sink, as_sinks, telling
 from ..stopping import Stops
@@ -31,7 +31,7 @@ from .identity import layers_sha256, versions, weights_sha256
 from .loop import Events, steps
 from .pilot import Choice, choose
 from .recovery import Begin, Recovery
-from .resuming import Begun, Call, begun, holding, keeper_of, told_of
+from .resuming import Begun, Call, begun, keeper_of, told_of
 from .run import Interface, Run, names_of
 from .settings import KeptMemory
 from .setup import Training, laid_out_as_before, prepare

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from ..checkpoints import Checkpoint, Checkpoints, Packed
-from ..durable import alone
 from ..errors import InputError, cut, whole
 from ..gradient import GradientFunction
 from ..plans import AS_IT_STANDS, Plan, as_plan
 from ..recipes import Recipe, as_recipe, read
-from ..records import Record, find, home_folder, reading, records_in
+from ..records import Record, find, holding, home_folder, reading, records_in
 from ..tasks import Task
 from ..values import name_of
 from .following import DONE, Follower
@@ -230,18 +228,6 @@ def _unfinished(home: str | Path | None) -> Record | None:
         if end is None or end.get("status") not in DONE:
             return record
     return None
-
-
-@contextmanager
-def holding(record: Record | None) -> Iterator[None]:
-    """While this is open, the run is this process's to train; one that another process trains is refused."""
-    if record is None:
-        yield
-        return
-    with alone(record.folder / "lock") as mine:
-        if not mine:
-            raise InputError(f"run {record.id} is being trained by another process; stop that one first")
-        yield
 
 
 def keeper_of(training: Training, book: Record | None, call: Call) -> Keeper | None:
