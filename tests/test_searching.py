@@ -46,6 +46,11 @@ def test_smaller_may_be_better_and_steps_may_cost_more() -> None:
     assert forecast(candidate([0.8, 0.6], cost=2.0), best, -1.0).log_s == pytest.approx(math.log(80))
 
 
+def test_a_loss_without_bounds_is_not_measured() -> None:
+    best = candidate([math.inf, 0.6, 0.4, 0.2], reached=40)
+    assert forecast(candidate([math.inf, 0.6]), best, -1.0).log_s == pytest.approx(math.log(40))
+
+
 def test_nobody_is_expected_sooner_than_it_has_run_nor_later_than_is_said() -> None:
     assert forecast(candidate([0.2, 0.4, 0.6, 0.85, 0.85, 0.85]), BEST, 1.0).log_s >= math.log(60)
     for lost in (candidate([0.1, math.nan], status=DIVERGED), candidate([], status="failed"), candidate([0.0] * 20)):

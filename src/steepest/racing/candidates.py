@@ -65,7 +65,7 @@ class Candidate:
     def best_values(self, sign: float) -> tuple[np.ndarray, np.ndarray]:
         """Return when it was measured, in seconds, and the best value up to then, the larger the better."""
         curve = [] if self.outcome is None else self.outcome.curve
-        seen = [(step * self.cost, sign * value) for step, _, value in curve if not math.isnan(value)]
+        seen = [(step * self.cost, sign * value) for step, _, value in curve if math.isfinite(value)]
         times, values = np.array(seen, dtype=float).reshape(-1, 2).T
         return times, np.maximum.accumulate(values) if len(values) else values
 
