@@ -263,7 +263,7 @@ def test_the_command_line_takes_them_all(capsys: pytest.CaptureFixture[str]) -> 
         (lambda: steepest.flip(True, 2), r"flip: too many positional arguments (it takes alternating)"),
         (lambda: steepest.shift(pixel=2), r"shift: missing a required argument: 'pixels' (it takes pixels)"),
         (
-            lambda: steepest.recipes.read("mlp((8,), 1, 2, 3, 4, 5, 6, 7, 8)"),
+            lambda: steepest.recipes.read("mlp((8,), 1, 2, 3, 4, 5, 6, 7, 8, 9)"),
             r"mlp: too many positional arguments (it takes",
         ),
     ],
