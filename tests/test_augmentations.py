@@ -17,6 +17,7 @@ from steepest.augmentations import Augmentation, Draws, Source, augmented
 from steepest.augmentations.affine import composed, resampled, rotation, stretching
 from steepest.data.parts import Part
 from steepest.forms import Form
+from steepest.recipes import read
 
 IMAGES = torch.arange(64 * 3 * 6 * 5, dtype=torch.float32).reshape(64, 3, 6, 5)
 GREY = torch.randn(64, 1, 7, 7, generator=torch.Generator().manual_seed(0))
@@ -186,8 +187,6 @@ def test_a_recipe_prints_its_augmentations_and_is_read_back() -> None:
     ],
 )  # fmt: skip
 def test_each_augmentation_prints_as_it_is_written(text: str) -> None:
-    from steepest.recipes import read
-
     assert repr(read(text)) == text
     assert steepest.Recipe(steepest.adam(), augment=read(text)) == steepest.parse_recipe(f"Recipe(adam(), augment={text})")
 
@@ -255,7 +254,7 @@ def test_the_command_line_takes_them_all(capsys: pytest.CaptureFixture[str]) -> 
     ("make", "message"),
     [
         (steepest.crop, r"crop: missing a required argument: 'area' (it takes area, ratio)"),
-        (lambda: steepest.recipes.read("crop()"), r"crop: missing a required argument: 'area' (it takes area, ratio)"),
+        (lambda: read("crop()"), r"crop: missing a required argument: 'area' (it takes area, ratio)"),
         (
             lambda: steepest.mask_times(count=2),
             "mask_times: missing a required argument: 'width' (it takes width, count, ",
@@ -263,7 +262,7 @@ def test_the_command_line_takes_them_all(capsys: pytest.CaptureFixture[str]) -> 
         (lambda: steepest.flip(True, 2), r"flip: too many positional arguments (it takes alternating)"),
         (lambda: steepest.shift(pixel=2), r"shift: missing a required argument: 'pixels' (it takes pixels)"),
         (
-            lambda: steepest.recipes.read("mlp((8,), 1, 2, 3, 4, 5, 6, 7, 8, 9)"),
+            lambda: read("mlp((8,), 1, 2, 3, 4, 5, 6, 7, 8, 9)"),
             r"mlp: too many positional arguments (it takes",
         ),
     ],
