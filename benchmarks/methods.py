@@ -45,6 +45,11 @@ class Case:
     options: dict[str, Any] = field(default_factory=dict)
     kinds: tuple[str, ...] = ()
 
+    def suits(self, method: Method) -> bool:
+        """Return whether a method goes with the data, and is raced on this network: that it is a part of, else a perceptron."""
+        of_the_data = not method.kinds or bool(set(method.kinds) & set(self.kinds))
+        return of_the_data and self.model.startswith(method.network or "mlp")
+
     def task(self, folder: Path | None) -> steepest.Task:
         options = dict(self.options)
         if folder is not None and "test" in options:
@@ -96,7 +101,7 @@ def main() -> None:
             continue
         task = case.task(None if folder is None else Path(options.data))
         for method in chosen:
-            if not method.suits(case.kinds, case.model) or (not method.network and case.model[:3] != "mlp"):
+            if not case.suits(method):
                 continue
             found = card(method, case, task)
             print(f"{method.name}: {found}", flush=True)

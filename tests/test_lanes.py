@@ -81,6 +81,8 @@ def close(events: EvaluationEvent, others: EvaluationEvent, tolerance: float) ->
         "mlp((32, 16), dropout=0.3)",
         "mlp((16,), norm='layer', activation='gelu')",
         "mlp((16, 16), norm='batch', residual=True)",
+        "residual_cnn(width=2, stages=1, stochastic_depth=0.5)",
+        "residual_cnn(width=2, stages=1, whiten=True, views=2)",
     ],
 )
 def test_lanes_are_their_trainings_alone(model: str, seeds: list[int]) -> None:

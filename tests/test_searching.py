@@ -11,7 +11,7 @@ import pytest
 from benchmarks.search.curves import CASES, Table
 from benchmarks.search.replay import PLAYERS, steepest
 from steepest.racing.candidates import EARLY_VARIES, SEEDS_VARY, SLOWEST, Candidate, forecast
-from steepest.racing.spaces import Space
+from steepest.racing.spaces import UNLIKE, Space, distance
 from steepest.racing.surrogate import Likeness, Surrogate, most_promising
 from steepest.racing.trials import DIVERGED, FINISHED, REACHED, Outcome, Trial
 
@@ -61,6 +61,15 @@ def test_likeness_is_of_numbers_and_of_things() -> None:
     settings = tuple(WIDE.draw(point).settings for point in [(0, 0.5, 0), (0, 0.75, 0), (0.9, 0.5, 0), (0, 0.5, 0.9)])
     alike = Likeness(settings).between([0], [0, 1, 2, 3], 0.25, 0.5)[0]
     assert alike == pytest.approx([1.0, math.exp(-0.5), 0.5, math.exp(-8.0)])
+
+
+def test_likeness_and_distance_are_of_the_same_differences() -> None:
+    settings = tuple(draw.settings for draw in WIDE.draws(12))
+    likeness = Likeness(settings)
+    for i, one in enumerate(settings):
+        for k, other in enumerate(settings):
+            expected = likeness.squares[i, k] + UNLIKE**2 * likeness.unlike[i, k]
+            assert distance(one, other) ** 2 == pytest.approx(expected)
 
 
 def test_the_most_promising_lies_where_the_best_lie_and_is_not_tried_twice() -> None:

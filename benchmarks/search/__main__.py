@@ -15,6 +15,7 @@ import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +68,9 @@ def _ratio(ours: float, theirs: float) -> float:
 
 def shown(case: Case, rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
     """Return a case's lines of the table."""
-    ours = statistics.median(rows[0]["found_s"])
+    title, ours = f"{case.title}, {case.reach}", statistics.median(rows[0]["found_s"])
     return [
-        (case.title, row["search"], quartiles(row["found_s"]), f"{statistics.median(row['found_s']) / ours:.2f}",
+        (title, row["search"], quartiles(row["found_s"]), f"{statistics.median(row['found_s']) / ours:.2f}",
          quartiles(row["ratios"]), str(row["never"]), quartiles(row["spent_s"]), quartiles(row["regret_at_end"]))
         for row in rows
     ]  # fmt: skip
@@ -131,14 +132,17 @@ def main() -> None:
         if table is None:
             print(f"skipped: {case.title} (its curves are measured by python -m benchmarks.search.curves)")
             continue
-        found = measured(table, 3 if options.quick else REPETITIONS)
-        kept = told(found)
-        results[case.name] = {
-            "case": case.name, "reach": case.reach, "recipes": len(table.cost), "best_s": table.truth.min(),
-            "early_ranks": early_ranks(table), "searches": kept,
-        }  # fmt: skip
-        rows += shown(case, kept)
-        panels.append((case.title, found))
+        for reach in (case.reach, *case.others):
+            aimed = replace(table, case=replace(case, reach=reach))
+            found = measured(aimed, 3 if options.quick else REPETITIONS)
+            kept = told(found)
+            results[f"{case.name} {reach}"] = {
+                "case": f"{case.name} {reach}", "recipes": len(table.cost), "reached": int(np.isfinite(aimed.truth).sum()),
+                "best_s": aimed.truth.min(), "early_ranks": early_ranks(aimed), "searches": kept,
+            }  # fmt: skip
+            rows += shown(aimed.case, kept)
+            if reach == case.reach:
+                panels.append((case.title, found))
     head = (
         "case",
         "search",

@@ -62,10 +62,3 @@ class Views(nn.Module):
             moved += [padded[:, :, at : at + height, at : at + width] for at in (0, 2)]
         answers = [self.network(view) for each in moved for view in (each, each.flip(3))]
         return torch.stack(answers).mean(dim=0)
-
-
-def begin_from(network: nn.Module, rows: Tensor) -> None:
-    """Have the layers of a network that learn from rows before the training do so."""
-    for module in network.modules():
-        if isinstance(module, Whiten):
-            module.begin_from(rows)

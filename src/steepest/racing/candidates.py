@@ -91,21 +91,15 @@ def forecast(one: Candidate, best: Candidate, sign: float) -> Forecast:
     if one.is_broken or not len(times):
         return Forecast(log_best + SLOWEST, SEEDS_VARY)
     half = max(1, len(times) // 2)
-    slower = [math.log(t / _when(best, v, sign)) for t, v in zip(times[-half:], values[-half:], strict=True)]
+    slower = np.log(times[-half:] / _when(best, values[-half:], sign))
     log_s = max(log_best + min(float(np.median(slower)), SLOWEST), math.log(times[-1]))  # it has run so long without
     ahead = max(0.0, 1 - times[-1] / best.reached_s)
     return Forecast(log_s, SEEDS_VARY + EARLY_VARIES * ahead)
 
 
-def _when(best: Candidate, value: float, sign: float) -> float:
-    """Return after which time the best so far had a value, between evaluations by a straight line."""
-    times, values = best.best_values(sign)
+def _when(best: Candidate, values: np.ndarray, sign: float) -> np.ndarray:
+    """Return after which times the best so far first had some values, between evaluations by a straight line."""
+    times, reached = best.best_values(sign)
     whole = times <= best.reached_s * (1 + 1e-9)
-    times, values = times[whole], values[whole]
-    at = int(np.searchsorted(values, value))
-    if at == 0:
-        return float(times[0]) / (2 if value < values[0] else 1)
-    if at == len(values):
-        return float(times[-1])
-    share = (value - values[at - 1]) / (values[at] - values[at - 1])
-    return float(times[at - 1] + share * (times[at] - times[at - 1]))
+    steps, first = np.unique(reached[whole], return_index=True)
+    return np.interp(values, steps, times[first], left=times[0] / 2)

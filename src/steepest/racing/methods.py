@@ -8,7 +8,7 @@ imports nothing.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,14 +46,6 @@ class Method:
     model: str = ""
     kinds: tuple[str, ...] = ()
     network: str = ""
-
-    def suits(self, kinds: Collection[str], model: str) -> bool:
-        """Return whether it goes with data of these kinds, and with a network's call, where it is a part of one network.
-
-        >>> METHODS["dropout"].suits(("table",), "mlp((64,)"), METHODS["dropout"].suits(("image",), "residual_cnn(width=8")
-        (True, False)
-        """
-        return (not self.kinds or bool(set(self.kinds) & set(kinds))) and (not self.network or model.startswith(self.network))
 
     def recipe(self, rule: str, model: str, **base: str) -> str:
         """Return the text of a recipe with the method: of a rule, of a network's open call such as `mlp((64,)`, and more.

@@ -35,7 +35,6 @@ Waves = Generator[list[Trial], list[Outcome], None]
 Propose = Callable[["Search", int], list[int]]
 
 ETA = 3  # one of so many is gone on with, for so many times as long
-FEW = 1  # evaluations before the first is left behind
 LOOKS = (1 / 9, 1 / 3, 2 / 3)  # shares of the best time after which a later recipe's progress is looked at
 LATER, DOUBT = 4, 2.0  # recipes tried together later; deviations by which a forecast must miss the best time, to be paused
 PATIENCE, GAIN = 8, 1.05  # of these in a row without that gain, once the target was reached, after which no more are made
@@ -77,7 +76,7 @@ class Search:
         return INF if self.best is None else self.best.reached_s
 
     def sweep(self, chosen: Iterable[int]) -> Waves:
-        """Try recipes by successive halving, then those that must not be paused."""
+        """Try recipes by successive halving, while nobody has reached the target; then those that must not be paused."""
         entered = self._entered(list(chosen))
         racing = [one for one in entered if not one.falls]
         for rung_s in self._rungs():
@@ -92,7 +91,7 @@ class Search:
         best_s, entered = self.best_s, self._entered(list(chosen))
         racing = [one for one in entered if not one.falls]
         for share in LOOKS:
-            yield from self._run([one for one in racing if one.spent_s < share * best_s], share * best_s)
+            yield from self._run(racing, share * best_s)
             racing = [one for one in racing if one.is_open and self._may_win(one)]
         yield from self._run([*racing, *(one for one in entered if one.falls)], INF)
 
@@ -151,10 +150,9 @@ class Search:
         return [self.tried[recipe] for recipe in chosen]
 
     def _rungs(self) -> Iterator[float]:
-        """Yield the times after which the worse are left behind; they end where the best so far had reached the target."""
+        """Yield the times after which the worse are left behind, from one evaluation of the first to the best time so far."""
         first = next(iter(self.tried.values()))
-        few_s = FEW * first.every * first.cost
-        rung_s = few_s if self.best_s == INF else max(self.best_s / ETA**2, min(few_s, self.best_s))
+        rung_s = first.every * first.cost
         longest_s = max(one.last * one.cost for one in self.tried.values())
         while rung_s < min(self.best_s, longest_s):
             yield rung_s

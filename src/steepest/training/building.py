@@ -14,7 +14,7 @@ from ..errors import InputError, blaming
 from ..forms import Form
 from ..models import ModelSpec
 from ..models.modes import as_in_evaluation
-from ..models.whitening import Whiten, begin_from
+from ..models.whitening import Whiten
 from ..objectives import LossFunction, Objective, OwnObjective
 from ..recipes import Recipe
 from ..tasks import Task
@@ -77,12 +77,17 @@ def first_rows(train: Part) -> Tensor:
     return torch.arange(min(2, len(train)), device=train.targets.device)
 
 
-def begin(model: nn.Module, train: Part) -> None:
-    """Have what a network learns from rows before its training learned, from the first rows of the training part."""
-    if any(isinstance(module, Whiten) for module in model.modules()):
-        rows = torch.arange(min(FIRST_ROWS, len(train)), device=train.targets.device)
-        with torch.no_grad():
-            begin_from(model, train.take(rows)[0])
+def placed(model: nn.Module, spec: ModelSpec | None, train: Part, device: torch.device) -> nn.Module:
+    """Return the network where it is trained. One that was built anew learns what it learns before its training, from the first
+    rows of the training part; one that was given stays as it was.
+    """
+    model = model.to(device)
+    layers = [module for module in model.modules() if isinstance(module, Whiten)]
+    if spec is not None and layers:
+        rows = train.take(torch.arange(min(FIRST_ROWS, len(train)), device=train.targets.device))[0]
+        for layer in layers:
+            layer.begin_from(rows)
+    return model
 
 
 def try_out(model: nn.Module, train: Part, form: Form) -> tuple[Tensor, Tensor]:

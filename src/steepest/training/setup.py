@@ -44,7 +44,7 @@ from ..plans import AS_IT_STANDS, BFLOAT16, FLOAT16, Plan
 from ..reach import check_kind
 from ..recipes import Recipe
 from ..tasks import Task
-from .building import begin, build_model, choose_device, chosen_model, first_rows, loss_of, try_out, width_of
+from .building import build_model, choose_device, chosen_model, first_rows, loss_of, placed, try_out, width_of
 from .noticing import notes_of
 from .position import PlateauState, Position
 from .randomness import RandomStream
@@ -284,8 +284,7 @@ def prepare(
     validation = task.data.part("validation", by="validation", device=where) if task.data.size("validation") else None
     with RandomStream(seed, where):
         model, spec = build_model(task, recipe, wanted, in_place=in_place)
-        model = model.to(where)
-        begin(model, train)
+        model = placed(model, spec, train, where)
         outputs, targets = try_out(model, train, task.data.form)
         num_outputs = width_of(outputs, task.data.form)
         objective = wanted or default_objective(task.kind, num_outputs)
