@@ -12,16 +12,17 @@ import steepest
 
 def cifar10_20k() -> steepest.Task:
     """Return 20,000 and 5,000 photographs of CIFAR-10, stored as differences of the planes (g, r - g, b - g)."""
-    path = Path(os.environ["STEEPEST_DATA"]) / "cifar10_20k" / "cifar10_20k_5k.npz"
-    with np.load(path) as stored:
-        train, test = (_decoded(stored[f"{part}_delta"]) for part in ("train", "test"))
-        labels = stored["y_train"], stored["y_test"]
-        names = tuple(str(name) for name in stored["classes"])
-    data = steepest.arrays(
-        train, labels[0], test=(test, labels[1]), images=True, name="cifar10_20k", parts=(0.95, 0.05, 0.0, 0.0)
-    )
+    train, test, names = photographs(Path(os.environ["STEEPEST_DATA"]) / "cifar10_20k")
+    data = steepest.arrays(*train, test=test, images=True, name="cifar10_20k", parts=(0.95, 0.05, 0.0, 0.0))
     data.targets = steepest.data.targets.Targets("classification", data.targets.values, names)
     return steepest.Task(data)
+
+
+def photographs(folder: Path) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray], tuple[str, ...]]:
+    """Return images (rows, height, width, colours) and classes to train and to test on, and the names of classes."""
+    with np.load(folder / "cifar10_20k_5k.npz") as stored:
+        train, test = ((_decoded(stored[f"{part}_delta"]), stored[f"y_{part}"]) for part in ("train", "test"))
+        return train, test, tuple(str(name) for name in stored["classes"])
 
 
 def _decoded(planes: np.ndarray) -> np.ndarray:

@@ -24,7 +24,7 @@ FLOORS = (
     ("reach", "forms", "transcripts"),
     ("plans",),
     ("calls",),
-    ("errors", "values", "clock", "progress", "durable", "stopping"),
+    ("errors", "values", "clock", "progress", "durable", "stopping", "later"),
 )
 # On one floor, who may look at whom; anything else on the same floor is a stranger.
 NEIGHBOURS = {

@@ -13,7 +13,7 @@ from common import Job
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-WIDTH, LAYERS, HEADS, STATES = 128, 4, 4, 128
+WIDTH, LAYERS, HEADS, STATES, VECTOR = 128, 4, 4, 128, 64
 
 
 def dense(*widths: int) -> nn.Sequential:
@@ -24,13 +24,26 @@ def dense(*widths: int) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
-def convolutional() -> nn.Sequential:
-    """2c2d of DeepOBS (Schneider, Balles, Hennig, 2019, arXiv:1903.05499)."""
+def convolutional(channels: int, side: int, classes: int) -> nn.Sequential:
+    """2c2d of DeepOBS (Schneider, Balles, Hennig, 2019, arXiv:1903.05499), of square images."""
     return nn.Sequential(
-        nn.Conv2d(1, 32, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(channels, 32, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
         nn.Conv2d(32, 64, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Flatten(), nn.Linear(3136, 1024), nn.ReLU(), nn.Linear(1024, 10),
+        nn.Flatten(), nn.Linear(64 * (side // 4) ** 2, 1024), nn.ReLU(), nn.Linear(1024, classes),
     )  # fmt: skip
+
+
+class Words(nn.Module):
+    """Words (B, T), 0 where a text has ended, to classes: the mean of their vectors, a linear layer."""
+
+    def __init__(self, vocabulary: int, classes: int) -> None:
+        super().__init__()
+        self.words, self.answer = nn.Embedding(vocabulary, VECTOR), nn.Linear(VECTOR, classes)
+        nn.init.uniform_(self.words.weight, -0.05, 0.05)
+
+    def forward(self, x_BT: Tensor) -> Tensor:
+        there = (x_BT > 0).unsqueeze(-1)
+        return self.answer((self.words(x_BT) * there).sum(dim=1) / there.sum(dim=1).clamp(min=1))
 
 
 class Attention(nn.Module):
@@ -101,9 +114,11 @@ class Recurrent(nn.Module):
 
 
 class Loss(nn.Module):
-    """Mean cross-entropy of outputs (..., classes) against classes (...)."""
+    """Mean cross-entropy of outputs (..., classes) against classes (...); of numbers, the mean squared error."""
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        if targets.is_floating_point():
+            return F.mse_loss(outputs.view_as(targets), targets)
         return F.cross_entropy(outputs.reshape(-1, outputs.shape[-1]), targets.reshape(-1))
 
 
@@ -113,8 +128,12 @@ def network(asked: Job) -> nn.Module:
         return dense(784, 64, 64, 10)
     if asked.network == "table":
         return dense(asked.shape[0], 128, 128, 2)
+    if asked.network == "dense":
+        return nn.Sequential(nn.Flatten(), *dense(*asked.widths))
     if asked.network == "cnn":
-        return convolutional()
+        return convolutional(asked.shape[0], asked.shape[1], asked.classes)
+    if asked.network == "words":
+        return Words(asked.vocabulary, asked.classes)
     if asked.network == "lstm":
         return Recurrent(asked.shape[1], asked.classes)
     return Transformer(asked.vocabulary, asked.shape[0], asked.settings.get("attention", "torch"))

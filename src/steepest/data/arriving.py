@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from ..errors import InputError, listed
+from ..later import pl
 from .archives import read_archive
 from .encoding import texts_of_column
 from .folders import Sought

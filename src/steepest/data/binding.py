@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 
 from ..errors import InputError, check_seed, shown, unknown
+from ..later import pl
 from .columns import Marks
 from .conditions import rows_where
 from .findings import CleaningReport

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 
 from ..errors import InputError, shown, unknown
+from ..later import pl
 from .columns import MISSING_MARKS, Column, Marks, Reading, Table
 from .findings import CleaningReport, Finding
 from .kinds import FEW_ROWS, LARGEST, BadRows, category, marked_cells, typed, typed_as

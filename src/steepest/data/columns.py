@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import polars as pl
 
+from ..later import pl
 from .findings import CleaningReport
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from ..errors import InputError, shown, unknown
+from ..later import pl
 from .columns import Marks
 from .kinds import marked_cells
 from .notations import as_numbers, number_notation

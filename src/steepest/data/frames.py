@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from ..errors import InputError, blaming, listed, shown
+from ..later import pl
 
 
 def is_frame(value: Any) -> bool:

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from ..errors import InputError, blaming, unknown
+from ..later import pl
 from .cleaning import CleaningReport
 from .core import Data
 from .inputs import Images, Texts

@@ -7,19 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import polars as pl
 
 from ..errors import InputError, shown
+from ..later import pl
 from .columns import Column
 from .notations import as_numbers, number_notation
 from .reading import RawTable
-from .times import DATES, date_pattern, example_of, seconds
+from .times import date_pattern, example_of, is_date, seconds
 
 MOSTLY_NUMBERS = 0.9  # above this share of numbers, the rest of a column is taken for mistakes
 MAX_DISTINCT_SHARE = 0.5  # text that differs in more rows than this names the rows rather than describes them
 FEW_ROWS = 50
 LARGEST = 1e100  # beyond, the variance of a column overflows
-SIMPLE = (pl.String, pl.Boolean, pl.Categorical, pl.Enum, pl.Date, pl.Datetime, pl.Null)
 WORD = r"\p{L}[\w'’]*"  # begins with a letter
 MIN_WORDS = 3  # a cell on average: fewer name something rather than say something
 MIN_SHARED = 0.3  # share of a text's words that other cells have too
@@ -50,7 +49,8 @@ def marked_cells(series: pl.Series, marks: Sequence[str]) -> tuple[pl.Series, in
         series = series.str.strip_chars()
         series = series.set(series.is_in(list(marks)), None)
         return series, series.null_count()
-    if not (series.dtype.is_numeric() or series.dtype in SIMPLE):
+    simple = (pl.String, pl.Boolean, pl.Categorical, pl.Enum, pl.Date, pl.Datetime, pl.Null)
+    if not (series.dtype.is_numeric() or series.dtype in simple):
         raise InputError(f"column {series.name!r} holds {series.dtype}; expected numbers, text, booleans or dates; drop it")
     if series.dtype.is_float():
         series = series.fill_nan(None)
@@ -75,7 +75,7 @@ def typed(
     """
     if as_category or cells.dtype in (pl.Categorical, pl.Enum, pl.Boolean):
         return category(name, cells) if label or not names_rows(cells) else _name(name)
-    if cells.dtype in DATES and not label:
+    if is_date(cells.dtype) and not label:
         return _dates(raw, name, cells, "", bad)
     values, wrong = _numbers(cells)
     pattern = number_notation(cells, raw.delimiter) if wrong.any() else ""
@@ -163,7 +163,7 @@ def _dates(raw: RawTable, name: str, cells: pl.Series, pattern: str, bad: BadRow
 
 def _numbers(cells: pl.Series, pattern: str = "") -> tuple[np.ndarray, np.ndarray]:
     """Return the column as float64 (NaN where missing), and where it holds text instead."""
-    if cells.dtype in DATES:
+    if is_date(cells.dtype):
         cells = cells.cast(pl.Datetime("us")).cast(pl.Int64) / 86_400_000_000  # days
     numbers = as_numbers(cells, pattern) if pattern and cells.dtype == pl.String else cells.cast(pl.Float64, strict=False)
     return numbers.to_numpy().astype(np.float64, copy=True), (cells.is_not_null() & numbers.is_null()).to_numpy()

@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 
 import numpy as np
-import polars as pl
+
+from ..later import pl
 
 COMMA, POINT = "1.234,5", "1,234.5"
 LAYOUTS = (POINT, COMMA, "1 234,5", "1 234.5", "1'234.5")

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from ..errors import InputError, cut, shown
+from ..later import pl
 from ..sources import read_bytes
 from .findings import counted
 from .frames import to_polars

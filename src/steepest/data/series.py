@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 
 from ..errors import InputError, shown, whole
 from ..forms import Form
+from ..later import pl
 from ..sources import bare_name
 from ..values import tupled
 from .cleaning import MISSING_MARKS, CleaningReport, Marks, Reading, find_label, typed_as

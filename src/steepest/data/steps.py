@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import polars as pl
 
+from ..later import pl
 from ..values import tupled
 from .columns import Column
 from .kinds import words_of

@@ -7,9 +7,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import polars as pl
 
 from ..errors import shown
+from ..later import pl
 from .columns import Column, Table
 from .findings import CleaningReport
 from .targets import Targets

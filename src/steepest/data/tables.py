@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from ..errors import InputError
+from ..later import pl
 from ..sources import bare_name
 from .binding import Binding, bound, deal_bound, group_cells, in_order, learnable
 from .cleaning import Cleaned, check_labels, clean, find_label

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 
 import numpy as np
-import polars as pl
 
 from ..errors import InputError, shown, unknown
+from ..later import pl
 from .findings import CleaningReport
 from .reading import RawTable
 
@@ -20,8 +20,12 @@ FORMATS = (
 MOSTLY = 0.9  # of the cells: then the rest are mistakes
 
 
-DATES = (pl.Date, pl.Datetime)
 SAMPLE = 200  # cells that tell the format
+
+
+def is_date(dtype: object) -> bool:
+    """Return whether a column's type is a date, or a date and a time."""
+    return dtype in (pl.Date, pl.Datetime)
 
 
 def date_pattern(cells: pl.Series) -> str | None:
@@ -41,7 +45,7 @@ def _read(cells: pl.Series, pattern: str) -> pl.Series:
 
 def as_times(cells: pl.Series, pattern: str | None = None) -> pl.Series | None:
     """Return a column of text as times, null where a cell holds none, if most of its cells are times of one format."""
-    if cells.dtype in DATES:
+    if is_date(cells.dtype):
         if getattr(cells.dtype, "time_zone", None) is not None:
             cells = cells.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
         return cells.cast(pl.Datetime("us"))
@@ -108,7 +112,7 @@ def _stamps(raw: RawTable, name: str | None, pattern: str | None) -> pl.Series |
 
 def _counts(cells: pl.Series) -> bool:
     """Return whether a column holds numbers, as numbers or as text."""
-    return cells.dtype not in DATES and (cells.dtype.is_numeric() or cells.cast(pl.Float64, strict=False).null_count() == 0)
+    return not is_date(cells.dtype) and (cells.dtype.is_numeric() or cells.cast(pl.Float64, strict=False).null_count() == 0)
 
 
 def backwards(raw: RawTable, stamps: pl.Series) -> str:

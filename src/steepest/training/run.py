@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 import torch
 from torch import nn
 
@@ -25,6 +24,7 @@ from ..data.transcribed import spelled
 from ..durable import replacing
 from ..errors import InputError, first_line
 from ..forms import Form
+from ..later import pl
 from ..objectives import Objective, OwnObjective, mse
 from ..recipes import read
 from ..records import Record, find, reading
