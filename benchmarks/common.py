@@ -53,6 +53,13 @@ def show(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
+def stored(name: str, key: str = "name") -> dict[str, Any]:
+    """Return what `benchmarks/results/NAME.json` holds of each case, by that key; nothing where there is no file."""
+    path = RESULTS / f"{name}.json"
+    found = json.loads(path.read_text())["results"] if path.is_file() else []
+    return {result[key]: result for result in found if key in result}
+
+
 def write(name: str, options: argparse.Namespace, **content: Any) -> None:
     """Write `benchmarks/results/NAME.json`, unless this was only a quick look."""
     if options.quick:

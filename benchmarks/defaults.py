@@ -106,7 +106,7 @@ def reached(name: str, value: float, bar: float) -> bool:
 
 def main() -> None:
     options = common.arguments(__doc__ or "", only=True)
-    results, rows = _kept() if options.only else {}, []
+    results, rows = common.stored("defaults", "case") if options.only else {}, []
     for case in CASES:
         if options.only and case.name not in options.only.split(";"):
             continue
@@ -134,13 +134,6 @@ def main() -> None:
         common.write("defaults", options, n=SEEDS, results=in_order)  # after each case: all of them take long
     print()
     common.show(["data", "bar", "mean [min, max]", "met", "seconds", "MB", "beside"], rows)
-
-
-def _kept() -> dict[str, Any]:
-    """Return what was measured of each case before."""
-    path = common.RESULTS / "defaults.json"
-    found = json.loads(path.read_text())["results"] if path.is_file() else []
-    return {result["case"]: result for result in found if "case" in result}
 
 
 if __name__ == "__main__":

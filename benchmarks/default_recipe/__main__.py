@@ -9,10 +9,10 @@ Run: python -m benchmarks.default_recipe --data DIR [--only "titanic;pima"] [--q
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +33,13 @@ RIVALS = (
 )
 
 
-def measured(case: Case, folder: Path, envs: Path, seeds: int) -> dict[str, Any]:
-    """Run all rivals in turns, a seed a round; return their curves."""
-    found: dict[str, Any] = {rival.name: {"title": rival.title, "runs": []} for rival in RIVALS}
+def measured(case: Case, folder: Path, envs: Path, seeds: int, rivals: Sequence[Rival] = RIVALS) -> dict[str, Any]:
+    """Run rivals in turns, a seed a round; return their curves."""
+    found: dict[str, Any] = {rival.name: {"title": rival.title, "runs": []} for rival in rivals}
     with tempfile.TemporaryDirectory() as home:
         under = Conditions(envs, case.write(folder, Path(home)), THREADS)
         for seed in range(seeds):
-            for rival in RIVALS:
+            for rival in rivals:
                 try:
                     run = measuring.run(rival, under, seed=seed, settings=rival.settings | {"began": time.time()})
                 except RivalError as failure:
@@ -49,14 +49,7 @@ def measured(case: Case, folder: Path, envs: Path, seeds: int) -> dict[str, Any]
                 found[rival.name]["runs"].append(run)
                 told = " ".join(f"{second:.1f}:{value:.4f}" for second, value in run["curve"])
                 print(f"  {rival.title}, seed {seed}: {told}", flush=True)
-    return {"name": case.name, "title": case.title, "metric": case.metric, "epochs": case.epochs, "rivals": found}
-
-
-def stored() -> dict[str, Any]:
-    """Return what was measured of each case before."""
-    path = common.RESULTS / "default_recipe.json"
-    found = json.loads(path.read_text())["results"] if path.is_file() else []
-    return {one["name"]: one for one in found}
+    return found
 
 
 def main() -> None:
@@ -64,11 +57,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=os.environ.get("STEEPEST_DATA"), help="folder of real data sets")
     parser.add_argument("--quick", action="store_true", help="one seed; writes no result")
     parser.add_argument("--only", help="names of cases, with semicolons between; what was measured of the others stays")
+    parser.add_argument("--rivals", help="with commas between; what was measured of the others, at another time, stays")
     parser.add_argument("--page", action="store_true", help="measure nothing; write the page from what was measured")
     parser.add_argument("--envs", type=Path, default=environments.DEFAULT, help="where the environments are made and kept")
     options = parser.parse_args()
     envs = options.envs.expanduser().resolve()
-    results = {} if options.quick else stored()
+    rivals = [rival for rival in RIVALS if not options.rivals or rival.name in options.rivals.split(",")]
+    results = {} if options.quick else common.stored("default_recipe")
     for case in () if options.page else CASES:
         folder = common.data_folder(options, case.folder) if not options.only or case.name in options.only.split(";") else None
         if folder is None:
@@ -77,7 +72,10 @@ def main() -> None:
             if why := environments.install(ENVIRONMENTS[name], envs):
                 raise SystemExit(f"{name}: {why}")
         print(case.title, flush=True)
-        results[case.name] = measured(case, folder, envs, 1 if options.quick else case.seeds)
+        found = measured(case, folder, envs, 1 if options.quick else case.seeds, rivals)
+        kept = results.get(case.name, {}).get("rivals", {}) if options.rivals else {}
+        there = {rival.name: (kept | found)[rival.name] for rival in RIVALS if rival.name in kept | found}
+        results[case.name] = case.told | {"rivals": there}
         common.show(*standing.lines([results[case.name]]))
         in_order = [results[one.name] for one in CASES if one.name in results]
         common.write("default_recipe", options, threads_of_all=THREADS, results=in_order)  # after each: all take long

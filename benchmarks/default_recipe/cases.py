@@ -49,14 +49,18 @@ class Case:
     def folder(self) -> str:
         return self.name.split("/")[0]
 
+    @property
+    def told(self) -> dict[str, Any]:
+        """What results keep of a case."""
+        return {name: getattr(self, name) for name in ("name", "title", "network", "metric", "epochs")}
+
     def write(self, source: Path, folder: Path) -> Path:
         """Write arrays and `facts.json` into a folder, and return it."""
         arrays, more = self.prepared(self, source)
         for name, values in arrays.items():
             np.save(folder / f"{name}.npy", values)
-        told = {"name": self.name, "network": self.network, "metric": self.metric, "epochs": self.epochs}
         facts = {"read": None, "unit": 1.0, "shape": arrays["X_train"].shape[1:], "rows": len(arrays["X_train"])}
-        (folder / "facts.json").write_text(json.dumps(told | facts | more))
+        (folder / "facts.json").write_text(json.dumps(self.told | facts | more))
         return folder
 
 

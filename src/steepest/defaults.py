@@ -38,14 +38,14 @@ def default_recipe(form: Form, num_rows: int, model: Any = None) -> Recipe:
         return _series_recipe(model)
     if kind == "language":
         rule = rules.adamw(0.004, b2=0.99, weight_decay=0.5, schedule=schedules.one_cycle())
-        epochs = min(20.0, max(1.05, round(WINDOWS_READ / num_rows, 2)))
+        epochs = _passes(num_rows * form.shape[0])
         return Recipe(rules.chain(rules.clip_global_norm(1.0), rule), batch=16, epochs=epochs, name="default")
     return _table_recipe(form, num_rows, model)
 
 
 # Rows altogether, of which so many were enough.
 ROWS_READ, IMAGES_SEEN, SOUNDS_HEARD, SPEECH_HEARD = 150_000, 160_000, 20_000, 12_000
-WINDOWS_READ = 4_800  # of a text that is to be continued; less had not learned to spell
+CHARACTERS_READ, GROWTH = 1_230_000, 2_050  # of a text that is to be continued: altogether at least, and of a longer one
 
 
 def _epochs(altogether: int, num_rows: int, least: int = 3, most: int = 40) -> int:
@@ -53,8 +53,22 @@ def _epochs(altogether: int, num_rows: int, least: int = 3, most: int = 40) -> i
     return min(most, max(least, round(altogether / num_rows)))
 
 
+def _passes(characters: int) -> float:
+    """Return the passes over all windows of a text: characters read grow with the square root of how many there are.
+
+    Fewer than `CHARACTERS_READ` had not learned to spell. Of 100,000 characters of tinyshakespeare (359,000 in all windows) 1.7
+    times as many were worse (1.61 instead of 1.57 nats); of the whole text in windows that do not overlap (1.0 million) half
+    as many were (2.21 instead of 1.97).
+    """
+    return min(20.0, max(1.05, round(max(CHARACTERS_READ / characters, GROWTH / characters**0.5), 2)))
+
+
 def _table_recipe(form: Form, num_rows: int, model: Any) -> Recipe:
-    """A multilayer perceptron, or a network of your own, is held back where rows are few; others of ours stop early instead."""
+    """A multilayer perceptron, or a network of your own, is held back where rows are few; others of ours stop early instead.
+
+    Smaller steps yet for your own, which may have nothing that holds it back: over five folds of the training rows, three
+    times, a plain 128-128 came to an AUC of 0.868 on titanic and 0.841 on pima, and to 0.845 and 0.836 with the steps of ours.
+    """
     if isinstance(model, models.linear_model):
         return _linear_recipe(num_rows)
     if isinstance(model, models.additive_model) and num_rows < MANY_ROWS:
@@ -69,6 +83,9 @@ def _table_recipe(form: Form, num_rows: int, model: Any) -> Recipe:
     rule = rules.adamw(0.003, weight_decay=0.3, schedule=schedules.cosine(warmup=0.05))
     if num_rows >= SOME_ROWS:
         return Recipe(rule, batch=32, epochs=20, patience=5, name="default")
+    if model is not None and not isinstance(model, models.ModelSpec):
+        rule = rules.adamw(0.001, weight_decay=0.3, schedule=schedules.cosine(warmup=0.05))
+        return Recipe(rule, batch=32, epochs=_epochs(8_000, num_rows, 10), name="default")
     return Recipe(rule, batch=32, epochs=_epochs(10_000, num_rows, 15), name="default")
 
 
