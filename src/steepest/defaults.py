@@ -124,7 +124,7 @@ def _muon(weight_decay: float, form: Form, model: Any, *, filters: bool = True) 
     """Muon for matrices and filters, AdamW for the rest, and for models whose matrices are lines: linear and additive ones.
 
     Muon multiplies a matrix of n by m (n the smaller) about thirty times `n^2 m` numbers a step, whatever the batch: on a layer
-    of 1,024 by 3,136 that took 0.6 s, ten times its gradient. Where a matrix is larger than that, they all are AdamW's.
+    of 1,024 by 3,136 that took about 0.6 s, several times its gradient. Where a matrix is larger than that, all are AdamW's.
     """
     schedule = schedules.one_cycle()
     rest = rules.adamw(0.003, schedule=schedule)
