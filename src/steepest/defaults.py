@@ -14,6 +14,8 @@ from .models.defaults import MANY_ROWS, SOME_ROWS
 from .recipes import Recipe
 from .rules import Rule
 
+OWN = object()  # stands for a network of the caller's own that need not be looked at
+
 
 def default_recipe(form: Form, num_rows: int, model: Any = None) -> Recipe:
     """Return the recipe `fit` uses when told none, by what a row looks like, how many there are, and the network.
@@ -144,8 +146,8 @@ def _largest_side(form: Form, model: Any) -> int:
     with suppress(Exception), torch.random.fork_rng(devices=[]):  # what is wrong is told where it is built to be trained
         if isinstance(model, models.ModelSpec):
             model = model.build(form, 1)
-        elif model is not None and not isinstance(model, nn.Module):
+        elif model not in (None, OWN) and not isinstance(model, nn.Module):
             model = model()
-        layers = () if model is None else model.modules()
+        layers = () if model in (None, OWN) else model.modules()
         return max((min(layer.weight.shape) for layer in layers if isinstance(layer, nn.Linear)), default=0)
     return 0
