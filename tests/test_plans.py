@@ -493,7 +493,9 @@ def test_a_fit_measures_and_records_its_plan() -> None:
 
 
 @pytest.mark.usefixtures("long")
-def test_what_strays_or_fails_is_out() -> None:
+def test_what_strays_or_fails_is_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pilot, "BUDGET_S", 60.0)  # a busy machine comes to bfloat16 too
+
     class Halved(nn.Module):
         """Gives other answers, or none, under bfloat16."""
 
