@@ -66,6 +66,21 @@ def test_to_look_at_a_network_changes_no_random_number_and_tells_no_error() -> N
         steepest.fit(task, record=False)
 
 
+def test_no_network_is_built_for_a_rule_that_is_known() -> None:
+    made = []
+
+    def network() -> nn.Module:
+        made.append(dense(8))
+        return made[-1]
+
+    X = np.random.default_rng(0).normal(size=(40, 20))
+    task = steepest.Task(steepest.arrays(X, np.arange(40) % 2), model=network)
+    steepest.fit(task, "Recipe(adam(0.01), epochs=1)", record=False)
+    known = default_recipe(TABLE, 20_000, network, rule=steepest.adam(0.01))
+    assert len(made) == 1
+    assert known.batch == default_recipe(TABLE, 20_000, network).batch
+
+
 def test_arrays_of_steps_are_learned_as_sounds_are() -> None:
     assert of(Form("array", (64, 40)), None, 2_700) == of(Form("sound", (64, 40)), None, 2_700)
 
@@ -86,7 +101,7 @@ def case(ours: float, *theirs: float) -> dict[str, Any]:
     """Everyone comes to a value after one second for each tenth that it has."""
     rivals = {"steepest": ours} | {f"rival {i}": value for i, value in enumerate(theirs)}
     runs = {
-        name: {"title": name, "runs": [{"curve": [(10 * k / 10, k / 10) for k in range(1, round(10 * value) + 1)]}]}
+        name: {"title": name, "runs": [{"curve": [(float(k), k / 10) for k in range(1, round(10 * value) + 1)]}]}
         for name, value in rivals.items()
     }
     return {"title": "A case", "metric": "accuracy", "rivals": runs}

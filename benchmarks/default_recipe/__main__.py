@@ -20,6 +20,7 @@ from benchmarks import common
 from benchmarks.default_recipe import page, standing
 from benchmarks.default_recipe.cases import CASES, Case
 from benchmarks.peers import environments, measuring
+from benchmarks.peers.__main__ import named
 from benchmarks.peers.environments import ENVIRONMENTS
 from benchmarks.peers.measuring import Conditions, Rival, RivalError
 
@@ -62,13 +63,13 @@ def main() -> None:
     parser.add_argument("--envs", type=Path, default=environments.DEFAULT, help="where the environments are made and kept")
     options = parser.parse_args()
     envs = options.envs.expanduser().resolve()
-    rivals = [rival for rival in RIVALS if not options.rivals or rival.name in options.rivals.split(",")]
+    rivals = named(options.rivals, {rival.name: rival for rival in RIVALS})
     results = {} if options.quick else common.stored("default_recipe")
     for case in () if options.page else CASES:
         folder = common.data_folder(options, case.folder) if not options.only or case.name in options.only.split(";") else None
         if folder is None:
             continue
-        for name in dict.fromkeys(rival.environment for rival in RIVALS):
+        for name in dict.fromkeys(rival.environment for rival in rivals):
             if why := environments.install(ENVIRONMENTS[name], envs):
                 raise SystemExit(f"{name}: {why}")
         print(case.title, flush=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ def adult(case: Case, source: Path) -> tuple[Arrays, dict[str, Any]]:
 
 def clothes(case: Case, source: Path) -> tuple[Arrays, dict[str, Any]]:
     work = next(work for work in WORKS if work.name == "cnn")
-    arrays, _ = works.images(works.replace(work, rows=59_904), source, source)
+    arrays, _ = works.images(replace(work, rows=59_904), source, source)
     return arrays, {"classes": 10}
 
 

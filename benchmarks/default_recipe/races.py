@@ -22,6 +22,7 @@ from benchmarks.default_recipe import standing
 from benchmarks.default_recipe.cases import CASES, Case
 from benchmarks.peers.measuring import RIVALS_FOLDER
 from steepest.defaults import default_recipe
+from steepest.recipes import as_recipe
 
 SEEDS = 10
 RULES = {
@@ -36,7 +37,7 @@ RULES = {
 
 def contenders(base: steepest.Recipe) -> list[steepest.Recipe]:
     """Return the default, the same with other rules, and Adam as it is usually begun with."""
-    others = [replace(base, rule=steepest.Recipe.parse(f"Recipe({rule})").rule, name=name) for name, rule in RULES.items()]
+    others = [replace(base, rule=as_recipe(rule).rule, name=name) for name, rule in RULES.items()]
     adam = replace(base, rule=steepest.adam(0.001), batch=32, name="Adam 0.001")
     return [replace(base, name="default"), *others, adam]
 

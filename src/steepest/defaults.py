@@ -14,18 +14,18 @@ from .models.defaults import MANY_ROWS, SOME_ROWS
 from .recipes import Recipe
 from .rules import Rule
 
-OWN = object()  # stands for a network of the caller's own that need not be looked at
 
-
-def default_recipe(form: Form, num_rows: int, model: Any = None) -> Recipe:
+def default_recipe(form: Form, num_rows: int, model: Any = None, *, rule: Rule | None = None) -> Recipe:
     """Return the recipe `fit` uses when told none, by what a row looks like, how many there are, and the network.
+
+    Where the rule is known already, no network is built to choose one by its matrices.
 
     A bag of words takes steps that are too large for other networks of texts: on TREC, over one fold of its training file, they
     brought a transformer from an accuracy of 0.819 to 0.786.
     """
     kind = form.kind
     if kind == "image":
-        return _image_recipe(form, num_rows, model)
+        return _image_recipe(form, num_rows, rule or _muon(0.01, form, model))
     if kind == "text" and (model is None or isinstance(model, models.bag_of_words)):
         rule = rules.adamw(0.02, weight_decay=0.05, schedule=schedules.cosine(warmup=0.1))
         return Recipe(rule, batch=32, epochs=8, name="default")
@@ -33,16 +33,16 @@ def default_recipe(form: Form, num_rows: int, model: Any = None) -> Recipe:
         rule = rules.adamw(0.003, weight_decay=0.1, schedule=schedules.cosine(warmup=0.1))
         return Recipe(rule, batch=32, epochs=6, name="default")
     if kind == "sound" and form.each_step:
-        return Recipe(_muon(0.01, form, model), batch=16, epochs=_epochs(SPEECH_HEARD, num_rows), name="default")
+        return Recipe(rule or _muon(0.01, form, model), batch=16, epochs=_epochs(SPEECH_HEARD, num_rows), name="default")
     if kind == "sound" or (form.kind == "array" and form.is_sequence):
-        return Recipe(_muon(0.01, form, model), batch=32, epochs=_epochs(SOUNDS_HEARD, num_rows), name="default")
+        return Recipe(rule or _muon(0.01, form, model), batch=32, epochs=_epochs(SOUNDS_HEARD, num_rows), name="default")
     if kind == "series":
         return _series_recipe(model)
     if kind == "language":
         rule = rules.adamw(0.004, b2=0.99, weight_decay=0.5, schedule=schedules.one_cycle())
         epochs = _passes(num_rows * form.shape[0])
         return Recipe(rules.chain(rules.clip_global_norm(1.0), rule), batch=16, epochs=epochs, name="default")
-    return _table_recipe(form, num_rows, model)
+    return _table_recipe(form, num_rows, model, rule)
 
 
 # Rows altogether, of which so many were enough.
@@ -65,7 +65,7 @@ def _passes(characters: int) -> float:
     return min(20.0, max(1.05, round(max(CHARACTERS_READ / characters, GROWTH / characters**0.5), 2)))
 
 
-def _table_recipe(form: Form, num_rows: int, model: Any) -> Recipe:
+def _table_recipe(form: Form, num_rows: int, model: Any, known: Rule | None) -> Recipe:
     """A multilayer perceptron, or a network of your own, is held back where rows are few; others of ours stop early instead.
 
     Smaller steps yet for your own, which may have nothing that holds it back: over five folds of the training rows, three
@@ -81,7 +81,8 @@ def _table_recipe(form: Form, num_rows: int, model: Any) -> Recipe:
         rule = rules.adamw(0.005 if many else 0.002, weight_decay=0.02, schedule=schedules.cosine(warmup=0.05))
         return Recipe(rule, batch=128 if many else 32, epochs=25 if many else 40, patience=6 if many else 10, name="default")
     if num_rows >= MANY_ROWS:
-        return Recipe(_muon(0.1, form, model, filters=False), batch=256, epochs=_epochs(ROWS_READ, num_rows), name="default")
+        rule = known or _muon(0.1, form, model, filters=False)
+        return Recipe(rule, batch=256, epochs=_epochs(ROWS_READ, num_rows), name="default")
     rule = rules.adamw(0.003, weight_decay=0.3, schedule=schedules.cosine(warmup=0.05))
     if num_rows >= SOME_ROWS:
         return Recipe(rule, batch=32, epochs=20, patience=5, name="default")
@@ -112,11 +113,11 @@ def _series_recipe(model: Any) -> Recipe:
     return Recipe(rules.adamw(0.003, schedule=schedules.cosine()), batch=128, epochs=20, patience=5, name="default")
 
 
-def _image_recipe(form: Form, num_rows: int, model: Any) -> Recipe:
+def _image_recipe(form: Form, num_rows: int, rule: Rule) -> Recipe:
     """Images are moved by a sixteenth of their side; those in colour, which are rarely text, mirrored too."""
     pixels = min(form.shape[-2:]) // 16
     augment = ((augmentations.flip(),) if form.shape[0] == 3 else ()) + ((augmentations.shift(pixels),) if pixels else ())
-    return Recipe(_muon(0.01, form, model), batch=128, epochs=_epochs(IMAGES_SEEN, num_rows), augment=augment, name="default")
+    return Recipe(rule, batch=128, epochs=_epochs(IMAGES_SEEN, num_rows), augment=augment, name="default")
 
 
 LARGEST_SIDE = 512  # of a matrix's two, the smaller, up to which Muon's products are little beside those of the gradient
@@ -146,8 +147,8 @@ def _largest_side(form: Form, model: Any) -> int:
     with suppress(Exception), torch.random.fork_rng(devices=[]):  # what is wrong is told where it is built to be trained
         if isinstance(model, models.ModelSpec):
             model = model.build(form, 1)
-        elif model not in (None, OWN) and not isinstance(model, nn.Module):
+        elif model is not None and not isinstance(model, nn.Module):
             model = model()
-        layers = () if model in (None, OWN) else model.modules()
+        layers = () if model is None else model.modules()
         return max((min(layer.weight.shape) for layer in layers if isinstance(layer, nn.Linear)), default=0)
     return 0

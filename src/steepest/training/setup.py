@@ -19,7 +19,7 @@ from ..clock import Clock
 from ..data.batches import batch_bounds
 from ..data.fingerprints import fingerprint
 from ..data.parts import Part
-from ..defaults import OWN, default_recipe
+from ..defaults import default_recipe
 from ..errors import InputError, check_seed
 from ..forms import PADDED
 from ..gradient import (
@@ -270,8 +270,7 @@ def prepare(
     seed = int(seed)  # torch takes no other library's
     where, clock = choose_device(device), Clock("data")
     chosen = chosen_model(task, recipe)
-    known = chosen if isinstance(chosen, ModelSpec) else OWN  # what is missing is never the rule: a network is not built for it
-    recipe = recipe.filled(default_recipe(task.data.form, task.data.size("train"), known))
+    recipe = recipe.filled(default_recipe(task.data.form, task.data.size("train"), chosen, rule=recipe.rule))
     wanted = as_objective(recipe.objective or task.objective)
     if wanted is not None and not wanted.scales_targets:
         if task.data.kind == "series":
